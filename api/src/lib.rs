@@ -1,0 +1,14 @@
+//! The object model of Reeve: what a kind is, and the algorithms on objects.
+//!
+//! Everything here is pure: no runtime, no wire, no storage, no clock. Kinds are those of
+//! [`k8s_openapi`]; time and randomness come in as parameters.
+
+pub mod json;
+pub mod meta;
+pub mod resource;
+pub mod status;
+
+pub use k8s_openapi;
+pub use meta::{ObjectKey, ObjectMeta};
+pub use resource::{GroupVersionKind, GroupVersionResource, ResourceInfo};
+pub use status::{Reason, StatusError};

@@ -1,0 +1,3 @@
+//! reeve-apiserver
+
+fn main() {}

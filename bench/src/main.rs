@@ -1,0 +1,3 @@
+//! reeve-bench
+
+fn main() {}

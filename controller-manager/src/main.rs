@@ -1,0 +1,3 @@
+//! reeve-controller-manager
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! rctl
+
+fn main() {}

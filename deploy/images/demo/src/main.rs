@@ -1,0 +1,3 @@
+//! reeve-demo
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! reeve-pause
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! reeve-kubelet
+
+fn main() {}

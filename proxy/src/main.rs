@@ -1,0 +1,3 @@
+//! reeve-proxy
+
+fn main() {}

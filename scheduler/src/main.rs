@@ -1,0 +1,3 @@
+//! reeve-scheduler
+
+fn main() {}
