@@ -1,0 +1,97 @@
+//! The HTTP/2 channel to the API server: TLS, keep-alive, credentials.
+
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::config::{ConfigError, ConnectionConfig};
+
+/// A connection that authenticates each call.
+pub(crate) type AuthenticatedChannel = InterceptedService<Channel, Credentials>;
+
+/// How long a connection may be silent before it is probed, and how long the probe may take. A server that
+/// vanished is noticed after their sum.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lists are large bodies; a window of this size keeps them flowing over one stream.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Adds the bearer token, if there is one.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Prepares a channel; it connects with the first call and again whenever the connection is lost.
+pub(crate) fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, ConfigError> {
+    let invalid = |message: String| ConfigError::Invalid {
+        what: format!("server {:?} ({})", config.server, config.origin),
+        message,
+    };
+    if !config.server.starts_with("https://") {
+        return Err(invalid("must begin with https://; Reeve has no plaintext port".into()));
+    }
+    let mut tls = ClientTlsConfig::new();
+    if let Some(authority) = &config.certificate_authority {
+        tls = tls.ca_certificate(Certificate::from_pem(authority.read("certificate authority")?));
+    }
+    if let Some((certificate, key)) = &config.client_certificate {
+        tls = tls.identity(Identity::from_pem(
+            certificate.read("client certificate")?,
+            key.read("client key")?,
+        ));
+    }
+    if let Some(name) = &config.tls_server_name {
+        tls = tls.domain_name(name);
+    }
+    let endpoint = Endpoint::from_shared(config.server.clone())
+        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
+        .map_err(|error| invalid(error.to_string()))?
+        .tls_config(tls)
+        .map_err(|error| ConfigError::Invalid {
+            what: format!("TLS settings ({})", config.origin),
+            message: causes(&error),
+        })?
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_nodelay(true);
+    let authorization = match &config.token {
+        None => None,
+        Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ConfigError::Invalid {
+            what: "token".into(),
+            message: "holds characters that a header cannot carry".into(),
+        })?),
+    };
+    Ok(InterceptedService::new(
+        endpoint.connect_lazy(),
+        Credentials { authorization },
+    ))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,319 @@
+//! The watch state machine: how a local copy of a selection follows the server.
+//!
+//! ```text
+//!            connected                initial events end
+//!   Empty ------------> Initial -------------------------> Live
+//!     ^                    |                                 |
+//!     |    lost            |                                 | lost: resume from the last version
+//!     +--------------------+                                 v
+//!     +---------------- version too old (410) ----------- Resuming
+//! ```
+//!
+//! [`Machine::step`] is a pure function of state and input; [`follow`] does the IO around it. Losing the
+//! connection in `Live` loses nothing: the watch resumes after the last version seen. Only a version that the
+//! server no longer knows leads back to `Empty`, which consumers see as [`Event::Init`].
+
+use std::time::Duration;
+
+use reeve_api::GroupVersionResource;
+use reeve_proto::v1;
+use reeve_proto::v1::watch_event::Type;
+
+use crate::api::{Client, WatchOptions, decode, watch_error};
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::view::{Scope, View};
+
+/// What a consumer must do to keep its copy true.
+#[derive(Debug, PartialEq)]
+pub enum Event<V> {
+    /// Begin a new copy; keep serving the old one.
+    Init,
+    /// Put this into the new copy.
+    InitApply(V),
+    /// The new copy is whole as of this version: replace the old one.
+    InitDone(i64),
+    /// Put this into the copy.
+    Apply(V),
+    /// Remove this from the copy.
+    Delete(V),
+    /// The copy is true up to this version.
+    Bookmark(i64),
+}
+
+/// Where the copy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is known.
+    Empty,
+    /// The present objects are arriving.
+    Initial,
+    /// Changes after this version are arriving.
+    Live(i64),
+    /// The connection was lost after this version.
+    Resuming(i64),
+}
+
+/// What happened on the wire.
+#[derive(Debug)]
+pub enum Input {
+    /// The server accepted the watch.
+    Connected,
+    /// It sent an event.
+    Event(v1::WatchEvent),
+    /// The stream ended or broke, or the server does not know the version any more.
+    Lost {
+        /// List again instead of resuming.
+        expired: bool,
+    },
+}
+
+/// The state machine of one watch.
+#[derive(Debug)]
+pub struct Machine {
+    state: State,
+}
+
+impl Machine {
+    /// A machine that knows nothing yet.
+    pub fn new() -> Self {
+        Self { state: State::Empty }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The watch to open in this state.
+    pub fn request(&self) -> WatchOptions {
+        match self.state {
+            State::Empty | State::Initial => WatchOptions {
+                send_initial_events: true,
+                ..WatchOptions::default()
+            },
+            State::Live(revision) | State::Resuming(revision) => WatchOptions {
+                resource_version: revision.to_string(),
+                ..WatchOptions::default()
+            },
+        }
+    }
+
+    /// Takes one input and tells what the consumer must do. An error means that the connection is of no
+    /// further use: report [`Input::Lost`] next.
+    pub fn step<V: View>(&mut self, input: Input) -> Result<Option<Event<V>>, Error> {
+        match (self.state, input) {
+            (State::Empty | State::Initial, Input::Connected) => {
+                self.state = State::Initial;
+                Ok(Some(Event::Init))
+            }
+            (State::Live(revision) | State::Resuming(revision), Input::Connected) => {
+                self.state = State::Live(revision);
+                Ok(None)
+            }
+            (State::Empty | State::Initial, Input::Lost { .. }) => {
+                self.state = State::Empty;
+                Ok(None)
+            }
+            (State::Live(revision) | State::Resuming(revision), Input::Lost { expired }) => {
+                self.state = if expired {
+                    State::Empty
+                } else {
+                    State::Resuming(revision)
+                };
+                Ok(None)
+            }
+            (state, Input::Event(event)) => self.event(state, &event),
+        }
+    }
+
+    fn event<V: View>(&mut self, state: State, event: &v1::WatchEvent) -> Result<Option<Event<V>>, Error> {
+        let out_of_place = |what: &str| Error::Decode {
+            message: format!("the server sent {what} in state {state:?}"),
+        };
+        match (state, event.r#type()) {
+            (_, Type::Error) => Err(watch_error(&event.object)),
+            (State::Initial, Type::Added) => Ok(Some(Event::InitApply(decode(&event.object)?))),
+            (State::Initial, Type::Bookmark) if event.initial_events_end => {
+                self.state = State::Live(event.resource_version);
+                Ok(Some(Event::InitDone(event.resource_version)))
+            }
+            (State::Initial, Type::Bookmark) => Ok(None),
+            (State::Live(last), kind) => {
+                let event_out = match kind {
+                    Type::Added | Type::Modified => Event::Apply(decode(&event.object)?),
+                    Type::Deleted => Event::Delete(decode(&event.object)?),
+                    Type::Bookmark => Event::Bookmark(event.resource_version),
+                    Type::Error | Type::Unspecified => return Err(out_of_place("an event without a type")),
+                };
+                self.state = State::Live(last.max(event.resource_version));
+                Ok(Some(event_out))
+            }
+            (_, kind) => Err(out_of_place(kind.as_str_name())),
+        }
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How often the loss of one watch is logged as a warning before it has come back once.
+const QUIET_FAILURES: u32 = 1;
+
+/// Follows a resource for ever, handing each event to `consume`. Reconnects with back-off. Ends only when
+/// `consume` says so by returning `false`.
+pub(crate) async fn follow<V: View>(client: Client, scope: Scope, mut consume: impl FnMut(Event<V>) -> bool) {
+    let resource = GroupVersionResource::of::<V::Kind>();
+    let mut machine = Machine::new();
+    let mut failures = 0_u32;
+    loop {
+        let error = match run_once(&client, &resource, &scope, &mut machine, &mut failures, &mut consume).await {
+            Ok(true) => None,
+            Ok(false) => return,
+            Err(error) => Some(error),
+        };
+        let expired = error.as_ref().is_some_and(Error::is_expired);
+        if let Err(error) = machine.step::<V>(Input::Lost { expired }) {
+            tracing::error!(%resource, %error, "watch state machine refused a loss");
+        }
+        let Some(error) = error else {
+            // The server ended the watch in good order: resume at once.
+            continue;
+        };
+        failures = failures.saturating_add(1);
+        if failures > QUIET_FAILURES {
+            tracing::warn!(%resource, %error, failures, "watch is interrupted, reconnecting");
+        }
+        tokio::time::sleep(delay(failures)).await;
+    }
+}
+
+fn delay(failures: u32) -> Duration {
+    Backoff::RECONNECT.delay(failures, rand::random())
+}
+
+/// One connection: `Ok(true)` when the server ended it, `Ok(false)` when the consumer did.
+async fn run_once<V: View>(
+    client: &Client,
+    resource: &GroupVersionResource,
+    scope: &Scope,
+    machine: &mut Machine,
+    failures: &mut u32,
+    consume: &mut impl FnMut(Event<V>) -> bool,
+) -> Result<bool, Error> {
+    let mut stream = client
+        .open_watch(resource, scope, V::FIELDS, &machine.request())
+        .await?;
+    if let Some(event) = machine.step(Input::Connected)?
+        && !consume(event)
+    {
+        return Ok(false);
+    }
+    while let Some(batch) = stream.message().await.map_err(|status| client.failed(status))? {
+        for event in batch.events {
+            if let Some(event) = machine.step(Input::Event(event))?
+                && !consume(event)
+            {
+                return Ok(false);
+            }
+        }
+        if *failures > QUIET_FAILURES {
+            tracing::info!(%resource, "watch is back");
+        }
+        *failures = 0;
+    }
+    // A server that accepts and at once ends every watch must not be called in a tight loop.
+    if matches!(machine.state(), State::Initial) {
+        return Err(Error::Decode {
+            message: "the watch ended before its initial events".into(),
+        });
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    fn event(kind: Type, name: &str, revision: i64) -> Input {
+        let object = format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{revision}"}}}}"#);
+        Input::Event(v1::WatchEvent {
+            r#type: kind.into(),
+            object: object.into(),
+            resource_version: revision,
+            initial_events_end: false,
+        })
+    }
+
+    fn bookmark(revision: i64, end: bool) -> Input {
+        Input::Event(v1::WatchEvent {
+            r#type: Type::Bookmark.into(),
+            object: Default::default(),
+            resource_version: revision,
+            initial_events_end: end,
+        })
+    }
+
+    fn live(revision: i64) -> Machine {
+        let mut machine = Machine::new();
+        machine.step::<ConfigMap>(Input::Connected).unwrap();
+        machine.step::<ConfigMap>(bookmark(revision, true)).unwrap();
+        machine
+    }
+
+    #[test]
+    fn the_first_copy_is_whole_before_changes_arrive() {
+        let mut machine = Machine::new();
+        assert!(machine.request().send_initial_events);
+        assert_eq!(machine.step::<ConfigMap>(Input::Connected).unwrap(), Some(Event::Init));
+        let added = machine.step::<ConfigMap>(event(Type::Added, "a", 3)).unwrap();
+        assert!(matches!(added, Some(Event::InitApply(object)) if object.metadata.name.as_deref() == Some("a")));
+        assert_eq!(
+            machine.step::<ConfigMap>(bookmark(5, true)).unwrap(),
+            Some(Event::InitDone(5))
+        );
+        assert!(matches!(
+            machine.step::<ConfigMap>(event(Type::Deleted, "a", 6)).unwrap(),
+            Some(Event::Delete(_))
+        ));
+        assert_eq!(machine.state(), State::Live(6));
+    }
+
+    #[test]
+    fn a_lost_connection_resumes_after_the_last_version() {
+        let mut machine = live(5);
+        machine.step::<ConfigMap>(event(Type::Modified, "a", 9)).unwrap();
+        machine.step::<ConfigMap>(Input::Lost { expired: false }).unwrap();
+        assert_eq!(machine.state(), State::Resuming(9));
+        assert_eq!(machine.request().resource_version, "9");
+        assert_eq!(machine.step::<ConfigMap>(Input::Connected).unwrap(), None);
+        assert_eq!(machine.state(), State::Live(9));
+    }
+
+    #[test]
+    fn an_expired_version_and_a_broken_start_begin_anew() {
+        let mut machine = live(5);
+        machine.step::<ConfigMap>(Input::Lost { expired: true }).unwrap();
+        assert_eq!(machine.state(), State::Empty);
+        machine.step::<ConfigMap>(Input::Connected).unwrap();
+        machine.step::<ConfigMap>(event(Type::Added, "a", 3)).unwrap();
+        machine.step::<ConfigMap>(Input::Lost { expired: false }).unwrap();
+        assert_eq!(machine.state(), State::Empty);
+    }
+
+    #[test]
+    fn an_event_out_of_place_is_an_error_and_no_panic() {
+        let mut machine = Machine::new();
+        assert!(machine.step::<ConfigMap>(event(Type::Modified, "a", 3)).is_err());
+        let mut machine = live(1);
+        assert!(
+            machine
+                .step::<ConfigMap>(Input::Event(v1::WatchEvent::default()))
+                .is_err()
+        );
+    }
+}
