@@ -175,11 +175,7 @@ pub fn splice_resource_version(object: &[u8], revision: i64) -> Bytes {
         return out.into();
     }
     let at = metadata.start + 1;
-    let comma = if inner[1..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}') {
-        ""
-    } else {
-        ","
-    };
+    let comma = if inner[1..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}') { "" } else { "," };
     let field = format!("\"resourceVersion\":\"{revision}\"{comma}");
     let mut out = Vec::with_capacity(object.len() + field.len());
     out.extend_from_slice(&object[..at]);
@@ -285,9 +281,8 @@ fn project_value(scanner: &mut Scanner<'_>, mask: &Mask, out: &mut Vec<u8>) -> O
             out.push(b'{');
             let mut first = true;
             scanner.members(|scanner, name| {
-                let child = std::str::from_utf8(&scanner.bytes[name.clone()])
-                    .ok()
-                    .and_then(|name| mask.fields.get(name));
+                let child =
+                    std::str::from_utf8(&scanner.bytes[name.clone()]).ok().and_then(|name| mask.fields.get(name));
                 let Some(child) = child else {
                     return scanner.value().map(drop);
                 };
@@ -343,16 +338,9 @@ mod tests {
     fn the_resource_version_is_spliced_replaced_and_stripped() {
         let seven = splice_resource_version(POD, 7);
         let text = std::str::from_utf8(&seven).unwrap();
-        assert!(
-            text.contains(r#""metadata":{"resourceVersion":"7","name":"a""#),
-            "{text}"
-        );
+        assert!(text.contains(r#""metadata":{"resourceVersion":"7","name":"a""#), "{text}");
         let eight = splice_resource_version(&seven, 8);
-        assert!(
-            std::str::from_utf8(&eight)
-                .unwrap()
-                .contains(r#"{"resourceVersion":"8","name""#)
-        );
+        assert!(std::str::from_utf8(&eight).unwrap().contains(r#"{"resourceVersion":"8","name""#));
         assert_eq!(strip_resource_version(&eight), POD);
         assert_eq!(
             &splice_resource_version(b"{\"metadata\":{}}", 1)[..],

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
 use crate::resource::{GroupVersionResource, qualified};
 
@@ -224,10 +224,7 @@ impl StatusError {
 
     /// The server cannot do it now; the client may try again after a while.
     pub fn unavailable(message: impl Into<String>, retry_after_seconds: i32) -> Self {
-        let details = StatusDetails {
-            retry_after_seconds: Some(retry_after_seconds),
-            ..StatusDetails::default()
-        };
+        let details = StatusDetails { retry_after_seconds: Some(retry_after_seconds), ..StatusDetails::default() };
         Self { reason: Reason::ServiceUnavailable, message: message.into(), details: Some(Box::new(details)) }
     }
 
@@ -290,10 +287,7 @@ mod tests {
     #[test]
     fn texts_are_upstreams() {
         let deployments = GroupVersionResource::new("apps", "v1", "deployments");
-        assert_eq!(
-            StatusError::not_found(&deployments, "web").to_string(),
-            r#"deployments.apps "web" not found"#
-        );
+        assert_eq!(StatusError::not_found(&deployments, "web").to_string(), r#"deployments.apps "web" not found"#);
         assert_eq!(
             StatusError::modified(&deployments, "web").to_string(),
             "Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified; \

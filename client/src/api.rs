@@ -33,10 +33,7 @@ pub struct Client {
 impl Client {
     /// Prepares a connection. Must be called inside a tokio runtime.
     pub fn new(config: ConnectionConfig) -> Result<Client, ConfigError> {
-        Ok(Client {
-            channel: channel::open(&config)?,
-            config: Arc::new(config),
-        })
+        Ok(Client { channel: channel::open(&config)?, config: Arc::new(config) })
     }
 
     /// Where it connects to.
@@ -60,12 +57,7 @@ impl Client {
     }
 
     fn api<K>(&self, resource: GroupVersionResource, namespace: &str) -> Api<K> {
-        Api {
-            client: self.clone(),
-            resource,
-            namespace: namespace.to_owned(),
-            kind: PhantomData,
-        }
+        Api { client: self.clone(), resource, namespace: namespace.to_owned(), kind: PhantomData }
     }
 
     pub(crate) fn grpc(&self) -> ApiClient<AuthenticatedChannel> {
@@ -82,11 +74,7 @@ impl Client {
             .resources(v1::ResourcesRequest {})
             .await
             .map_err(|status| self.failed(status))?;
-        let rows = response
-            .into_inner()
-            .resources
-            .into_iter()
-            .filter(|row| row.subresource.is_empty());
+        let rows = response.into_inner().resources.into_iter().filter(|row| row.subresource.is_empty());
         Ok(rows
             .map(|row| ResourceInfo {
                 resource: GroupVersionResource::new(&row.group, &row.version, &row.resource),
@@ -102,9 +90,7 @@ impl Client {
 
     /// The server's version.
     pub async fn version(&self) -> Result<v1::VersionResponse, Error> {
-        let response = DiscoveryClient::new(self.channel.clone())
-            .version(v1::VersionRequest {})
-            .await;
+        let response = DiscoveryClient::new(self.channel.clone()).version(v1::VersionRequest {}).await;
         Ok(response.map_err(|status| self.failed(status))?.into_inner())
     }
 
@@ -283,21 +269,11 @@ impl<K> Api<K> {
 
     /// Deletes an object, or marks it for deletion.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Deleted, Error> {
-        let request = v1::DeleteRequest {
-            resource: Some(self.reference(name, "")),
-            options: Some(delete_options(options)),
-        };
-        let response = self
-            .client
-            .grpc()
-            .delete(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let request =
+            v1::DeleteRequest { resource: Some(self.reference(name, "")), options: Some(delete_options(options)) };
+        let response = self.client.grpc().delete(request).await.map_err(|status| self.client.failed(status))?;
         let response = response.into_inner();
-        Ok(Deleted {
-            object: decode(&response.object)?,
-            gone: response.deleted,
-        })
+        Ok(Deleted { object: decode(&response.object)?, gone: response.deleted })
     }
 
     /// Deletes the objects that a selection names; returns how many.
@@ -311,12 +287,8 @@ impl<K> Api<K> {
             }),
             options: Some(delete_options(options)),
         };
-        let response = self
-            .client
-            .grpc()
-            .delete_collection(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response =
+            self.client.grpc().delete_collection(request).await.map_err(|status| self.client.failed(status))?;
         Ok(response.into_inner().deleted)
     }
 
@@ -327,27 +299,15 @@ impl<K> Api<K> {
             object: encode(object)?.into(),
             options: None,
         };
-        let response = self
-            .client
-            .grpc()
-            .create(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 
     /// Reads a subresource, such as `scale`.
     pub async fn get_subresource(&self, name: &str, subresource: &str) -> Result<Value, Error> {
-        let request = v1::GetRequest {
-            resource: Some(self.reference(name, subresource)),
-            resource_version: String::new(),
-        };
-        let response = self
-            .client
-            .grpc()
-            .get(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let request =
+            v1::GetRequest { resource: Some(self.reference(name, subresource)), resource_version: String::new() };
+        let response = self.client.grpc().get(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 
@@ -372,17 +332,9 @@ impl<K> Api<K> {
             resource: Some(self.reference(name, subresource)),
             r#type: kind.into(),
             patch: encode(body)?.into(),
-            options: Some(v1::WriteOptions {
-                dry_run,
-                ..v1::WriteOptions::default()
-            }),
+            options: Some(v1::WriteOptions { dry_run, ..v1::WriteOptions::default() }),
         };
-        let response = self
-            .client
-            .grpc()
-            .patch(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response = self.client.grpc().patch(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 }
@@ -390,16 +342,8 @@ impl<K> Api<K> {
 impl<K: DeserializeOwned> Api<K> {
     /// Reads one object.
     pub async fn get(&self, name: &str) -> Result<K, Error> {
-        let request = v1::GetRequest {
-            resource: Some(self.reference(name, "")),
-            resource_version: String::new(),
-        };
-        let response = self
-            .client
-            .grpc()
-            .get(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let request = v1::GetRequest { resource: Some(self.reference(name, "")), resource_version: String::new() };
+        let response = self.client.grpc().get(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 
@@ -426,19 +370,10 @@ impl<K: DeserializeOwned> Api<K> {
             limit: options.limit,
             continue_token: options.continue_token.clone(),
         };
-        let response = self
-            .client
-            .grpc()
-            .list(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response = self.client.grpc().list(request).await.map_err(|status| self.client.failed(status))?;
         let mut chunks = response.into_inner();
-        let mut list = ObjectList {
-            items: vec![],
-            resource_version: 0,
-            continue_token: String::new(),
-            remaining_item_count: 0,
-        };
+        let mut list =
+            ObjectList { items: vec![], resource_version: 0, continue_token: String::new(), remaining_item_count: 0 };
         while let Some(chunk) = chunks.try_next().await.map_err(|status| self.client.failed(status))? {
             list.resource_version = list.resource_version.max(chunk.resource_version);
             if !chunk.continue_token.is_empty() {
@@ -458,10 +393,8 @@ impl<K: DeserializeOwned> Api<K> {
         &self,
         options: &WatchOptions,
     ) -> Result<impl Stream<Item = Result<WatchEvent<K>, Error>> + use<K>, Error> {
-        let scope = Scope::all()
-            .namespace(&self.namespace)
-            .labels(&options.label_selector)
-            .fields(&options.field_selector);
+        let scope =
+            Scope::all().namespace(&self.namespace).labels(&options.label_selector).fields(&options.field_selector);
         let stream = self.client.open_watch(&self.resource, &scope, &[], options).await?;
         let client = self.client.clone();
         Ok(stream
@@ -497,17 +430,9 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
         let request = v1::CreateRequest {
             resource: Some(self.reference("", "")),
             object: encode(object)?.into(),
-            options: Some(v1::WriteOptions {
-                dry_run,
-                ..v1::WriteOptions::default()
-            }),
+            options: Some(v1::WriteOptions { dry_run, ..v1::WriteOptions::default() }),
         };
-        let response = self
-            .client
-            .grpc()
-            .create(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 
@@ -530,12 +455,7 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             object: bytes.into(),
             options: None,
         };
-        let response = self
-            .client
-            .grpc()
-            .update(request)
-            .await
-            .map_err(|status| self.client.failed(status))?;
+        let response = self.client.grpc().update(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
     }
 }
@@ -563,14 +483,11 @@ fn typed_event<K: DeserializeOwned>(event: v1::WatchEvent) -> Result<WatchEvent<
         Type::Added => Ok(WatchEvent::Added(decode(&event.object)?)),
         Type::Modified => Ok(WatchEvent::Modified(decode(&event.object)?)),
         Type::Deleted => Ok(WatchEvent::Deleted(decode(&event.object)?)),
-        Type::Bookmark => Ok(WatchEvent::Bookmark {
-            revision: event.resource_version,
-            initial_events_end: event.initial_events_end,
-        }),
+        Type::Bookmark => {
+            Ok(WatchEvent::Bookmark { revision: event.resource_version, initial_events_end: event.initial_events_end })
+        }
         Type::Error => Err(watch_error(&event.object)),
-        Type::Unspecified => Err(Error::Decode {
-            message: "a watch event has no type".into(),
-        }),
+        Type::Unspecified => Err(Error::Decode { message: "a watch event has no type".into() }),
     }
 }
 
@@ -578,16 +495,12 @@ fn typed_event<K: DeserializeOwned>(event: v1::WatchEvent) -> Result<WatchEvent<
 pub(crate) fn watch_error(object: &[u8]) -> Error {
     match serde_json::from_slice(object) {
         Ok(status) => reeve_api::StatusError::from_status(status).into(),
-        Err(error) => Error::Decode {
-            message: format!("the status of a watch: {error}"),
-        },
+        Err(error) => Error::Decode { message: format!("the status of a watch: {error}") },
     }
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::Decode {
-        message: error.to_string(),
-    })
+    serde_json::from_slice(bytes).map_err(|error| Error::Decode { message: error.to_string() })
 }
 
 fn encode<T: Serialize>(object: &T) -> Result<Vec<u8>, Error> {

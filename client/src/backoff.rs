@@ -13,16 +13,10 @@ pub struct Backoff {
 
 impl Backoff {
     /// For reconnecting to a server: quick at first, never a storm.
-    pub const RECONNECT: Backoff = Backoff {
-        base: Duration::from_millis(50),
-        cap: Duration::from_secs(10),
-    };
+    pub const RECONNECT: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(10) };
     /// For retrying a key: upstream's rate limiter begins at 5 ms and ends at 1000 s; we end at a minute,
     /// so that a cause that is gone is noticed.
-    pub const RETRY: Backoff = Backoff {
-        base: Duration::from_millis(5),
-        cap: Duration::from_secs(60),
-    };
+    pub const RETRY: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(60) };
 
     /// The delay before attempt number `failures + 1`. `unit` in `[0, 1)` spreads it over the upper half.
     pub fn delay(&self, failures: u32, unit: f64) -> Duration {
@@ -38,10 +32,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap() {
-        let backoff = Backoff {
-            base: Duration::from_secs(1),
-            cap: Duration::from_secs(5),
-        };
+        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(5) };
         let delays: Vec<u64> = (1..=5).map(|failures| backoff.delay(failures, 1.0).as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 5, 5]);
         assert_eq!(backoff.delay(1, 0.0), Duration::from_millis(500));

@@ -50,10 +50,7 @@ pub(crate) fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, Co
         tls = tls.ca_certificate(Certificate::from_pem(authority.read("certificate authority")?));
     }
     if let Some((certificate, key)) = &config.client_certificate {
-        tls = tls.identity(Identity::from_pem(
-            certificate.read("client certificate")?,
-            key.read("client key")?,
-        ));
+        tls = tls.identity(Identity::from_pem(certificate.read("client certificate")?, key.read("client key")?));
     }
     if let Some(name) = &config.tls_server_name {
         tls = tls.domain_name(name);
@@ -80,10 +77,7 @@ pub(crate) fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, Co
             message: "holds characters that a header cannot carry".into(),
         })?),
     };
-    Ok(InterceptedService::new(
-        endpoint.connect_lazy(),
-        Credentials { authorization },
-    ))
+    Ok(InterceptedService::new(endpoint.connect_lazy(), Credentials { authorization }))
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

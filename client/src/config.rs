@@ -26,11 +26,9 @@ impl Pem {
     pub fn read(&self, what: &'static str) -> Result<Vec<u8>, ConfigError> {
         match self {
             Pem::Inline(bytes) => Ok(bytes.clone()),
-            Pem::File(path) => std::fs::read(path).map_err(|source| ConfigError::Read {
-                what,
-                path: path.clone(),
-                source,
-            }),
+            Pem::File(path) => {
+                std::fs::read(path).map_err(|source| ConfigError::Read { what, path: path.clone(), source })
+            }
         }
     }
 }
@@ -58,10 +56,7 @@ pub struct ConnectionConfig {
 
 impl std::fmt::Debug for ConnectionConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConnectionConfig")
-            .field("server", &self.server)
-            .field("origin", &self.origin)
-            .finish()
+        f.debug_struct("ConnectionConfig").field("server", &self.server).field("origin", &self.origin).finish()
     }
 }
 

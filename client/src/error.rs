@@ -60,18 +60,12 @@ impl Error {
             source = cause.source();
         }
         match status.code() {
-            _ if tls => Error::Tls {
-                server: server.to_owned(),
-                message,
-            },
+            _ if tls => Error::Tls { server: server.to_owned(), message },
             tonic::Code::Unauthenticated => Error::Status(Box::new(StatusError::new(Reason::Unauthorized, message))),
             tonic::Code::Unimplemented => Error::Status(Box::new(StatusError::new(Reason::MethodNotAllowed, message))),
             tonic::Code::OutOfRange | tonic::Code::DataLoss | tonic::Code::InvalidArgument => Error::Decode { message },
             tonic::Code::DeadlineExceeded => Error::Status(Box::new(StatusError::new(Reason::Timeout, message))),
-            _ => Error::Transport {
-                server: server.to_owned(),
-                message,
-            },
+            _ => Error::Transport { server: server.to_owned(), message },
         }
     }
 

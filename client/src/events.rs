@@ -64,10 +64,7 @@ impl EventRecorder {
             host: Some(host.to_owned()).filter(|host| !host.is_empty()),
         };
         tokio::spawn(write_all(client.clone(), source, receiver));
-        Self {
-            queue,
-            dropped: Arc::default(),
-        }
+        Self { queue, dropped: Arc::default() }
     }
 
     /// Records one event about an object. `regarding` needs kind, apiVersion, namespace, name and uid.
@@ -126,11 +123,7 @@ async fn write_all(client: Client, source: EventSource, mut receiver: mpsc::Rece
             reason: recorded.reason.clone(),
             message: recorded.message.clone(),
         };
-        let namespace = if identity.namespace.is_empty() {
-            "default".to_owned()
-        } else {
-            identity.namespace.clone()
-        };
+        let namespace = if identity.namespace.is_empty() { "default".to_owned() } else { identity.namespace.clone() };
         let events = client.namespaced::<Event>(&namespace);
         if let Some(written) = known.get_mut(&identity) {
             let patch = json!({"count": written.count + 1, "lastTimestamp": Time(recorded.at)});
@@ -158,14 +151,7 @@ async fn write_all(client: Client, source: EventSource, mut receiver: mpsc::Rece
                     known.retain(|_, written| written.used >= middle);
                 }
                 let name = event.metadata.name.unwrap_or_default();
-                known.insert(
-                    identity,
-                    Written {
-                        name,
-                        count: 1,
-                        used: turn,
-                    },
-                );
+                known.insert(identity, Written { name, count: 1, used: turn });
             }
             Err(error) => tracing::warn!(
                 reason = %recorded.reason, message = %recorded.message, %error, "an event was not recorded"
@@ -178,10 +164,7 @@ fn new_event(recorded: &Recorded, source: &EventSource, namespace: &str, turn: u
     let stamp = recorded.at.as_nanosecond().unsigned_abs() as u64 ^ turn;
     Event {
         metadata: ObjectMeta {
-            name: Some(format!(
-                "{}.{stamp:x}",
-                recorded.regarding.name.as_deref().unwrap_or("event")
-            )),
+            name: Some(format!("{}.{stamp:x}", recorded.regarding.name.as_deref().unwrap_or("event"))),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },

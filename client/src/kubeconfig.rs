@@ -145,10 +145,8 @@ impl Kubeconfig {
         let mut config: Kubeconfig = if text.trim().is_empty() {
             Kubeconfig::default()
         } else {
-            serde_yaml::from_str(&text).map_err(|error| ConfigError::Parse {
-                path: path.to_owned(),
-                message: error.to_string(),
-            })?
+            serde_yaml::from_str(&text)
+                .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         let absolute = |file: &mut Option<String>| {
@@ -170,11 +168,7 @@ impl Kubeconfig {
 
     /// Reads several files; the first that names a thing wins, as with `KUBECONFIG=a:b`.
     pub fn load_all(paths: &[PathBuf]) -> Result<Self, ConfigError> {
-        let mut merged = Kubeconfig {
-            api_version: "v1".into(),
-            kind: "Config".into(),
-            ..Kubeconfig::default()
-        };
+        let mut merged = Kubeconfig { api_version: "v1".into(), kind: "Config".into(), ..Kubeconfig::default() };
         for path in paths {
             let next = Kubeconfig::load(path)?;
             for cluster in next.clusters {
@@ -216,10 +210,7 @@ impl Kubeconfig {
             .contexts
             .iter()
             .find(|context| context.name == name)
-            .ok_or_else(|| ConfigError::Missing {
-                what: "context",
-                name: name.to_owned(),
-            })?;
+            .ok_or_else(|| ConfigError::Missing { what: "context", name: name.to_owned() })?;
         self.connection_of(&context.context, name)
     }
 
@@ -230,30 +221,20 @@ impl Kubeconfig {
             .iter()
             .find(|cluster| cluster.name == context.cluster)
             .map(|cluster| &cluster.cluster)
-            .ok_or_else(|| ConfigError::Missing {
-                what: "cluster",
-                name: context.cluster.clone(),
-            })?;
+            .ok_or_else(|| ConfigError::Missing { what: "cluster", name: context.cluster.clone() })?;
         let user = self
             .users
             .iter()
             .find(|user| user.name == context.user)
             .map(|user| &user.user)
-            .ok_or_else(|| ConfigError::Missing {
-                what: "user",
-                name: context.user.clone(),
-            })?;
+            .ok_or_else(|| ConfigError::Missing { what: "user", name: context.user.clone() })?;
         if cluster.insecure_skip_tls_verify == Some(true) {
             return Err(ConfigError::Invalid {
                 what: format!("cluster {:?}", context.cluster),
                 message: "insecure-skip-tls-verify is not supported; set certificate-authority instead".into(),
             });
         }
-        let certificate = pem(
-            &user.client_certificate,
-            &user.client_certificate_data,
-            "client-certificate-data",
-        )?;
+        let certificate = pem(&user.client_certificate, &user.client_certificate_data, "client-certificate-data")?;
         let key = pem(&user.client_key, &user.client_key_data, "client-key-data")?;
         let token = match (&user.token, &user.token_file) {
             (Some(token), _) => Some(token.clone()),
@@ -291,10 +272,7 @@ fn pem(file: &Option<String>, data: &Option<String>, what: &str) -> Result<Optio
     if let Some(data) = data {
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(data.split_whitespace().collect::<String>())
-            .map_err(|error| ConfigError::Invalid {
-                what: what.to_owned(),
-                message: error.to_string(),
-            })?;
+            .map_err(|error| ConfigError::Invalid { what: what.to_owned(), message: error.to_string() })?;
         return Ok(Some(Pem::Inline(bytes)));
     }
     Ok(file.as_ref().map(|file| Pem::File(file.into())))

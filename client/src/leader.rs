@@ -131,9 +131,8 @@ impl LeaderElector {
     /// Waits until this candidate leads; `None` when `shutdown` comes first.
     pub async fn acquire(self, shutdown: &CancellationToken) -> Option<Leadership> {
         let (changed, mut changes) = tokio::sync::watch::channel(Instant::now());
-        let scope = Scope::all()
-            .namespace(&self.config.namespace)
-            .fields(&format!("metadata.name={}", self.config.name));
+        let scope =
+            Scope::all().namespace(&self.config.namespace).fields(&format!("metadata.name={}", self.config.name));
         let store: Store<Lease> = reflect(&self.client, scope, move |_| {
             changed.send_replace(Instant::now());
         });
@@ -148,9 +147,7 @@ impl LeaderElector {
             let lease = store.get(&key);
             let wait = match judge(lease.as_deref(), &self.config, seen_at.elapsed()) {
                 Verdict::Wait(wait) => {
-                    let holder = lease
-                        .as_ref()
-                        .and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
+                    let holder = lease.as_ref().and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
                     tracing::debug!(lease = %key, ?holder, "another candidate leads");
                     wait
                 }
@@ -161,10 +158,7 @@ impl LeaderElector {
                             tracing::warn!(lease = %key, %error, "cannot take the lease");
                         }
                         failures += 1;
-                        let pace = Backoff {
-                            base: Duration::from_millis(100),
-                            cap: self.config.retry_period,
-                        };
+                        let pace = Backoff { base: Duration::from_millis(100), cap: self.config.retry_period };
                         pace.delay(failures, rand::random())
                     }
                 },

@@ -54,9 +54,7 @@ pub fn init_logging(options: &LogOptions) {
     // Libraries are interesting only when they warn.
     let default = format!("{level},h2=warn,hyper=warn,rustls=warn,tower=warn,tonic=warn,hyper_util=warn");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match options.logging_format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -79,9 +79,7 @@ pub struct Queue<K> {
 
 impl<K> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -276,11 +274,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     fn config(workers: usize) -> RunnerConfig {
-        RunnerConfig {
-            name: "test",
-            workers,
-            backoff: Backoff::RETRY,
-        }
+        RunnerConfig { name: "test", workers, backoff: Backoff::RETRY }
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,10 +335,7 @@ mod tests {
         runner.run(stop, work).await;
         assert_eq!(runs.load(Ordering::SeqCst), 4);
         let took = started.elapsed();
-        assert!(
-            took >= Duration::from_secs(90) && took < Duration::from_secs(92),
-            "{took:?}"
-        );
+        assert!(took >= Duration::from_secs(90) && took < Duration::from_secs(92), "{took:?}");
         assert_eq!(queue.counters().panics.load(Ordering::SeqCst), 1);
         assert_eq!(queue.counters().errors.load(Ordering::SeqCst), 2);
     }

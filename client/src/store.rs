@@ -106,10 +106,7 @@ pub struct Store<V> {
 
 impl<V> Clone for Store<V> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            revision: self.revision.clone(),
-        }
+        Self { inner: self.inner.clone(), revision: self.revision.clone() }
     }
 }
 
@@ -176,11 +173,7 @@ impl<V> Store<V> {
     pub async fn wait_revision(&self, revision: i64) {
         let mut signal = self.revision.clone();
         // The writer ends only with the runtime; then nobody waits.
-        if signal
-            .wait_for(|seen| seen.is_some_and(|seen| seen >= revision))
-            .await
-            .is_err()
-        {
+        if signal.wait_for(|seen| seen.is_some_and(|seen| seen >= revision)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -195,31 +188,11 @@ pub struct Writer<V> {
 
 /// A store and its writer, for tests that feed a store by hand and for [`reflect_indexed`].
 pub fn store<V: View>(indexes: &[(&'static str, IndexFunction<V>)]) -> (Writer<V>, Store<V>) {
-    let indexes = indexes
-        .iter()
-        .map(|&(name, function)| Index {
-            name,
-            function,
-            keys: HashMap::new(),
-        })
-        .collect();
-    let inner = Arc::new(RwLock::new(Inner {
-        objects: BTreeMap::new(),
-        indexes,
-    }));
+    let indexes = indexes.iter().map(|&(name, function)| Index { name, function, keys: HashMap::new() }).collect();
+    let inner = Arc::new(RwLock::new(Inner { objects: BTreeMap::new(), indexes }));
     let (sender, receiver) = signal::channel(None);
-    let writer = Writer {
-        inner: inner.clone(),
-        revision: sender,
-        fresh: BTreeMap::new(),
-    };
-    (
-        writer,
-        Store {
-            inner,
-            revision: receiver,
-        },
-    )
+    let writer = Writer { inner: inner.clone(), revision: sender, fresh: BTreeMap::new() };
+    (writer, Store { inner, revision: receiver })
 }
 
 impl<V: View> Writer<V> {
@@ -270,12 +243,7 @@ impl<V: View> Writer<V> {
         let mut changes = Vec::new();
         {
             let mut inner = self.inner.write();
-            let gone: Vec<ObjectKey> = inner
-                .objects
-                .keys()
-                .filter(|key| !fresh.contains_key(*key))
-                .cloned()
-                .collect();
+            let gone: Vec<ObjectKey> = inner.objects.keys().filter(|key| !fresh.contains_key(*key)).cloned().collect();
             for key in gone {
                 changes.extend(inner.remove(&key).map(|old| Change::Deleted { old }));
             }
@@ -348,11 +316,7 @@ mod tests {
     #[test]
     fn a_new_list_tells_only_the_difference() {
         let (mut writer, store) = store::<ConfigMap>(&[]);
-        for event in [
-            Event::Init,
-            Event::InitApply(object("a", "x", 1)),
-            Event::InitApply(object("a", "y", 2)),
-        ] {
+        for event in [Event::Init, Event::InitApply(object("a", "x", 1)), Event::InitApply(object("a", "y", 2))] {
             assert!(told(&mut writer, event).is_empty());
         }
         assert!(!store.is_synced());

@@ -29,12 +29,7 @@ impl Streams {
     /// A container's log, in chunks of bytes.
     pub async fn logs(&self, request: LogsRequest) -> Result<BoxStream<'static, Result<bytes::Bytes, Error>>, Error> {
         let client = self.client.clone();
-        let response = self
-            .grpc
-            .clone()
-            .logs(request)
-            .await
-            .map_err(|status| client.failed(status))?;
+        let response = self.grpc.clone().logs(request).await.map_err(|status| client.failed(status))?;
         Ok(response
             .into_inner()
             .map(move |chunk| match chunk {
@@ -50,16 +45,8 @@ impl Streams {
         requests: impl Stream<Item = ExecRequest> + Send + 'static,
     ) -> Result<BoxStream<'static, Result<ExecResponse, Error>>, Error> {
         let client = self.client.clone();
-        let response = self
-            .grpc
-            .clone()
-            .exec(to_static(requests))
-            .await
-            .map_err(|status| client.failed(status))?;
-        Ok(response
-            .into_inner()
-            .map(move |item| item.map_err(|status| client.failed(status)))
-            .boxed())
+        let response = self.grpc.clone().exec(to_static(requests)).await.map_err(|status| client.failed(status))?;
+        Ok(response.into_inner().map(move |item| item.map_err(|status| client.failed(status))).boxed())
     }
 
     /// Joins the streams of a container's first process. The first request must be the start.
@@ -68,16 +55,8 @@ impl Streams {
         requests: impl Stream<Item = ExecRequest> + Send + 'static,
     ) -> Result<BoxStream<'static, Result<ExecResponse, Error>>, Error> {
         let client = self.client.clone();
-        let response = self
-            .grpc
-            .clone()
-            .attach(to_static(requests))
-            .await
-            .map_err(|status| client.failed(status))?;
-        Ok(response
-            .into_inner()
-            .map(move |item| item.map_err(|status| client.failed(status)))
-            .boxed())
+        let response = self.grpc.clone().attach(to_static(requests)).await.map_err(|status| client.failed(status))?;
+        Ok(response.into_inner().map(move |item| item.map_err(|status| client.failed(status))).boxed())
     }
 
     /// Carries one connection to a pod's port. The first request must be the start.
@@ -86,12 +65,8 @@ impl Streams {
         requests: impl Stream<Item = PortForwardRequest> + Send + 'static,
     ) -> Result<BoxStream<'static, Result<bytes::Bytes, Error>>, Error> {
         let client = self.client.clone();
-        let response = self
-            .grpc
-            .clone()
-            .port_forward(to_static(requests))
-            .await
-            .map_err(|status| client.failed(status))?;
+        let response =
+            self.grpc.clone().port_forward(to_static(requests)).await.map_err(|status| client.failed(status))?;
         Ok(response
             .into_inner()
             .map(move |item| match item {
@@ -116,25 +91,16 @@ impl std::fmt::Debug for Streams {
 
 /// A chunk of input.
 pub fn stdin(data: bytes::Bytes) -> ExecRequest {
-    v1::ExecRequest {
-        input: Some(exec_request::Input::Stdin(data)),
-    }
+    v1::ExecRequest { input: Some(exec_request::Input::Stdin(data)) }
 }
 
 /// The end of input.
 pub fn stdin_closed() -> ExecRequest {
-    v1::ExecRequest {
-        input: Some(exec_request::Input::StdinClosed(true)),
-    }
+    v1::ExecRequest { input: Some(exec_request::Input::StdinClosed(true)) }
 }
 
 /// A new size of the terminal.
 pub fn resize(width: u16, height: u16) -> ExecRequest {
-    let size = TerminalSize {
-        width: width.into(),
-        height: height.into(),
-    };
-    v1::ExecRequest {
-        input: Some(exec_request::Input::Resize(size)),
-    }
+    let size = TerminalSize { width: width.into(), height: height.into() };
+    v1::ExecRequest { input: Some(exec_request::Input::Resize(size)) }
 }

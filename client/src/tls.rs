@@ -34,19 +34,11 @@ pub fn server_config(
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| invalid("TLS private key", key, &error))?;
     let mut roots = RootCertStore::empty();
     for root in certificates(client_ca, "client CA")? {
-        roots
-            .add(root)
-            .map_err(|error| invalid("client CA", client_ca, &error))?;
+        roots.add(root).map_err(|error| invalid("client CA", client_ca, &error))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let verifier = if require_client {
-        verifier
-    } else {
-        verifier.allow_unauthenticated()
-    };
-    let verifier = verifier
-        .build()
-        .map_err(|error| invalid("client CA", client_ca, &error))?;
+    let verifier = if require_client { verifier } else { verifier.allow_unauthenticated() };
+    let verifier = verifier.build().map_err(|error| invalid("client CA", client_ca, &error))?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid("TLS versions", certificate, &error))?
@@ -62,18 +54,13 @@ pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Option<PeerIdentity> {
     let (_, certificate) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
     let subject = certificate.subject();
     let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject
-        .iter_organization()
-        .filter_map(|group| group.as_str().ok())
-        .map(str::to_owned)
-        .collect();
+    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
     Some(PeerIdentity { user, groups })
 }
 
 fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| invalid(what, path, &error))?;
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| invalid(what, path, &error))?;
     if chain.is_empty() {
         return Err(invalid(what, path, &"holds no certificate"));
     }
@@ -81,8 +68,5 @@ fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>,
 }
 
 fn invalid(what: &str, path: &Path, error: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::Invalid {
-        what: format!("{what} {}", path.display()),
-        message: error.to_string(),
-    }
+    ConfigError::Invalid { what: format!("{what} {}", path.display()), message: error.to_string() }
 }

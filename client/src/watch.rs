@@ -88,14 +88,10 @@ impl Machine {
     /// The watch to open in this state.
     pub fn request(&self) -> WatchOptions {
         match self.state {
-            State::Empty | State::Initial => WatchOptions {
-                send_initial_events: true,
-                ..WatchOptions::default()
-            },
-            State::Live(revision) | State::Resuming(revision) => WatchOptions {
-                resource_version: revision.to_string(),
-                ..WatchOptions::default()
-            },
+            State::Empty | State::Initial => WatchOptions { send_initial_events: true, ..WatchOptions::default() },
+            State::Live(revision) | State::Resuming(revision) => {
+                WatchOptions { resource_version: revision.to_string(), ..WatchOptions::default() }
+            }
         }
     }
 
@@ -116,11 +112,7 @@ impl Machine {
                 Ok(None)
             }
             (State::Live(revision) | State::Resuming(revision), Input::Lost { expired }) => {
-                self.state = if expired {
-                    State::Empty
-                } else {
-                    State::Resuming(revision)
-                };
+                self.state = if expired { State::Empty } else { State::Resuming(revision) };
                 Ok(None)
             }
             (state, Input::Event(event)) => self.event(state, &event),
@@ -128,9 +120,7 @@ impl Machine {
     }
 
     fn event<V: View>(&mut self, state: State, event: &v1::WatchEvent) -> Result<Option<Event<V>>, Error> {
-        let out_of_place = |what: &str| Error::Decode {
-            message: format!("the server sent {what} in state {state:?}"),
-        };
+        let out_of_place = |what: &str| Error::Decode { message: format!("the server sent {what} in state {state:?}") };
         match (state, event.r#type()) {
             (_, Type::Error) => Err(watch_error(&event.object)),
             (State::Initial, Type::Added) => Ok(Some(Event::InitApply(decode(&event.object)?))),
@@ -204,9 +194,7 @@ async fn run_once<V: View>(
     failures: &mut u32,
     consume: &mut impl FnMut(Event<V>) -> bool,
 ) -> Result<bool, Error> {
-    let mut stream = client
-        .open_watch(resource, scope, V::FIELDS, &machine.request())
-        .await?;
+    let mut stream = client.open_watch(resource, scope, V::FIELDS, &machine.request()).await?;
     if let Some(event) = machine.step(Input::Connected)?
         && !consume(event)
     {
@@ -227,9 +215,7 @@ async fn run_once<V: View>(
     }
     // A server that accepts and at once ends every watch must not be called in a tight loop.
     if matches!(machine.state(), State::Initial) {
-        return Err(Error::Decode {
-            message: "the watch ended before its initial events".into(),
-        });
+        return Err(Error::Decode { message: "the watch ended before its initial events".into() });
     }
     Ok(true)
 }
@@ -272,14 +258,8 @@ mod tests {
         assert_eq!(machine.step::<ConfigMap>(Input::Connected).unwrap(), Some(Event::Init));
         let added = machine.step::<ConfigMap>(event(Type::Added, "a", 3)).unwrap();
         assert!(matches!(added, Some(Event::InitApply(object)) if object.metadata.name.as_deref() == Some("a")));
-        assert_eq!(
-            machine.step::<ConfigMap>(bookmark(5, true)).unwrap(),
-            Some(Event::InitDone(5))
-        );
-        assert!(matches!(
-            machine.step::<ConfigMap>(event(Type::Deleted, "a", 6)).unwrap(),
-            Some(Event::Delete(_))
-        ));
+        assert_eq!(machine.step::<ConfigMap>(bookmark(5, true)).unwrap(), Some(Event::InitDone(5)));
+        assert!(matches!(machine.step::<ConfigMap>(event(Type::Deleted, "a", 6)).unwrap(), Some(Event::Delete(_))));
         assert_eq!(machine.state(), State::Live(6));
     }
 
@@ -310,10 +290,6 @@ mod tests {
         let mut machine = Machine::new();
         assert!(machine.step::<ConfigMap>(event(Type::Modified, "a", 3)).is_err());
         let mut machine = live(1);
-        assert!(
-            machine
-                .step::<ConfigMap>(Input::Event(v1::WatchEvent::default()))
-                .is_err()
-        );
+        assert!(machine.step::<ConfigMap>(Input::Event(v1::WatchEvent::default())).is_err());
     }
 }
