@@ -1,0 +1,437 @@
+//! Which nftables objects a frontend takes, and the fixed objects around them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use super::frontend::{Endpoint, Frontend, FrontendKey, Side, Without};
+use crate::nft::model::{
+    Action, Chain, Element, Hook, Key, KeyType, Match, Name, Network, Rule, Selector, Set, Value, ValueType,
+};
+
+/// The table that holds everything of ours. No other is ever touched.
+pub const TABLE: &str = "reeve-proxy";
+
+/// The mark of packets whose connection gets this node's address as source (upstream's bit).
+pub const MASQUERADE_MARK: u32 = 0x4000;
+
+/// The chain that marks clients which are no pods.
+const MARK_STRANGERS: &str = "mark-strangers";
+
+/// Where node ports answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// On every address of the node but loopback.
+    AllLocal,
+    /// On those in the networks.
+    In(Vec<Network>),
+}
+
+/// What the fixed objects depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The networks of the cluster's pods. Traffic from elsewhere to cluster addresses, and traffic of pods to
+    /// elsewhere, gets the node's address as source. Empty: the pod network is somebody else's business.
+    pub pod_networks: Vec<Network>,
+    /// Where node ports answer.
+    pub node_ports: NodePortAddresses,
+}
+
+/// An object of the table that can be added and removed by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A set or map, without elements.
+    Set(Set),
+    /// A chain with its rules.
+    Chain(Chain),
+    /// An element of one of the fixed sets.
+    Element(Fixed, Element),
+}
+
+/// What makes two objects the same one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectId {
+    /// A set by its name.
+    Set(Name),
+    /// A chain by its name.
+    Chain(Name),
+    /// An element by its set and key.
+    Element(Fixed, Key),
+}
+
+impl Object {
+    /// The object's identity.
+    pub fn id(&self) -> ObjectId {
+        match self {
+            Object::Set(set) => ObjectId::Set(set.name.clone()),
+            Object::Chain(chain) => ObjectId::Chain(chain.name.clone()),
+            Object::Element(set, element) => ObjectId::Element(*set, element.key),
+        }
+    }
+}
+
+/// The fixed sets and maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fixed {
+    /// The cluster's pod networks.
+    PodNetworks,
+    /// All cluster addresses: what is sent there and not translated is refused.
+    ClusterIps,
+    /// Endpoints of this node as (source, destination) of themselves: one that reaches itself through a Service
+    /// must see another source, or it would answer itself directly.
+    Hairpin,
+    /// Address frontends and what happens to their connections.
+    Services,
+    /// Node ports and what happens to their connections.
+    NodePorts,
+    /// The same for clients outside the cluster, where that differs.
+    ServicesOutside,
+    /// The same for clients outside the cluster, where that differs.
+    NodePortsOutside,
+    /// Endpoints by frontend and slot.
+    Endpoints,
+    /// Endpoints by node port and slot.
+    NodePortEndpoints,
+    /// The same for clients outside the cluster, where that differs.
+    EndpointsOutside,
+    /// The same for clients outside the cluster, where that differs.
+    NodePortEndpointsOutside,
+    /// External addresses without endpoints.
+    RejectedServices,
+    /// Node ports without endpoints.
+    RejectedNodePorts,
+}
+
+impl Fixed {
+    /// All of them.
+    pub const ALL: [Fixed; 13] = [
+        Fixed::PodNetworks,
+        Fixed::ClusterIps,
+        Fixed::Hairpin,
+        Fixed::Services,
+        Fixed::NodePorts,
+        Fixed::ServicesOutside,
+        Fixed::NodePortsOutside,
+        Fixed::Endpoints,
+        Fixed::NodePortEndpoints,
+        Fixed::EndpointsOutside,
+        Fixed::NodePortEndpointsOutside,
+        Fixed::RejectedServices,
+        Fixed::RejectedNodePorts,
+    ];
+
+    /// The set's name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fixed::PodNetworks => "pod-networks",
+            Fixed::ClusterIps => "cluster-ips",
+            Fixed::Hairpin => "hairpin",
+            Fixed::Services => "services",
+            Fixed::NodePorts => "node-ports",
+            Fixed::ServicesOutside => "services-outside",
+            Fixed::NodePortsOutside => "node-ports-outside",
+            Fixed::Endpoints => "endpoints",
+            Fixed::NodePortEndpoints => "node-port-endpoints",
+            Fixed::EndpointsOutside => "endpoints-outside",
+            Fixed::NodePortEndpointsOutside => "node-port-endpoints-outside",
+            Fixed::RejectedServices => "rejected-services",
+            Fixed::RejectedNodePorts => "rejected-node-ports",
+        }
+    }
+
+    /// The set itself.
+    pub fn set(self) -> Set {
+        let (key, value) = match self {
+            Fixed::PodNetworks => (KeyType::Network, ValueType::Nothing),
+            Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
+            Fixed::Hairpin => (KeyType::AddressPair, ValueType::Nothing),
+            Fixed::Services | Fixed::ServicesOutside => (KeyType::Service, ValueType::Verdict),
+            Fixed::NodePorts | Fixed::NodePortsOutside => (KeyType::NodePort, ValueType::Verdict),
+            Fixed::Endpoints | Fixed::EndpointsOutside => (KeyType::ServiceSlot, ValueType::Endpoint),
+            Fixed::NodePortEndpoints | Fixed::NodePortEndpointsOutside => (KeyType::NodePortSlot, ValueType::Endpoint),
+            Fixed::RejectedServices => (KeyType::Service, ValueType::Nothing),
+            Fixed::RejectedNodePorts => (KeyType::NodePort, ValueType::Nothing),
+        };
+        Set::map(self.name(), key, value)
+    }
+
+    fn id(self) -> Name {
+        Name::from(self.name())
+    }
+
+    fn member(self, key: Key) -> Object {
+        Object::Element(self, Element { key, value: Value::Nothing, comment: "".into() })
+    }
+}
+
+/// The objects that are there whatever Services there are.
+///
+/// ```text
+/// prerouting, output ── services ──┬─ (client outside) ── outside ── vmap @services-outside, @node-ports-outside
+///                                  ├─ vmap @services ── goto <family>-<number of endpoints>
+///                                  └─ (address of the node) vmap @node-ports
+/// input, forward, output ── refuse: cluster addresses that nothing translated, frontends without endpoints
+/// postrouting ── masquerade: by mark, hairpin, pods that leave the cluster
+/// ```
+pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
+    let mut objects: Vec<Object> = Fixed::ALL.into_iter().map(|set| Object::Set(set.set())).collect();
+    objects.extend(surroundings.pod_networks.iter().map(|network| Fixed::PodNetworks.member(Key::Network(*network))));
+
+    let to_node_ports: Vec<Match> = match &surroundings.node_ports {
+        NodePortAddresses::AllLocal => {
+            vec![Match::DestinationLocal].into_iter().chain(loopback().map(Match::DestinationNotIn)).collect()
+        }
+        NodePortAddresses::In(networks) => vec![Match::DestinationLocal, Match::DestinationIn(networks.clone())],
+    };
+    let verdict =
+        |matches: &[Match], selector, map: Fixed| Rule::new(matches, [Action::VerdictMap(selector, map.id())]);
+    let from_outside = [Match::NotIn(Selector::Source, Fixed::PodNetworks.id()), Match::SourceNotLocal];
+    let services = [
+        Rule::new(from_outside, [Action::Jump("outside".into())]),
+        verdict(&[], Selector::Service, Fixed::Services),
+        verdict(&to_node_ports, Selector::NodePort, Fixed::NodePorts),
+    ];
+    let outside = [
+        verdict(&[], Selector::Service, Fixed::ServicesOutside),
+        verdict(&to_node_ports, Selector::NodePort, Fixed::NodePortsOutside),
+    ];
+    let refuse_address = Rule::new([Match::In(Selector::Destination, Fixed::ClusterIps.id())], [Action::Reject]);
+    let refuse_service =
+        Rule::new([Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.id())], [Action::Reject]);
+    let mut refused_node_port = vec![Match::NewConnection];
+    refused_node_port.extend(to_node_ports);
+    refused_node_port.push(Match::In(Selector::NodePort, Fixed::RejectedNodePorts.id()));
+
+    let mut postrouting = vec![
+        Rule::new([Match::Marked(MASQUERADE_MARK)], [Action::ClearMark(MASQUERADE_MARK), Action::Masquerade]),
+        Rule::new([Match::In(Selector::Pair, Fixed::Hairpin.id())], [Action::Masquerade]),
+    ];
+    if !surroundings.pod_networks.is_empty() {
+        let mut leaving = vec![
+            Match::In(Selector::Source, Fixed::PodNetworks.id()),
+            Match::NotIn(Selector::Destination, Fixed::PodNetworks.id()),
+        ];
+        leaving.extend(multicast().map(Match::DestinationNotIn));
+        postrouting.push(Rule::new(leaving, [Action::Masquerade]));
+    }
+    // Without pod networks everything would be outside of them: the pod network is then somebody else's, who
+    // routes answers back.
+    let strangers = (!surroundings.pod_networks.is_empty()).then(|| {
+        Rule::new([Match::NotIn(Selector::Source, Fixed::PodNetworks.id())], [Action::SetMark(MASQUERADE_MARK)])
+    });
+    let goto_services = || [Rule::always([Action::Jump("services".into())])];
+    objects.extend(
+        [
+            Chain::regular("services", services),
+            Chain::regular("outside", outside),
+            Chain::regular(MARK_STRANGERS, Vec::from_iter(strangers)),
+            Chain::base("nat-prerouting", Hook::NatPrerouting, goto_services()),
+            Chain::base("nat-output", Hook::NatOutput, goto_services()),
+            Chain::base("nat-postrouting", Hook::NatPostrouting, postrouting),
+            Chain::base(
+                "filter-input",
+                Hook::FilterInput,
+                [Rule::new(refused_node_port, [Action::Reject]), refuse_service.clone()],
+            ),
+            Chain::base("filter-forward", Hook::FilterForward, [refuse_address.clone(), refuse_service.clone()]),
+            Chain::base("filter-output", Hook::FilterOutput, [refuse_address, refuse_service]),
+        ]
+        .map(Object::Chain),
+    );
+    objects
+}
+
+fn loopback() -> Option<Network> {
+    Network::new(Ipv4Addr::new(127, 0, 0, 0), 8)
+}
+
+fn multicast() -> Option<Network> {
+    Network::new(Ipv4Addr::new(224, 0, 0, 0), 4)
+}
+
+/// How the chain that chooses an endpoint treats the connection's source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Cluster addresses: clients outside the pod networks are masqueraded, the answer would pass this node by.
+    ClusterIp,
+    /// External addresses: always masqueraded.
+    External,
+    /// Node ports: always masqueraded.
+    NodePort,
+    /// External traffic policy `Local`: the endpoint sees its client.
+    Outside,
+    /// The same for node ports.
+    NodePortOutside,
+}
+
+impl Family {
+    fn of(frontend: &Frontend, outside: bool) -> Family {
+        match (frontend.key, frontend.side, outside) {
+            (FrontendKey::Address(..), _, true) => Family::Outside,
+            (FrontendKey::NodePort(..), _, true) => Family::NodePortOutside,
+            (FrontendKey::Address(..), Side::Internal, false) => Family::ClusterIp,
+            (FrontendKey::Address(..), Side::External, false) => Family::External,
+            (FrontendKey::NodePort(..), _, false) => Family::NodePort,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Family::ClusterIp => "cluster-ip",
+            Family::External => "external",
+            Family::NodePort => "node-port",
+            Family::Outside => "outside",
+            Family::NodePortOutside => "node-port-outside",
+        }
+    }
+
+    fn verdicts(self) -> Fixed {
+        match self {
+            Family::ClusterIp | Family::External => Fixed::Services,
+            Family::NodePort => Fixed::NodePorts,
+            Family::Outside => Fixed::ServicesOutside,
+            Family::NodePortOutside => Fixed::NodePortsOutside,
+        }
+    }
+
+    fn endpoints(self) -> Fixed {
+        match self {
+            Family::ClusterIp | Family::External => Fixed::Endpoints,
+            Family::NodePort => Fixed::NodePortEndpoints,
+            Family::Outside => Fixed::EndpointsOutside,
+            Family::NodePortOutside => Fixed::NodePortEndpointsOutside,
+        }
+    }
+
+    fn mark(self) -> Option<Rule> {
+        let mark = [Action::SetMark(MASQUERADE_MARK)];
+        match self {
+            Family::ClusterIp => Some(Rule::always([Action::Jump(MARK_STRANGERS.into())])),
+            Family::External | Family::NodePort => Some(Rule::always(mark)),
+            Family::Outside | Family::NodePortOutside => None,
+        }
+    }
+}
+
+/// The objects that a frontend takes. Chains that choose among so many endpoints, cluster addresses and hairpin
+/// elements may come from several frontends; all others are this one's own.
+pub fn of_frontend(frontend: &Frontend) -> Vec<Object> {
+    let mut objects = Vec::new();
+    if let (FrontendKey::Address(address, ..), Side::Internal) = (frontend.key, frontend.side) {
+        objects.push(Fixed::ClusterIps.member(Key::Address(address)));
+    }
+    if frontend.endpoints.is_empty() {
+        objects.extend(of_empty(frontend));
+    } else {
+        choose(&mut objects, frontend, false, &frontend.endpoints);
+        match frontend.outside.as_deref() {
+            None => {}
+            Some([]) => {
+                objects.push(verdict(frontend, Family::of(frontend, true).verdicts(), Value::Drop));
+            }
+            Some(endpoints) => choose(&mut objects, frontend, true, endpoints),
+        }
+    }
+    objects
+}
+
+/// Whether several frontends may have the object in common.
+pub fn is_shared(object: &Object) -> bool {
+    match object {
+        Object::Element(set, _) => matches!(set, Fixed::ClusterIps | Fixed::Hairpin),
+        Object::Chain(chain) => !chain.name.as_str().starts_with(STICKY),
+        Object::Set(_) => false,
+    }
+}
+
+fn verdict(frontend: &Frontend, map: Fixed, value: Value) -> Object {
+    let key = match frontend.key {
+        FrontendKey::Address(address, protocol, port) => Key::Service(address, protocol, port),
+        FrontendKey::NodePort(protocol, port) => Key::NodePort(protocol, port),
+    };
+    Object::Element(map, Element { key, value, comment: frontend.comment.clone() })
+}
+
+fn of_empty(frontend: &Frontend) -> Option<Object> {
+    match (frontend.without, frontend.key, frontend.side) {
+        (Without::Drop, ..) => Some(verdict(frontend, Family::of(frontend, false).verdicts(), Value::Drop)),
+        // Cluster addresses that nothing translates are refused by themselves.
+        (Without::Reject, FrontendKey::Address(..), Side::Internal) => None,
+        (Without::Reject, FrontendKey::Address(..), Side::External) => {
+            Some(verdict(frontend, Fixed::RejectedServices, Value::Nothing))
+        }
+        (Without::Reject, FrontendKey::NodePort(..), _) => {
+            Some(verdict(frontend, Fixed::RejectedNodePorts, Value::Nothing))
+        }
+    }
+}
+
+fn choose(objects: &mut Vec<Object>, frontend: &Frontend, outside: bool, endpoints: &[Endpoint]) {
+    let family = Family::of(frontend, outside);
+    objects.extend(endpoints.iter().filter(|endpoint| endpoint.local).map(|endpoint| {
+        let address = *endpoint.address.ip();
+        Fixed::Hairpin.member(Key::AddressPair(address, address))
+    }));
+    let chain = match frontend.affinity {
+        Some(timeout) => sticky(objects, frontend, family, endpoints, timeout),
+        None => spread(objects, frontend, family, endpoints),
+    };
+    objects.push(verdict(frontend, family.verdicts(), Value::Goto(chain)));
+}
+
+/// Any endpoint for each connection: one chain for all frontends of the family with as many endpoints.
+fn spread(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, endpoints: &[Endpoint]) -> Name {
+    let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+    let selector = match frontend.key {
+        FrontendKey::Address(..) => Selector::ServiceSlot(count),
+        FrontendKey::NodePort(..) => Selector::NodePortSlot(count),
+    };
+    let name = Name::new(format!("{}-{count}", family.name()));
+    let mut rules: Vec<Rule> = family.mark().into_iter().collect();
+    rules.push(Rule::always([Action::DnatMap(selector, family.endpoints().id())]));
+    objects.push(Object::Chain(Chain::regular(name.clone(), rules)));
+    objects.extend((0..count).zip(endpoints).map(|(slot, endpoint)| {
+        let key = match frontend.key {
+            FrontendKey::Address(address, protocol, port) => Key::ServiceSlot(address, protocol, port, slot),
+            FrontendKey::NodePort(protocol, port) => Key::NodePortSlot(protocol, port, slot),
+        };
+        let value = Value::Endpoint(endpoint.address);
+        Object::Element(family.endpoints(), Element { key, value, comment: Arc::default() })
+    }));
+    name
+}
+
+/// What the names of chains and sets for session affinity begin with.
+const STICKY: &str = "sticky-";
+
+/// Session affinity: a chain for the frontend, and a chain and a set of recent clients for each endpoint.
+fn sticky(
+    objects: &mut Vec<Object>,
+    frontend: &Frontend,
+    family: Family,
+    endpoints: &[Endpoint],
+    timeout: u32,
+) -> Name {
+    // The timeout is part of the names: a set's timeout cannot be changed, so another one is another set.
+    let family_name = family.name();
+    let name = Name::new(match frontend.key {
+        FrontendKey::Address(address, protocol, port) => {
+            format!("{STICKY}{timeout}s-{family_name}-{address}-{protocol}-{port}")
+        }
+        FrontendKey::NodePort(protocol, port) => format!("{STICKY}{timeout}s-{family_name}-{protocol}-{port}"),
+    });
+    let of_endpoint = |endpoint: SocketAddrV4| Name::new(format!("{name}-{}-{}", endpoint.ip(), endpoint.port()));
+    let mut rules: Vec<Rule> = family.mark().into_iter().collect();
+    let mut all = Vec::new();
+    for endpoint in endpoints {
+        let own = of_endpoint(endpoint.address);
+        rules.push(Rule::new([Match::In(Selector::Source, own.clone())], [Action::Goto(own.clone())]));
+        objects.push(Object::Set(Set::recent(own.clone(), timeout)));
+        let remember = Action::Remember(Selector::Source, own.clone());
+        let rule = Rule::always([remember, Action::Dnat(endpoint.address)]);
+        objects.push(Object::Chain(Chain::regular(own.clone(), [rule])));
+        all.push(own);
+    }
+    rules.push(Rule::always([Action::RandomGoto(all)]));
+    objects.push(Object::Chain(Chain::regular(name.clone(), rules)));
+    name
+}

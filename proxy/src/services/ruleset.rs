@@ -1,0 +1,291 @@
+//! All frontends of the node, and the transaction that each change of them takes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use reeve_api::ObjectKey;
+
+use super::frontend::{Endpoint, Frontend, FrontendKey, keep_slots};
+use super::objects::{self, Fixed, Object, ObjectId, Surroundings, TABLE};
+use crate::nft::{InvalidObject, Transaction};
+
+/// What the kernel should hold.
+///
+/// Invariant: applying every transaction that was returned, in order, to an empty kernel gives the same table
+/// as applying [`RuleSet::whole`].
+#[derive(Debug)]
+pub struct RuleSet {
+    surroundings: Surroundings,
+    frontends: BTreeMap<FrontendKey, (ObjectKey, Frontend)>,
+    owned: BTreeMap<ObjectKey, BTreeSet<FrontendKey>>,
+    /// Frontends that others than their owner want too.
+    contested: BTreeMap<FrontendKey, BTreeSet<ObjectKey>>,
+    /// How many frontends have a shared object in common.
+    shared: HashMap<ObjectId, usize>,
+}
+
+/// What a change of Services means.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// What changes in the table.
+    pub commands: Vec<Change>,
+    /// Services that wanted a frontend which is free now: look at them again.
+    pub freed: BTreeSet<ObjectKey>,
+    /// Frontends that a Service wants but another one has.
+    pub refused: Vec<(ObjectKey, FrontendKey)>,
+    /// Frontends whose endpoints changed, and what they are now.
+    pub touched: BTreeMap<FrontendKey, Vec<Endpoint>>,
+}
+
+/// An object before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    old: Option<Object>,
+    new: Option<Object>,
+}
+
+impl Update {
+    /// The changes as one transaction.
+    pub fn transaction(&self) -> Result<Transaction, InvalidObject> {
+        let mut transaction = Transaction::new(TABLE)?;
+        write(&mut transaction, &self.commands)?;
+        Ok(transaction)
+    }
+}
+
+impl RuleSet {
+    /// Without any Service.
+    pub fn new(surroundings: Surroundings) -> RuleSet {
+        RuleSet {
+            surroundings,
+            frontends: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            contested: BTreeMap::new(),
+            shared: HashMap::new(),
+        }
+    }
+
+    /// Everything, in the place of whatever the kernel holds.
+    pub fn whole(&self) -> Result<Transaction, InvalidObject> {
+        let mut transaction = Transaction::new(TABLE)?;
+        transaction.replace_table();
+        let mut seen = BTreeSet::new();
+        let all = objects::fixed(&self.surroundings)
+            .into_iter()
+            .chain(self.frontends.values().flat_map(|(_, frontend)| objects::of_frontend(frontend)))
+            .filter(|object| !objects::is_shared(object) || seen.insert(object.id()));
+        let changes: Vec<Change> = all.map(|object| Change { old: None, new: Some(object) }).collect();
+        write(&mut transaction, &changes)?;
+        Ok(transaction)
+    }
+
+    /// What a frontend leads to.
+    pub fn frontend(&self, key: FrontendKey) -> Option<&Frontend> {
+        self.frontends.get(&key).map(|(_, frontend)| frontend)
+    }
+
+    /// All frontends.
+    pub fn frontends(&self) -> impl Iterator<Item = &Frontend> {
+        self.frontends.values().map(|(_, frontend)| frontend)
+    }
+
+    /// Take the node's new surroundings.
+    pub fn set_surroundings(&mut self, surroundings: Surroundings) -> Update {
+        let mut net = Net::default();
+        for object in objects::fixed(&self.surroundings) {
+            net.remove(object);
+        }
+        for object in objects::fixed(&surroundings) {
+            net.add(object);
+        }
+        self.surroundings = surroundings;
+        Update { commands: net.changes(), ..Update::default() }
+    }
+
+    /// Take what the Services lead to now; nothing for one that is gone.
+    pub fn update(&mut self, services: impl IntoIterator<Item = (ObjectKey, Vec<Frontend>)>) -> Update {
+        let services: Vec<(ObjectKey, Vec<Frontend>)> = services.into_iter().collect();
+        let mut update = Update::default();
+        let mut net = Net::default();
+        // Those who leave make room first, so that a frontend can pass from one to the other at once.
+        for (service, wanted) in &services {
+            let wanted: BTreeSet<FrontendKey> = wanted.iter().map(|frontend| frontend.key).collect();
+            let leaving: Vec<FrontendKey> =
+                self.owned.get(service).map(|owned| owned.difference(&wanted).copied().collect()).unwrap_or_default();
+            for key in leaving {
+                self.release(service, key, &mut net, &mut update);
+            }
+            self.contested.retain(|key, contenders| {
+                if !wanted.contains(key) {
+                    contenders.remove(service);
+                }
+                !contenders.is_empty()
+            });
+        }
+        for (service, wanted) in services {
+            for frontend in wanted {
+                self.take(&service, frontend, &mut net, &mut update);
+            }
+        }
+        update.commands = net.changes();
+        update
+    }
+
+    fn release(&mut self, service: &ObjectKey, key: FrontendKey, net: &mut Net, update: &mut Update) {
+        if let Some((_, old)) = self.frontends.remove(&key) {
+            for object in objects::of_frontend(&old) {
+                self.remove(object, net);
+            }
+            update.touched.insert(key, Vec::new());
+        }
+        if let Some(owned) = self.owned.get_mut(service) {
+            owned.remove(&key);
+            if owned.is_empty() {
+                self.owned.remove(service);
+            }
+        }
+        update.freed.extend(self.contested.remove(&key).unwrap_or_default());
+    }
+
+    fn take(&mut self, service: &ObjectKey, mut frontend: Frontend, net: &mut Net, update: &mut Update) {
+        let key = frontend.key;
+        let before = match self.frontends.get(&key) {
+            Some((owner, _)) if owner != service => {
+                self.contested.entry(key).or_default().insert(service.clone());
+                update.refused.push((service.clone(), key));
+                return;
+            }
+            Some((_, before)) => Some(before.clone()),
+            None => None,
+        };
+        if let Some(before) = &before {
+            frontend.endpoints = keep_slots(&before.endpoints, frontend.endpoints);
+            let outside_before = before.outside.as_deref().unwrap_or_default();
+            frontend.outside = frontend.outside.map(|outside| keep_slots(outside_before, outside));
+            if *before == frontend {
+                return;
+            }
+        }
+        if before
+            .as_ref()
+            .is_none_or(|before| before.endpoints != frontend.endpoints || before.outside != frontend.outside)
+        {
+            let mut endpoints = frontend.endpoints.clone();
+            endpoints.extend(frontend.outside.iter().flatten());
+            update.touched.insert(key, endpoints);
+        }
+        for object in before.iter().flat_map(objects::of_frontend) {
+            self.remove(object, net);
+        }
+        for object in objects::of_frontend(&frontend) {
+            self.add(object, net);
+        }
+        self.owned.entry(service.clone()).or_default().insert(key);
+        self.frontends.insert(key, (service.clone(), frontend));
+    }
+
+    fn add(&mut self, object: Object, net: &mut Net) {
+        if objects::is_shared(&object) {
+            let count = self.shared.entry(object.id()).or_default();
+            *count += 1;
+            if *count > 1 {
+                return;
+            }
+        }
+        net.add(object);
+    }
+
+    fn remove(&mut self, object: Object, net: &mut Net) {
+        if objects::is_shared(&object) {
+            let id = object.id();
+            if let Some(count) = self.shared.get_mut(&id) {
+                *count = count.saturating_sub(1);
+                if *count > 0 {
+                    return;
+                }
+            }
+            self.shared.remove(&id);
+        }
+        net.remove(object);
+    }
+}
+
+/// The net effect of many removals and additions.
+#[derive(Default)]
+struct Net {
+    changes: BTreeMap<ObjectId, Change>,
+}
+
+impl Net {
+    fn add(&mut self, object: Object) {
+        let entry = self.changes.entry(object.id()).or_insert(Change { old: None, new: None });
+        entry.new = Some(object);
+    }
+
+    fn remove(&mut self, object: Object) {
+        let entry = self.changes.entry(object.id()).or_insert(Change { old: None, new: None });
+        // What was added in the same update was never in the kernel.
+        if entry.new.take().is_none() {
+            entry.old = Some(object);
+        }
+    }
+
+    fn changes(self) -> Vec<Change> {
+        self.changes.into_values().filter(|change| change.old != change.new).collect()
+    }
+}
+
+/// The order in which the kernel takes them: first everything that leads to what goes, then what goes, then what
+/// is new, then everything that leads to it.
+fn write(transaction: &mut Transaction, changes: &[Change]) -> Result<(), InvalidObject> {
+    // The set of an element, made once for each fixed set instead of once for each element.
+    let sets: BTreeMap<Fixed, _> = Fixed::ALL.into_iter().map(|fixed| (fixed, fixed.set())).collect();
+    let old = || changes.iter().filter_map(|change| change.old.as_ref().map(|old| (old, change.new.as_ref())));
+    let new = || changes.iter().filter_map(|change| change.new.as_ref().map(|new| (new, change.old.as_ref())));
+    for (object, _) in old() {
+        if let Object::Element(fixed, element) = object
+            && let Some(set) = sets.get(fixed)
+        {
+            transaction.delete_element(set, element.key)?;
+        }
+    }
+    for (object, _) in old() {
+        if let Object::Chain(chain) = object {
+            transaction.flush_chain(&chain.name)?;
+        }
+    }
+    for (object, after) in old() {
+        match object {
+            Object::Chain(chain) if after.is_none() => transaction.delete_chain(&chain.name)?,
+            _ => {}
+        }
+    }
+    for (object, _) in old() {
+        if let Object::Set(set) = object {
+            transaction.delete_set(set)?;
+        }
+    }
+    for (object, _) in new() {
+        if let Object::Set(set) = object {
+            transaction.add_set(set)?;
+        }
+    }
+    for (object, before) in new() {
+        match object {
+            Object::Chain(chain) if before.is_none() => transaction.add_chain(chain)?,
+            _ => {}
+        }
+    }
+    for (object, _) in new() {
+        if let Object::Chain(chain) = object {
+            transaction.add_rules(chain)?;
+        }
+    }
+    for (object, _) in new() {
+        if let Object::Element(fixed, element) = object
+            && let Some(set) = sets.get(fixed)
+        {
+            transaction.add_element(set, element.clone())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! The rule set as a whole: golden dump, packet walks, and random worlds.
+//!
+//! Address plan: pods 10.244.0.0/16 (this node 10.244.1.0/24), nodes 192.168.0.0/24 (this node .1), cluster
+//! addresses 10.96.0.0/16, clients outside 203.0.113.0/24.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use proptest::prelude::*;
+use reeve_api::ObjectKey;
+
+use super::objects::{NodePortAddresses, Surroundings};
+use super::view::{EndpointPortView, EndpointSliceView, EndpointView, ServiceView};
+use super::{RuleSet, frontends};
+use crate::nft::FakeTables;
+use crate::nft::model::Protocol;
+use crate::nft::trace::{Landing, Node, Packet};
+
+const NODE: &str = "n1";
+const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 9);
+const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        pod_networks: vec!["10.244.0.0/16".parse().expect("a network")],
+        node_ports: NodePortAddresses::AllLocal,
+    }
+}
+
+fn service(name: &str, spec: &str) -> (ObjectKey, ServiceView) {
+    let text = format!(r#"{{"metadata":{{"namespace":"shop","name":"{name}"}},"spec":{spec}}}"#);
+    (ObjectKey::new("shop", name), serde_json::from_str(&text).expect("a Service"))
+}
+
+/// Endpoints with their last two octets: `10.244.1.x` is on this node.
+fn slice(
+    service: &ObjectKey,
+    port_name: &str,
+    protocol: &str,
+    port: u16,
+    endpoints: &[(u8, u8, &str)],
+) -> EndpointSliceView {
+    let mut slice = EndpointSliceView::for_test(service, "slice");
+    slice.ports = vec![EndpointPortView { name: port_name.into(), protocol: protocol.into(), port: Some(port) }];
+    slice.endpoints = endpoints
+        .iter()
+        .map(|&(net, last, state)| {
+            let (ready, serving, terminating) = match state {
+                "ready" => (true, true, false),
+                "leaving" => (false, true, true),
+                "gone" => (false, false, true),
+                _ => (false, false, false),
+            };
+            let mut endpoint = EndpointView::for_test(Ipv4Addr::new(10, 244, net, last), ready, serving, terminating);
+            endpoint.node_name = Some(format!("n{net}").into());
+            endpoint
+        })
+        .collect();
+    slice
+}
+
+struct World {
+    rules: RuleSet,
+    kernel: FakeTables,
+}
+
+impl World {
+    fn new() -> World {
+        let rules = RuleSet::new(surroundings());
+        let mut kernel = FakeTables::default();
+        kernel.apply(&rules.whole().expect("valid")).expect("applies");
+        World { rules, kernel }
+    }
+
+    /// Applies the change to the twin and returns the script.
+    fn set(&mut self, service: &(ObjectKey, ServiceView), slices: &[EndpointSliceView]) -> String {
+        let wanted = frontends(&service.1, slices.iter(), NODE);
+        let update = self.rules.update([(service.0.clone(), wanted)]);
+        let transaction = update.transaction().expect("valid");
+        self.kernel.apply(&transaction).expect("applies");
+        transaction.to_string()
+    }
+
+    fn walk(&mut self, source: Ipv4Addr, destination: (Ipv4Addr, u16), protocol: Protocol, random: u32) -> Landing {
+        let node = Node { local: [NODE_ADDRESS, Ipv4Addr::new(127, 0, 0, 1)].into() };
+        let destination = SocketAddrV4::new(destination.0, destination.1);
+        self.kernel.trace(&node, Packet { source, destination, protocol, random })
+    }
+}
+
+fn reaches(net: u8, last: u8, port: u16, masqueraded: bool) -> Landing {
+    Landing::Reaches { destination: SocketAddrV4::new(Ipv4Addr::new(10, 244, net, last), port), masqueraded }
+}
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
+
+fn web(extra: &str) -> (ObjectKey, ServiceView) {
+    service(
+        "web",
+        &format!(
+            r#"{{"type":"NodePort","clusterIP":"10.96.0.20","ports":[{{"name":"http","port":80,"nodePort":30080}}]{extra}}}"#
+        ),
+    )
+}
+
+#[test]
+fn the_whole_table_is_as_recorded() {
+    let mut world = World::new();
+    let web = web(r#","externalIPs":["198.51.100.9"]"#);
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready"), (2, 6, "starting")])]);
+    let local = service(
+        "local",
+        r#"{"type":"NodePort","clusterIP":"10.96.0.21","externalTrafficPolicy":"Local","ports":[{"port":53,"protocol":"UDP","nodePort":30053}]}"#,
+    );
+    world.set(&local, &[slice(&local.0, "", "UDP", 53, &[(1, 7, "ready"), (2, 7, "ready")])]);
+    let sticky = service(
+        "sticky",
+        r#"{"type":"ClusterIP","clusterIP":"10.96.0.22","sessionAffinity":"ClientIP","ports":[{"port":80}]}"#,
+    );
+    world.set(&sticky, &[slice(&sticky.0, "", "TCP", 80, &[(1, 8, "ready"), (2, 8, "ready")])]);
+    let empty =
+        service("empty", r#"{"type":"NodePort","clusterIP":"10.96.0.23","ports":[{"port":80,"nodePort":30090}]}"#);
+    world.set(&empty, &[]);
+    let dump = world.kernel.dump();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/table.txt");
+    if std::env::var_os("REEVE_UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &dump).expect("testdata can be written");
+    }
+    let recorded = std::fs::read_to_string(path).expect("testdata/table.txt; REEVE_UPDATE_GOLDEN=1 writes it");
+    assert_eq!(dump, recorded, "REEVE_UPDATE_GOLDEN=1 accepts the difference");
+}
+
+#[test]
+fn a_pod_a_node_and_a_stranger_reach_every_endpoint() {
+    let mut world = World::new();
+    let web = web("");
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready")])]);
+    for (random, net) in [(0, 1), (1, 2), (2, 1)] {
+        assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, random), reaches(net, 5, 8080, false));
+        assert_eq!(world.walk(NODE_ADDRESS, (VIP, 80), Protocol::Tcp, random), reaches(net, 5, 8080, true));
+        assert_eq!(world.walk(CLIENT, (NODE_ADDRESS, 30080), Protocol::Tcp, random), reaches(net, 5, 8080, true));
+        assert_eq!(world.walk(POD, (NODE_ADDRESS, 30080), Protocol::Tcp, random), reaches(net, 5, 8080, true));
+    }
+    let untouched = SocketAddrV4::new(NODE_ADDRESS, 22);
+    let landing = world.walk(CLIENT, (NODE_ADDRESS, 22), Protocol::Tcp, 0);
+    assert_eq!(landing, Landing::Reaches { destination: untouched, masqueraded: false });
+}
+
+#[test]
+fn an_endpoint_that_reaches_itself_sees_the_node_as_source() {
+    let mut world = World::new();
+    let web = web("");
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready")])]);
+    let own = Ipv4Addr::new(10, 244, 1, 5);
+    assert_eq!(world.walk(own, (VIP, 80), Protocol::Tcp, 0), reaches(1, 5, 8080, true));
+    assert_eq!(world.walk(own, (VIP, 80), Protocol::Tcp, 1), reaches(2, 5, 8080, false));
+}
+
+#[test]
+fn without_endpoints_clients_are_refused() {
+    let mut world = World::new();
+    let web = web("");
+    world.set(&web, &[]);
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 0), Landing::Rejected);
+    assert_eq!(world.walk(NODE_ADDRESS, (VIP, 80), Protocol::Tcp, 0), Landing::Rejected);
+    assert_eq!(world.walk(CLIENT, (NODE_ADDRESS, 30080), Protocol::Tcp, 0), Landing::Rejected);
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(2, 5, "ready")])]);
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 0), reaches(2, 5, 8080, false));
+    assert_eq!(world.walk(POD, (VIP, 81), Protocol::Tcp, 0), Landing::Rejected, "a port the Service does not have");
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Udp, 0), Landing::Rejected);
+}
+
+#[test]
+fn terminating_endpoints_serve_only_when_nothing_else_does() {
+    let mut world = World::new();
+    let web = web("");
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "leaving"), (2, 5, "ready"), (2, 6, "gone")])]);
+    for random in 0..3 {
+        assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, random), reaches(2, 5, 8080, false));
+    }
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "leaving"), (2, 6, "gone")])]);
+    for random in 0..3 {
+        assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, random), reaches(1, 5, 8080, false));
+    }
+}
+
+#[test]
+fn external_policy_local_keeps_the_client_and_the_node() {
+    let mut world = World::new();
+    let web = web(r#","externalTrafficPolicy":"Local""#);
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready")])]);
+    for random in 0..3 {
+        assert_eq!(world.walk(CLIENT, (NODE_ADDRESS, 30080), Protocol::Tcp, random), reaches(1, 5, 8080, false));
+    }
+    assert_eq!(world.walk(POD, (NODE_ADDRESS, 30080), Protocol::Tcp, 1), reaches(2, 5, 8080, true));
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(2, 5, "ready")])]);
+    assert_eq!(world.walk(CLIENT, (NODE_ADDRESS, 30080), Protocol::Tcp, 0), Landing::Dropped);
+    assert_eq!(world.walk(NODE_ADDRESS, (NODE_ADDRESS, 30080), Protocol::Tcp, 0), reaches(2, 5, 8080, true));
+}
+
+#[test]
+fn internal_policy_local_stays_on_the_node() {
+    let mut world = World::new();
+    let web = web(r#","internalTrafficPolicy":"Local""#);
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready")])]);
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 1), reaches(1, 5, 8080, false));
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(2, 5, "ready")])]);
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 0), Landing::Dropped);
+}
+
+#[test]
+fn a_sticky_client_stays_with_its_endpoint() {
+    let mut world = World::new();
+    let web = web(r#","sessionAffinity":"ClientIP""#);
+    let endpoints = [(1, 5, "ready"), (2, 5, "ready"), (2, 6, "ready")];
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &endpoints)]);
+    let first = world.walk(POD, (VIP, 80), Protocol::Tcp, 1);
+    for random in 0..5 {
+        assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, random), first);
+    }
+    assert_eq!(first, reaches(2, 5, 8080, false));
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready")])]);
+    assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 1), reaches(1, 5, 8080, false), "its endpoint is gone");
+}
+
+#[test]
+fn pods_leave_the_cluster_as_the_node() {
+    let mut world = World::new();
+    let outside = SocketAddrV4::new(CLIENT, 443);
+    let landing = world.walk(POD, (CLIENT, 443), Protocol::Tcp, 0);
+    assert_eq!(landing, Landing::Reaches { destination: outside, masqueraded: true });
+    let other_pod = SocketAddrV4::new(Ipv4Addr::new(10, 244, 2, 9), 80);
+    let landing = world.walk(POD, (*other_pod.ip(), 80), Protocol::Tcp, 0);
+    assert_eq!(landing, Landing::Reaches { destination: other_pod, masqueraded: false });
+}
+
+#[test]
+fn one_endpoint_that_goes_changes_four_elements_and_no_rule() {
+    let mut world = World::new();
+    let first = service("first", r#"{"type":"ClusterIP","clusterIP":"10.96.0.30","ports":[{"port":80}]}"#);
+    let other = service("other", r#"{"type":"ClusterIP","clusterIP":"10.96.0.31","ports":[{"port":80}]}"#);
+    let three = [(2, 1, "ready"), (2, 2, "ready"), (2, 3, "ready")];
+    world.set(&other, &[slice(&other.0, "", "TCP", 80, &three[..2])]);
+    world.set(&first, &[slice(&first.0, "", "TCP", 80, &three)]);
+    let another = service("another", r#"{"type":"ClusterIP","clusterIP":"10.96.0.32","ports":[{"port":80}]}"#);
+    world.set(&another, &[slice(&another.0, "", "TCP", 80, &three)]);
+    let script = world.set(&first, &[slice(&first.0, "", "TCP", 80, &[three[1], three[2]])]);
+    assert_eq!(
+        script,
+        "delete element ip reeve-proxy services { 10.96.0.30 . tcp . 80 }\n\
+         delete element ip reeve-proxy endpoints { 10.96.0.30 . tcp . 80 . 0, 10.96.0.30 . tcp . 80 . 2 }\n\
+         add element ip reeve-proxy services { 10.96.0.30 . tcp . 80 comment \"shop/first\" : goto cluster-ip-2 }\n\
+         add element ip reeve-proxy endpoints { 10.96.0.30 . tcp . 80 . 0 : 10.244.2.3 . 80 }\n"
+    );
+    assert_eq!(world.set(&first, &[slice(&first.0, "", "TCP", 80, &[three[2], three[1]])]), "", "order is no change");
+}
+
+#[test]
+fn a_frontend_that_two_services_want_passes_on_when_the_first_goes() {
+    let mut world = World::new();
+    let spec = |ip: &str| {
+        format!(r#"{{"type":"ClusterIP","clusterIP":"{ip}","externalIPs":["198.51.100.9"],"ports":[{{"port":80}}]}}"#)
+    };
+    let (first, second) = (service("first", &spec("10.96.0.30")), service("second", &spec("10.96.0.31")));
+    world.set(&first, &[slice(&first.0, "", "TCP", 80, &[(2, 1, "ready")])]);
+    let slices = [slice(&second.0, "", "TCP", 80, &[(2, 2, "ready")])];
+    let update = world.rules.update([(second.0.clone(), frontends(&second.1, slices.iter(), NODE))]);
+    assert_eq!(update.refused.len(), 1);
+    world.kernel.apply(&update.transaction().expect("valid")).expect("applies");
+    let external = Ipv4Addr::new(198, 51, 100, 9);
+    assert_eq!(world.walk(POD, (external, 80), Protocol::Tcp, 0), reaches(2, 1, 80, true));
+    let update = world.rules.update([(first.0.clone(), Vec::new())]);
+    assert_eq!(update.freed.iter().collect::<Vec<_>>(), [&second.0]);
+    world.kernel.apply(&update.transaction().expect("valid")).expect("applies");
+    world.set(&second, &slices);
+    assert_eq!(world.walk(POD, (external, 80), Protocol::Tcp, 0), reaches(2, 2, 80, true));
+}
+
+/// A Service of a random world: its type, policies, affinity and the states of its possible endpoints.
+type Random = (u8, bool, bool, Option<u8>, Vec<u8>);
+
+fn random_service(
+    index: usize,
+    (kind, external_local, internal_local, affinity, states): &Random,
+) -> (ObjectKey, ServiceView, Vec<EndpointSliceView>) {
+    let kind_name = if *kind == 0 { "ClusterIP" } else { "NodePort" };
+    let policy = |local: bool| if local { "Local" } else { "Cluster" };
+    let affinity = affinity.map_or(String::new(), |seconds| {
+        format!(
+            r#","sessionAffinity":"ClientIP","sessionAffinityConfig":{{"clientIP":{{"timeoutSeconds":{}}}}}"#,
+            seconds + 1
+        )
+    });
+    let spec = format!(
+        r#"{{"type":"{kind_name}","clusterIP":"10.96.0.{index}","externalIPs":["198.51.100.{}"],"externalTrafficPolicy":"{}","internalTrafficPolicy":"{}","ports":[{{"port":80,"nodePort":{}}}]{affinity}}}"#,
+        index / 2,
+        policy(*external_local),
+        policy(*internal_local),
+        30_000 + index,
+    );
+    let (key, view) = service(&format!("s{index}"), &spec);
+    let endpoints: Vec<(u8, u8, &str)> = (1u8..)
+        .zip(states)
+        .filter_map(|(last, state)| {
+            let name = *["", "ready", "ready", "leaving", "gone"].get(usize::from(*state))?;
+            (!name.is_empty()).then_some((1 + last % 2, last, name))
+        })
+        .collect();
+    let slices = vec![slice(&key, "", "TCP", 80, &endpoints)];
+    (key, view, slices)
+}
+
+fn world_strategy() -> impl Strategy<Value = BTreeMap<usize, Random>> {
+    let one =
+        (0u8..2, any::<bool>(), any::<bool>(), proptest::option::of(0u8..2), proptest::collection::vec(0u8..5, 0..6));
+    proptest::collection::btree_map(0usize..6, one, 0..6)
+}
+
+proptest! {
+    /// Whatever follows on whatever: the small transactions lead to the very table that a fresh start writes.
+    #[test]
+    fn small_steps_lead_where_a_fresh_start_does(worlds in proptest::collection::vec(world_strategy(), 1..6)) {
+        let mut rules = RuleSet::new(surroundings());
+        let mut kernel = FakeTables::default();
+        kernel.apply(&rules.whole().expect("valid")).expect("applies");
+        let mut before: BTreeMap<usize, Random> = BTreeMap::new();
+        for world in worlds {
+            let mut changes: BTreeMap<ObjectKey, Vec<super::Frontend>> = before
+                .keys()
+                .map(|index| (ObjectKey::new("shop", format!("s{index}").as_str()), Vec::new()))
+                .collect();
+            for (index, random) in &world {
+                let (key, view, slices) = random_service(*index, random);
+                changes.insert(key, frontends(&view, slices.iter(), NODE));
+            }
+            let update = rules.update(changes.clone());
+            kernel.apply(&update.transaction().expect("valid")).expect("the kernel takes every step");
+            // Those who waited for a frontend that is free now get it.
+            let waiting = update.freed.iter().filter_map(|key| Some((key.clone(), changes.get(key)?.clone())));
+            let update = rules.update(waiting.collect::<Vec<_>>());
+            kernel.apply(&update.transaction().expect("valid")).expect("the kernel takes every step");
+            let mut fresh = FakeTables::default();
+            fresh.apply(&rules.whole().expect("valid")).expect("applies");
+            prop_assert_eq!(kernel.dump(), fresh.dump());
+            before = world;
+        }
+    }
+}
