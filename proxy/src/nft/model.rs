@@ -165,10 +165,10 @@ pub enum KeyType {
     Service,
     /// Protocol and destination port.
     NodePort,
-    /// A service and a slot number.
-    ServiceSlot,
-    /// A node port and a slot number.
-    NodePortSlot,
+    /// Destination address, destination port of the protocol, and a slot number.
+    ServiceSlot(Protocol),
+    /// Destination port of the protocol and a slot number.
+    NodePortSlot(Protocol),
 }
 
 /// What a map's keys lead to.
@@ -230,21 +230,23 @@ impl Set {
 
 impl fmt::Display for Set {
     /// The body between the braces. Keys that end in a slot number need `typeof`: nft has no word for their type.
+    /// Such maps are for one protocol each, because nft takes `th dport` as part of a key but not of a value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = match self.key {
-            KeyType::Address | KeyType::Network => "type ipv4_addr",
-            KeyType::AddressPair => "type ipv4_addr . ipv4_addr",
-            KeyType::Service => "type ipv4_addr . inet_proto . inet_service",
-            KeyType::NodePort => "type inet_proto . inet_service",
-            KeyType::ServiceSlot => "typeof ip daddr . meta l4proto . th dport . numgen random mod 2",
-            KeyType::NodePortSlot => "typeof meta l4proto . th dport . numgen random mod 2",
-        };
-        f.write_str(key)?;
+        match self.key {
+            KeyType::Address | KeyType::Network => f.write_str("type ipv4_addr")?,
+            KeyType::AddressPair => f.write_str("type ipv4_addr . ipv4_addr")?,
+            KeyType::Service => f.write_str("type ipv4_addr . inet_proto . inet_service")?,
+            KeyType::NodePort => f.write_str("type inet_proto . inet_service")?,
+            KeyType::ServiceSlot(protocol) => {
+                write!(f, "typeof ip daddr . {protocol} dport . numgen random mod 2")?;
+            }
+            KeyType::NodePortSlot(protocol) => write!(f, "typeof {protocol} dport . numgen random mod 2")?,
+        }
         match (self.value, self.key) {
             (ValueType::Nothing, _) => {}
             (ValueType::Verdict, _) => f.write_str(" : verdict")?,
-            (ValueType::Endpoint, KeyType::ServiceSlot | KeyType::NodePortSlot) => {
-                f.write_str(" : ip daddr . th dport")?
+            (ValueType::Endpoint, KeyType::ServiceSlot(protocol) | KeyType::NodePortSlot(protocol)) => {
+                write!(f, " : ip daddr . {protocol} dport")?;
             }
             (ValueType::Endpoint, _) => f.write_str(" : ipv4_addr . inet_service")?,
         }
@@ -285,8 +287,8 @@ impl Key {
             Key::AddressPair(..) => KeyType::AddressPair,
             Key::Service(..) => KeyType::Service,
             Key::NodePort(..) => KeyType::NodePort,
-            Key::ServiceSlot(..) => KeyType::ServiceSlot,
-            Key::NodePortSlot(..) => KeyType::NodePortSlot,
+            Key::ServiceSlot(_, protocol, ..) => KeyType::ServiceSlot(*protocol),
+            Key::NodePortSlot(protocol, ..) => KeyType::NodePortSlot(*protocol),
         }
     }
 }
@@ -299,8 +301,8 @@ impl fmt::Display for Key {
             Key::AddressPair(source, destination) => write!(f, "{source} . {destination}"),
             Key::Service(address, protocol, port) => write!(f, "{address} . {protocol} . {port}"),
             Key::NodePort(protocol, port) => write!(f, "{protocol} . {port}"),
-            Key::ServiceSlot(address, protocol, port, slot) => write!(f, "{address} . {protocol} . {port} . {slot}"),
-            Key::NodePortSlot(protocol, port, slot) => write!(f, "{protocol} . {port} . {slot}"),
+            Key::ServiceSlot(address, _, port, slot) => write!(f, "{address} . {port} . {slot}"),
+            Key::NodePortSlot(_, port, slot) => write!(f, "{port} . {slot}"),
         }
     }
 }
@@ -368,10 +370,10 @@ pub enum Selector {
     Service,
     /// Protocol and destination port.
     NodePort,
-    /// The service and a random slot below the number.
-    ServiceSlot(u32),
-    /// The node port and a random slot below the number.
-    NodePortSlot(u32),
+    /// Destination address, port of the protocol, and a random slot below the number.
+    ServiceSlot(Protocol, u32),
+    /// Port of the protocol, and a random slot below the number.
+    NodePortSlot(Protocol, u32),
 }
 
 impl fmt::Display for Selector {
@@ -382,10 +384,10 @@ impl fmt::Display for Selector {
             Selector::Pair => f.write_str("ip saddr . ip daddr"),
             Selector::Service => f.write_str("ip daddr . meta l4proto . th dport"),
             Selector::NodePort => f.write_str("meta l4proto . th dport"),
-            Selector::ServiceSlot(slots) => {
-                write!(f, "ip daddr . meta l4proto . th dport . numgen random mod {slots}")
+            Selector::ServiceSlot(protocol, slots) => {
+                write!(f, "ip daddr . {protocol} dport . numgen random mod {slots}")
             }
-            Selector::NodePortSlot(slots) => write!(f, "meta l4proto . th dport . numgen random mod {slots}"),
+            Selector::NodePortSlot(protocol, slots) => write!(f, "{protocol} dport . numgen random mod {slots}"),
         }
     }
 }

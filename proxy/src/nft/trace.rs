@@ -222,12 +222,13 @@ impl Walk<'_> {
             Selector::Pair => elements.get(&Key::AddressPair(self.packet.source, address)),
             Selector::Service => elements.get(&Key::Service(address, protocol, port)),
             Selector::NodePort => elements.get(&Key::NodePort(protocol, port)),
-            Selector::ServiceSlot(slots) => {
+            Selector::ServiceSlot(of, slots) if of == protocol => {
                 elements.get(&Key::ServiceSlot(address, protocol, port, self.packet.random % slots.max(1)))
             }
-            Selector::NodePortSlot(slots) => {
+            Selector::NodePortSlot(of, slots) if of == protocol => {
                 elements.get(&Key::NodePortSlot(protocol, port, self.packet.random % slots.max(1)))
             }
+            Selector::ServiceSlot(..) | Selector::NodePortSlot(..) => None,
         }
     }
 }

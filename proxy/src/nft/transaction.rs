@@ -176,7 +176,7 @@ fn check_rule(rule: &Rule) -> Result<(), InvalidObject> {
     use super::model::{Action, Selector};
     let empty = rule.actions.iter().any(|action| match action {
         Action::RandomGoto(chains) => chains.is_empty(),
-        Action::DnatMap(Selector::ServiceSlot(slots) | Selector::NodePortSlot(slots), _) => *slots == 0,
+        Action::DnatMap(Selector::ServiceSlot(_, slots) | Selector::NodePortSlot(_, slots), _) => *slots == 0,
         _ => false,
     });
     if empty { Err(InvalidObject::NoSlots(rule.to_string())) } else { Ok(()) }
@@ -260,7 +260,7 @@ mod tests {
             t.delete_element(&services, Key::NodePort(Protocol::Tcp, 1)),
             Err(InvalidObject::ElementType { .. })
         ));
-        let none = Chain::regular("x", [Rule::always([Action::DnatMap(Selector::ServiceSlot(0), "m".into())])]);
+        let none = Chain::regular("x", [Rule::always([Action::DnatMap(Selector::ServiceSlot(Protocol::Tcp, 0), "m".into())])]);
         assert!(matches!(t.add_rules(&none), Err(InvalidObject::NoSlots(_))));
         assert!(matches!(t.add_chain(&Chain::regular("a b", [])), Err(InvalidObject::Name(_))));
         assert!(t.is_empty());

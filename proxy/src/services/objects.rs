@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frontend::{Endpoint, Frontend, FrontendKey, Side, Without};
 use crate::nft::model::{
-    Action, Chain, Element, Hook, Key, KeyType, Match, Name, Network, Rule, Selector, Set, Value, ValueType,
+    Action, Chain, Element, Hook, Key, KeyType, Match, Name, Network, Protocol, Rule, Selector, Set, Value, ValueType,
 };
 
 /// The table that holds everything of ours. No other is ever touched.
@@ -88,13 +88,13 @@ pub enum Fixed {
     /// The same for clients outside the cluster, where that differs.
     NodePortsOutside,
     /// Endpoints by frontend and slot.
-    Endpoints,
+    Endpoints(Protocol),
     /// Endpoints by node port and slot.
-    NodePortEndpoints,
+    NodePortEndpoints(Protocol),
     /// The same for clients outside the cluster, where that differs.
-    EndpointsOutside,
+    EndpointsOutside(Protocol),
     /// The same for clients outside the cluster, where that differs.
-    NodePortEndpointsOutside,
+    NodePortEndpointsOutside(Protocol),
     /// External addresses without endpoints.
     RejectedServices,
     /// Node ports without endpoints.
@@ -103,25 +103,30 @@ pub enum Fixed {
 
 impl Fixed {
     /// All of them.
-    pub const ALL: [Fixed; 13] = [
-        Fixed::PodNetworks,
-        Fixed::ClusterIps,
-        Fixed::Hairpin,
-        Fixed::Services,
-        Fixed::NodePorts,
-        Fixed::ServicesOutside,
-        Fixed::NodePortsOutside,
-        Fixed::Endpoints,
-        Fixed::NodePortEndpoints,
-        Fixed::EndpointsOutside,
-        Fixed::NodePortEndpointsOutside,
-        Fixed::RejectedServices,
-        Fixed::RejectedNodePorts,
-    ];
+    pub fn all() -> Vec<Fixed> {
+        let mut all = vec![
+            Fixed::PodNetworks,
+            Fixed::ClusterIps,
+            Fixed::Hairpin,
+            Fixed::Services,
+            Fixed::NodePorts,
+            Fixed::ServicesOutside,
+            Fixed::NodePortsOutside,
+            Fixed::RejectedServices,
+            Fixed::RejectedNodePorts,
+        ];
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            all.push(Fixed::Endpoints(protocol));
+            all.push(Fixed::NodePortEndpoints(protocol));
+            all.push(Fixed::EndpointsOutside(protocol));
+            all.push(Fixed::NodePortEndpointsOutside(protocol));
+        }
+        all
+    }
 
     /// The set's name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Name {
+        let fixed = match self {
             Fixed::PodNetworks => "pod-networks",
             Fixed::ClusterIps => "cluster-ips",
             Fixed::Hairpin => "hairpin",
@@ -129,13 +134,16 @@ impl Fixed {
             Fixed::NodePorts => "node-ports",
             Fixed::ServicesOutside => "services-outside",
             Fixed::NodePortsOutside => "node-ports-outside",
-            Fixed::Endpoints => "endpoints",
-            Fixed::NodePortEndpoints => "node-port-endpoints",
-            Fixed::EndpointsOutside => "endpoints-outside",
-            Fixed::NodePortEndpointsOutside => "node-port-endpoints-outside",
             Fixed::RejectedServices => "rejected-services",
             Fixed::RejectedNodePorts => "rejected-node-ports",
-        }
+            Fixed::Endpoints(protocol) => return Name::new(format!("endpoints-{protocol}")),
+            Fixed::NodePortEndpoints(protocol) => return Name::new(format!("node-port-endpoints-{protocol}")),
+            Fixed::EndpointsOutside(protocol) => return Name::new(format!("endpoints-outside-{protocol}")),
+            Fixed::NodePortEndpointsOutside(protocol) => {
+                return Name::new(format!("node-port-endpoints-outside-{protocol}"));
+            }
+        };
+        Name::from(fixed)
     }
 
     /// The set itself.
@@ -146,16 +154,16 @@ impl Fixed {
             Fixed::Hairpin => (KeyType::AddressPair, ValueType::Nothing),
             Fixed::Services | Fixed::ServicesOutside => (KeyType::Service, ValueType::Verdict),
             Fixed::NodePorts | Fixed::NodePortsOutside => (KeyType::NodePort, ValueType::Verdict),
-            Fixed::Endpoints | Fixed::EndpointsOutside => (KeyType::ServiceSlot, ValueType::Endpoint),
-            Fixed::NodePortEndpoints | Fixed::NodePortEndpointsOutside => (KeyType::NodePortSlot, ValueType::Endpoint),
+            Fixed::Endpoints(protocol) | Fixed::EndpointsOutside(protocol) => {
+                (KeyType::ServiceSlot(protocol), ValueType::Endpoint)
+            }
+            Fixed::NodePortEndpoints(protocol) | Fixed::NodePortEndpointsOutside(protocol) => {
+                (KeyType::NodePortSlot(protocol), ValueType::Endpoint)
+            }
             Fixed::RejectedServices => (KeyType::Service, ValueType::Nothing),
             Fixed::RejectedNodePorts => (KeyType::NodePort, ValueType::Nothing),
         };
         Set::map(self.name(), key, value)
-    }
-
-    fn id(self) -> Name {
-        Name::from(self.name())
     }
 
     fn member(self, key: Key) -> Object {
@@ -173,7 +181,7 @@ impl Fixed {
 /// postrouting ── masquerade: by mark, hairpin, pods that leave the cluster
 /// ```
 pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
-    let mut objects: Vec<Object> = Fixed::ALL.into_iter().map(|set| Object::Set(set.set())).collect();
+    let mut objects: Vec<Object> = Fixed::all().into_iter().map(|set| Object::Set(set.set())).collect();
     objects.extend(surroundings.pod_networks.iter().map(|network| Fixed::PodNetworks.member(Key::Network(*network))));
 
     let to_node_ports: Vec<Match> = match &surroundings.node_ports {
@@ -183,8 +191,8 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
         NodePortAddresses::In(networks) => vec![Match::DestinationLocal, Match::DestinationIn(networks.clone())],
     };
     let verdict =
-        |matches: &[Match], selector, map: Fixed| Rule::new(matches, [Action::VerdictMap(selector, map.id())]);
-    let from_outside = [Match::NotIn(Selector::Source, Fixed::PodNetworks.id()), Match::SourceNotLocal];
+        |matches: &[Match], selector, map: Fixed| Rule::new(matches, [Action::VerdictMap(selector, map.name())]);
+    let from_outside = [Match::NotIn(Selector::Source, Fixed::PodNetworks.name()), Match::SourceNotLocal];
     let services = [
         Rule::new(from_outside, [Action::Jump("outside".into())]),
         verdict(&[], Selector::Service, Fixed::Services),
@@ -194,21 +202,21 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
         verdict(&[], Selector::Service, Fixed::ServicesOutside),
         verdict(&to_node_ports, Selector::NodePort, Fixed::NodePortsOutside),
     ];
-    let refuse_address = Rule::new([Match::In(Selector::Destination, Fixed::ClusterIps.id())], [Action::Reject]);
+    let refuse_address = Rule::new([Match::In(Selector::Destination, Fixed::ClusterIps.name())], [Action::Reject]);
     let refuse_service =
-        Rule::new([Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.id())], [Action::Reject]);
+        Rule::new([Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())], [Action::Reject]);
     let mut refused_node_port = vec![Match::NewConnection];
     refused_node_port.extend(to_node_ports);
-    refused_node_port.push(Match::In(Selector::NodePort, Fixed::RejectedNodePorts.id()));
+    refused_node_port.push(Match::In(Selector::NodePort, Fixed::RejectedNodePorts.name()));
 
     let mut postrouting = vec![
         Rule::new([Match::Marked(MASQUERADE_MARK)], [Action::ClearMark(MASQUERADE_MARK), Action::Masquerade]),
-        Rule::new([Match::In(Selector::Pair, Fixed::Hairpin.id())], [Action::Masquerade]),
+        Rule::new([Match::In(Selector::Pair, Fixed::Hairpin.name())], [Action::Masquerade]),
     ];
     if !surroundings.pod_networks.is_empty() {
         let mut leaving = vec![
-            Match::In(Selector::Source, Fixed::PodNetworks.id()),
-            Match::NotIn(Selector::Destination, Fixed::PodNetworks.id()),
+            Match::In(Selector::Source, Fixed::PodNetworks.name()),
+            Match::NotIn(Selector::Destination, Fixed::PodNetworks.name()),
         ];
         leaving.extend(multicast().map(Match::DestinationNotIn));
         postrouting.push(Rule::new(leaving, [Action::Masquerade]));
@@ -216,7 +224,7 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
     // Without pod networks everything would be outside of them: the pod network is then somebody else's, who
     // routes answers back.
     let strangers = (!surroundings.pod_networks.is_empty()).then(|| {
-        Rule::new([Match::NotIn(Selector::Source, Fixed::PodNetworks.id())], [Action::SetMark(MASQUERADE_MARK)])
+        Rule::new([Match::NotIn(Selector::Source, Fixed::PodNetworks.name())], [Action::SetMark(MASQUERADE_MARK)])
     });
     let goto_services = || [Rule::always([Action::Jump("services".into())])];
     objects.extend(
@@ -293,12 +301,12 @@ impl Family {
         }
     }
 
-    fn endpoints(self) -> Fixed {
+    fn endpoints(self, protocol: Protocol) -> Fixed {
         match self {
-            Family::ClusterIp | Family::External => Fixed::Endpoints,
-            Family::NodePort => Fixed::NodePortEndpoints,
-            Family::Outside => Fixed::EndpointsOutside,
-            Family::NodePortOutside => Fixed::NodePortEndpointsOutside,
+            Family::ClusterIp | Family::External => Fixed::Endpoints(protocol),
+            Family::NodePort => Fixed::NodePortEndpoints(protocol),
+            Family::Outside => Fixed::EndpointsOutside(protocol),
+            Family::NodePortOutside => Fixed::NodePortEndpointsOutside(protocol),
         }
     }
 
@@ -378,16 +386,18 @@ fn choose(objects: &mut Vec<Object>, frontend: &Frontend, outside: bool, endpoin
     objects.push(verdict(frontend, family.verdicts(), Value::Goto(chain)));
 }
 
-/// Any endpoint for each connection: one chain for all frontends of the family with as many endpoints.
+/// Any endpoint for each connection: one chain for all frontends of the family and protocol with as many endpoints.
 fn spread(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, endpoints: &[Endpoint]) -> Name {
     let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+    let protocol = frontend.key.protocol();
     let selector = match frontend.key {
-        FrontendKey::Address(..) => Selector::ServiceSlot(count),
-        FrontendKey::NodePort(..) => Selector::NodePortSlot(count),
+        FrontendKey::Address(..) => Selector::ServiceSlot(protocol, count),
+        FrontendKey::NodePort(..) => Selector::NodePortSlot(protocol, count),
     };
-    let name = Name::new(format!("{}-{count}", family.name()));
+    let map = family.endpoints(protocol);
+    let name = Name::new(format!("{}-{protocol}-{count}", family.name()));
     let mut rules: Vec<Rule> = family.mark().into_iter().collect();
-    rules.push(Rule::always([Action::DnatMap(selector, family.endpoints().id())]));
+    rules.push(Rule::always([Action::DnatMap(selector, map.name())]));
     objects.push(Object::Chain(Chain::regular(name.clone(), rules)));
     objects.extend((0..count).zip(endpoints).map(|(slot, endpoint)| {
         let key = match frontend.key {
@@ -395,7 +405,7 @@ fn spread(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, endpoi
             FrontendKey::NodePort(protocol, port) => Key::NodePortSlot(protocol, port, slot),
         };
         let value = Value::Endpoint(endpoint.address);
-        Object::Element(family.endpoints(), Element { key, value, comment: Arc::default() })
+        Object::Element(map, Element { key, value, comment: Arc::default() })
     }));
     name
 }

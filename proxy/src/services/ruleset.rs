@@ -238,7 +238,7 @@ impl Net {
 /// is new, then everything that leads to it.
 fn write(transaction: &mut Transaction, changes: &[Change]) -> Result<(), InvalidObject> {
     // The set of an element, made once for each fixed set instead of once for each element.
-    let sets: BTreeMap<Fixed, _> = Fixed::ALL.into_iter().map(|fixed| (fixed, fixed.set())).collect();
+    let sets: BTreeMap<Fixed, _> = Fixed::all().into_iter().map(|fixed| (fixed, fixed.set())).collect();
     let old = || changes.iter().filter_map(|change| change.old.as_ref().map(|old| (old, change.new.as_ref())));
     let new = || changes.iter().filter_map(|change| change.new.as_ref().map(|new| (new, change.old.as_ref())));
     for (object, _) in old() {

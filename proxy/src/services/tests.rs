@@ -249,9 +249,9 @@ fn one_endpoint_that_goes_changes_four_elements_and_no_rule() {
     assert_eq!(
         script,
         "delete element ip reeve-proxy services { 10.96.0.30 . tcp . 80 }\n\
-         delete element ip reeve-proxy endpoints { 10.96.0.30 . tcp . 80 . 0, 10.96.0.30 . tcp . 80 . 2 }\n\
-         add element ip reeve-proxy services { 10.96.0.30 . tcp . 80 comment \"shop/first\" : goto cluster-ip-2 }\n\
-         add element ip reeve-proxy endpoints { 10.96.0.30 . tcp . 80 . 0 : 10.244.2.3 . 80 }\n"
+         delete element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0, 10.96.0.30 . 80 . 2 }\n\
+         add element ip reeve-proxy services { 10.96.0.30 . tcp . 80 comment \"shop/first\" : goto cluster-ip-tcp-2 }\n\
+         add element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0 : 10.244.2.3 . 80 }\n"
     );
     assert_eq!(world.set(&first, &[slice(&first.0, "", "TCP", 80, &[three[2], three[1]])]), "", "order is no change");
 }
