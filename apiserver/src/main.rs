@@ -1,3 +1,18 @@
-//! reeve-apiserver
+//! The API server's entry: flags, then [`reeve_apiserver::run`].
 
-fn main() {}
+use clap::Parser as _;
+use reeve_apiserver::options::Options;
+use reeve_client::process;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    process::init_logging(&options.logging);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("apiserver").build()?;
+    runtime.block_on(async {
+        let shutdown = process::shutdown_signal()?;
+        reeve_apiserver::run(options, shutdown).await
+    })
+}

@@ -1,0 +1,119 @@
+//! What every cluster has from its first second: four namespaces, and the Service that leads to this server.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::Resource;
+use reeve_api::{GroupVersionResource, Reason, StatusError};
+use serde::Serialize;
+
+use crate::allocation::ServiceRange;
+use crate::handlers::{Handlers, WriteOptions};
+use crate::request::{Target, User};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The server itself.
+fn server() -> User {
+    User {
+        name: "system:apiserver".to_owned(),
+        groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+        ..User::default()
+    }
+}
+
+/// Makes what is missing; leaves alone what is there.
+pub async fn run(
+    handlers: &Handlers,
+    range: ServiceRange,
+    address: IpAddr,
+    port: u16,
+) -> Result<(), StatusError> {
+    for name in NAMESPACES {
+        let namespace = Namespace { metadata: named(name, None), ..Namespace::default() };
+        create(handlers, "", &namespace).await?;
+    }
+    create(handlers, "default", &service(range, port)).await?;
+    publish_address(handlers, address, port).await
+}
+
+fn named(name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), namespace: namespace.map(str::to_owned), ..ObjectMeta::default() }
+}
+
+fn service(range: ServiceRange, port: u16) -> Service {
+    let mut metadata = named("kubernetes", Some("default"));
+    metadata.labels =
+        Some([("component".to_owned(), "apiserver".to_owned()), ("provider".to_owned(), "kubernetes".to_owned())].into());
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            cluster_ip: Some(range.first().to_string()),
+            ports: Some(vec![ServicePort {
+                name: Some("https".to_owned()),
+                port: 443,
+                protocol: Some("TCP".to_owned()),
+                target_port: Some(IntOrString::Int(i32::from(port))),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn slice(address: IpAddr, port: u16) -> EndpointSlice {
+    let mut metadata = named("kubernetes", Some("default"));
+    metadata.labels = Some([("kubernetes.io/service-name".to_owned(), "kubernetes".to_owned())].into());
+    EndpointSlice {
+        metadata,
+        address_type: if address.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned(),
+        endpoints: Some(vec![Endpoint {
+            addresses: vec![address.to_string()],
+            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            ..Endpoint::default()
+        }]),
+        ports: Some(vec![EndpointPort {
+            name: Some("https".to_owned()),
+            port: Some(i32::from(port)),
+            protocol: Some("TCP".to_owned()),
+            ..EndpointPort::default()
+        }]),
+    }
+}
+
+/// The slice names the address where this server is now.
+async fn publish_address(handlers: &Handlers, address: IpAddr, port: u16) -> Result<(), StatusError> {
+    let wanted = slice(address, port);
+    create(handlers, "default", &wanted).await?;
+    let target = target::<EndpointSlice>("default", "kubernetes");
+    let body = serde_json::to_vec(&wanted).map_err(StatusError::internal)?;
+    handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
+}
+
+async fn create<K: Resource + Serialize>(
+    handlers: &Handlers,
+    namespace: &str,
+    object: &K,
+) -> Result<(), StatusError> {
+    let body = serde_json::to_vec(object).map_err(StatusError::internal)?;
+    let target = target::<K>(namespace, "");
+    match handlers.create(&server(), &target, body.into(), &WriteOptions::default()).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.reason == Reason::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn target<K: Resource>(namespace: &str, name: &str) -> Target {
+    Target {
+        resource: GroupVersionResource::of::<K>(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        subresource: String::new(),
+    }
+}

@@ -1,0 +1,106 @@
+//! The request chain: every request passes these layers, in this order.
+//!
+//! Layers that need only the connection and the headers are here; those that need the request's target and
+//! body follow in [`crate::handlers`], which both edges call. Reading [`Chain::serve`] and
+//! [`crate::handlers::Handlers`] from top to bottom shows the whole way of a request.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use reeve_api::{Reason, StatusError};
+use reeve_client::tls::PeerIdentity;
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::service::Routes;
+
+use crate::authentication::authenticate;
+use crate::edges::rest::Rest;
+use crate::edges::status::{to_grpc, to_http};
+
+/// The layers and the two edges behind them.
+pub struct Chain {
+    /// Requests that hold a place until they are answered; streams give it back when they begin.
+    in_flight: Arc<Semaphore>,
+    grpc: Routes,
+    rest: Arc<Rest>,
+}
+
+impl Chain {
+    /// A chain that lets at most `in_flight_max` requests be decided at a time.
+    pub fn new(grpc: Routes, rest: Arc<Rest>, in_flight_max: usize) -> Self {
+        Self { in_flight: Arc::new(Semaphore::new(in_flight_max)), grpc, rest }
+    }
+
+    /// Serves one request.
+    pub async fn serve(
+        &self,
+        peer: Option<Arc<PeerIdentity>>,
+        address: SocketAddr,
+        mut request: Request<Incoming>,
+    ) -> Response<Body> {
+        let is_grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let refuse = |error: &StatusError| if is_grpc { to_grpc(error).into_http() } else { to_http(error) };
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+
+        // Panic isolation: a defect in one request is that request's failure.
+        let answer = AssertUnwindSafe(async {
+            // Health: load balancers and probes ask without credentials.
+            if !is_grpc && let Some(response) = self.rest.health(&path, request.uri().query()) {
+                return response;
+            }
+
+            // In-flight limit: a place until the answer begins. Waiting is bounded by the connection's own limit of
+            // streams; beyond the limit the client is told to come back.
+            let Ok(_place) = self.in_flight.try_acquire() else {
+                let mut error = StatusError::unavailable("too many requests are in flight, try again later", 1);
+                error.reason = Reason::TooManyRequests;
+                return refuse(&error);
+            };
+
+            // Authentication: the client certificate names the user.
+            let user = match authenticate(peer.as_deref()) {
+                Ok(user) => Arc::new(user),
+                Err(error) => return refuse(&error),
+            };
+
+            // The edges decode the target, then the handlers authorize, admit, validate and store.
+            request.extensions_mut().insert(user.clone());
+            if is_grpc {
+                let mut routes = self.grpc.clone();
+                match tower::Service::call(&mut routes, request.map(Body::new)).await {
+                    Ok(response) => response,
+                    Err(error) => refuse(&StatusError::internal(error)),
+                }
+            } else {
+                self.rest.serve(user, request).await
+            }
+        })
+        .catch_unwind()
+        .await;
+
+        match answer {
+            Ok(response) => {
+                tracing::debug!(%method, path, %address, status = response.status().as_u16(), "request");
+                response
+            }
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                tracing::error!(%method, path, %address, panic = text, "a request panicked");
+                refuse(&StatusError::internal("the request met a defect of the server; its log has the details"))
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The byte streams of pods: authorized here, carried by the kubelet.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use reeve_api::StatusError;
+use reeve_proto::v1;
+use reeve_proto::v1::streams_server::Streams as Service;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::user;
+use crate::edges::status::to_grpc;
+use crate::handlers::Handlers;
+use crate::pod_streams::{PodLocation, PodStreams, kubelet_error};
+use crate::request::{User, Verb};
+
+/// `reeve.v1.Streams`.
+pub struct Streams {
+    handlers: Arc<Handlers>,
+    pods: Arc<PodStreams>,
+}
+
+type Output<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Streams {
+    pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>) -> Self {
+        Self { handlers, pods }
+    }
+
+    /// Reads the first request of an exec or attach and finds its container.
+    async fn start(
+        &self,
+        user: &User,
+        requests: &mut Streaming<v1::ExecRequest>,
+        subresource: &str,
+    ) -> Result<(v1::ExecStart, PodLocation), Status> {
+        let first = requests.message().await?;
+        let Some(v1::exec_request::Input::Start(mut start)) = first.and_then(|request| request.input) else {
+            return Err(to_grpc(&StatusError::bad_request("the first message must be the start")));
+        };
+        let location = self
+            .handlers
+            .locate_pod(user, Verb::Create, &start.namespace, &start.pod, subresource, &start.container)
+            .await
+            .map_err(|error| to_grpc(&error))?;
+        start.container.clone_from(&location.container);
+        Ok((start, location))
+    }
+}
+
+fn forward<T: Send + 'static>(location: PodLocation, stream: Streaming<T>) -> Output<T> {
+    Box::pin(stream.map(move |item| item.map_err(|status| kubelet_error(&location, status))))
+}
+
+/// The checked start, then what the client sends after it.
+fn resume(start: v1::ExecStart, requests: Streaming<v1::ExecRequest>) -> impl Stream<Item = v1::ExecRequest> {
+    let first = v1::ExecRequest { input: Some(v1::exec_request::Input::Start(start)) };
+    futures::stream::iter([first]).chain(requests.take_while(|item| futures::future::ready(item.is_ok())).filter_map(
+        |item| futures::future::ready(item.ok()),
+    ))
+}
+
+#[tonic::async_trait]
+impl Service for Streams {
+    type LogsStream = Output<v1::LogsResponse>;
+    type ExecStream = Output<v1::ExecResponse>;
+    type AttachStream = Output<v1::ExecResponse>;
+    type PortForwardStream = Output<v1::PortForwardResponse>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let user = user(&request)?;
+        let (location, stream) = logs(&self.handlers, &self.pods, &user, request.into_inner()).await?;
+        Ok(Response::new(forward(location, stream)))
+    }
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<v1::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let user = user(&request)?;
+        let mut requests = request.into_inner();
+        let (start, location) = self.start(&user, &mut requests, "exec").await?;
+        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
+        let response = kubelet
+            .exec(resume(start, requests))
+            .await
+            .map_err(|status| kubelet_error(&location, status))?;
+        Ok(Response::new(forward(location, response.into_inner())))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<v1::ExecRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let user = user(&request)?;
+        let mut requests = request.into_inner();
+        let (start, location) = self.start(&user, &mut requests, "attach").await?;
+        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
+        let response = kubelet
+            .attach(resume(start, requests))
+            .await
+            .map_err(|status| kubelet_error(&location, status))?;
+        Ok(Response::new(forward(location, response.into_inner())))
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<Streaming<v1::PortForwardRequest>>,
+    ) -> Result<Response<Self::PortForwardStream>, Status> {
+        let user = user(&request)?;
+        let mut requests = request.into_inner();
+        let first = requests.message().await?;
+        let Some(v1::port_forward_request::Input::Start(start)) = first.and_then(|request| request.input) else {
+            return Err(to_grpc(&StatusError::bad_request("the first message must be the start")));
+        };
+        let location = self
+            .handlers
+            .locate_pod(&user, Verb::Create, &start.namespace, &start.pod, "portforward", "")
+            .await
+            .map_err(|error| to_grpc(&error))?;
+        let first = v1::PortForwardRequest { input: Some(v1::port_forward_request::Input::Start(start)) };
+        let rest = requests
+            .take_while(|item| futures::future::ready(item.is_ok()))
+            .filter_map(|item| futures::future::ready(item.ok()));
+        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
+        let response = kubelet
+            .port_forward(futures::stream::iter([first]).chain(rest))
+            .await
+            .map_err(|status| kubelet_error(&location, status))?;
+        Ok(Response::new(forward(location, response.into_inner())))
+    }
+}
+
+/// Opens a container's log; the REST edge uses it too.
+pub async fn logs(
+    handlers: &Handlers,
+    pods: &PodStreams,
+    user: &User,
+    mut request: v1::LogsRequest,
+) -> Result<(PodLocation, Streaming<v1::LogsResponse>), Status> {
+    let location = handlers
+        .locate_pod(user, Verb::Get, &request.namespace, &request.pod, "log", &request.container)
+        .await
+        .map_err(|error| to_grpc(&error))?;
+    request.container.clone_from(&location.container);
+    let mut kubelet = pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
+    let response = kubelet.logs(request).await.map_err(|status| kubelet_error(&location, status))?;
+    Ok((location, response.into_inner()))
+}

@@ -1,0 +1,160 @@
+//! create.
+
+use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use reeve_api::{ObjectMeta, StatusError, names};
+use uuid::Uuid;
+
+use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
+use crate::registry::{AnyObject, RequestContext, Row};
+use crate::request::{Target, User, Verb};
+use crate::storage::{Hint, Outcome, StoreError, Write};
+
+/// How many generated names are tried before the client hears of a collision; upstream's number.
+const GENERATED_NAMES_MAX: u32 = 8;
+
+impl Handlers {
+    /// Stores a new object, or an object of a subresource.
+    pub async fn create(
+        &self,
+        user: &User,
+        target: &Target,
+        body: Bytes,
+        options: &WriteOptions,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let (row, subresource) = self.row(user, Verb::Create, target)?;
+        if let Some(subresource) = subresource {
+            let action = subresource.action;
+            return self.create_subresource(user, row, action, target, &body, options).await;
+        }
+        let body = match &row.conversion {
+            None => body,
+            Some(conversion) => conversion.to_stored(&body)?.into(),
+        };
+        let decoded = row.kind.decode(&body, field_validation(options)?)?;
+        let mut warnings = decoded.warnings;
+        let mut object = decoded.object;
+        self.adopt_namespace(row, target, object.metadata_mut())?;
+        admit_node_identity(user, row, object.as_ref())?;
+        let context = self.context(user);
+        prepare(row, &context, object.as_mut())?;
+        let name = object.metadata().name.clone().unwrap_or_default();
+        self.admit_namespace(row, target, &name).await?;
+        object.prepare_for_create(&context);
+        object.admit_create(&context);
+        label_namespace(row, object.as_mut());
+        warnings.extend(object.warnings(None));
+
+        let generated = object.metadata().generate_name.clone().filter(|_| name.is_empty());
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            if let Some(prefix) = &generated {
+                object.metadata_mut().name = Some(names::generate(prefix, &mut rand::random::<u32>));
+            }
+            let result = self.store_new(row, target, object.as_mut(), options).await;
+            match result {
+                Err(error)
+                    if generated.is_some()
+                        && error.reason == reeve_api::Reason::AlreadyExists
+                        && attempt < GENERATED_NAMES_MAX => {}
+                Err(error) => return Err(error),
+                Ok(mut answer) => {
+                    answer.warnings = warnings;
+                    answer.created = true;
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+
+    /// Validates and writes. Claims that lose a race are chosen anew.
+    pub(super) async fn store_new(
+        &self,
+        row: &Row,
+        target: &Target,
+        object: &mut dyn AnyObject,
+        options: &WriteOptions,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let name = object.metadata().name.clone().unwrap_or_default();
+        let key = row.storage_key(&target.namespace, &name);
+        let ttl = row.time_to_live.map(|_| self.options.event_ttl);
+        let mut lost = service_claims::Lost::default();
+        loop {
+            let mut object = object.clone_object();
+            let claims = self.plan_claims(object.as_mut(), None, &lost)?;
+            check(row, &name, object.validate())?;
+            let value = encode(object.as_ref())?;
+            if options.dry_run {
+                return Ok(ObjectAnswer::unstored(super::served(row, value)?));
+            }
+            let mut decide = |present: Option<&crate::storage::Stored>| {
+                if present.is_some() {
+                    return Err(StatusError::already_exists(&target.resource, &name));
+                }
+                let write = match ttl {
+                    Some(ttl) => Write::put_for(value.clone(), ttl),
+                    None => Write::put(value.clone()),
+                };
+                Ok(write.claiming(claims.claims(&key)))
+            };
+            match self.store.update(&key, Hint::Absent, &mut decide).await {
+                Ok(Outcome::Put { stored, .. }) => return ObjectAnswer::stored(row, &stored, vec![]),
+                Ok(other) => return Err(StatusError::internal(format_args!("a create ended as {other:?}"))),
+                Err(StoreError::Claimed(claim)) => claims.lost(&claim, &mut lost, row, &name)?,
+                Err(error) => return Err(store_error(error)),
+            }
+        }
+    }
+
+    /// The namespace of the path goes into the object; another one in the object is an error.
+    pub(super) fn adopt_namespace(
+        &self,
+        row: &Row,
+        target: &Target,
+        metadata: &mut ObjectMeta,
+    ) -> Result<(), StatusError> {
+        if !row.info.namespaced {
+            return Ok(());
+        }
+        match metadata.namespace.as_deref() {
+            None | Some("") => metadata.namespace = Some(target.namespace.clone()),
+            Some(namespace) if namespace == target.namespace => {}
+            Some(_) => {
+                return Err(wrong_body(
+                    "the namespace of the provided object does not match the namespace sent on the request".into(),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// System fields of a new object, then its defaults.
+pub(super) fn prepare(row: &Row, context: &RequestContext, object: &mut dyn AnyObject) -> Result<(), StatusError> {
+    let metadata = object.metadata_mut();
+    let named = metadata.name.as_deref().is_some_and(|name| !name.is_empty());
+    let generated = metadata.generate_name.as_deref().is_some_and(|name| !name.is_empty());
+    if !named && !generated {
+        metadata.name = None;
+        let gvk = row.info.kind();
+        let mut errors = reeve_api::validation::ErrorList::new();
+        let path = reeve_api::validation::Path::new("metadata");
+        errors.required(&path.child("name"), "name or generateName is required");
+        return Err(StatusError::invalid(&gvk.group, &gvk.kind, "", errors.into_causes()));
+    }
+    if metadata.resource_version.as_deref().is_some_and(|version| !version.is_empty()) {
+        return Err(wrong_body("resourceVersion should not be set on objects to be created".into()));
+    }
+    metadata.resource_version = None;
+    metadata.uid = Some(Uuid::new_v4().to_string());
+    metadata.creation_timestamp = Some(Time(context.now));
+    metadata.deletion_timestamp = None;
+    metadata.deletion_grace_period_seconds = None;
+    metadata.self_link = None;
+    metadata.generation = None;
+    metadata.managed_fields = None;
+    object.default();
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The verbs, generic over kinds: both edges call these and nothing else.
+//!
+//! Each verb is one function that reads like the second half of the request chain: find the row, authorize,
+//! decode, admit, default, validate, store, answer.
+
+mod admission;
+mod create;
+mod delete;
+mod patch;
+mod pods;
+mod read;
+mod service_claims;
+mod subresources;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reeve_api::validation::ErrorList;
+use reeve_api::{Reason, StatusError, json};
+
+use crate::allocation::{PortRange, ServiceRange};
+use crate::authorization::authorize;
+use crate::registry::{AnyObject, FieldValidation, Registry, RequestContext, Row, Subresource};
+use crate::request::{Target, User, Verb};
+use crate::storage::{Cache, Hint, SharedStore, StoreError, Stored};
+
+pub use read::{Listed, Listing};
+pub use watch::{WatchItem, WatchStream};
+
+/// Which objects a list or watch wants, as the client wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// A label selector.
+    pub labels: String,
+    /// A field selector.
+    pub fields: String,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// Which objects.
+    pub selection: Selection,
+    /// Empty, `0` or a version.
+    pub resource_version: String,
+    /// Empty, `Exact` or `NotOlderThan`.
+    pub resource_version_match: String,
+    /// At most so many; 0 for all.
+    pub limit: i64,
+    /// Where a limited list goes on.
+    pub continue_token: String,
+}
+
+/// What to watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// Which objects.
+    pub selection: Selection,
+    /// Empty, `0` or a version.
+    pub resource_version: String,
+    /// Only with initial events: `NotOlderThan`.
+    pub resource_version_match: String,
+    /// Whether the present objects come first and are closed by a bookmark.
+    pub send_initial_events: Option<bool>,
+    /// Whether bookmarks may be sent.
+    pub allow_bookmarks: bool,
+    /// 0 leaves it to the server.
+    pub timeout_seconds: i64,
+}
+
+/// How to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Do all but store.
+    pub dry_run: bool,
+    /// Who writes, for field ownership.
+    pub field_manager: String,
+    /// `Strict`, `Warn`, `Ignore` or empty.
+    pub field_validation: String,
+}
+
+/// How to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Absent for the object's own default.
+    pub grace_period_seconds: Option<i64>,
+    /// `Background`, `Foreground`, `Orphan` or empty.
+    pub propagation_policy: String,
+    /// Only the object with this uid, when set.
+    pub uid: String,
+    /// Only this version, when set.
+    pub resource_version: String,
+    /// Do all but delete.
+    pub dry_run: bool,
+}
+
+/// The form of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' strategic merge patch.
+    Strategic,
+    /// Server-side apply.
+    Apply {
+        /// Take fields from other managers.
+        force: bool,
+    },
+}
+
+/// An object as it is answered.
+#[derive(Clone, Debug)]
+pub struct ObjectAnswer {
+    /// Canonical JSON with its resource version.
+    pub bytes: Bytes,
+    /// 0 for objects that are not stored.
+    pub revision: i64,
+    /// For the user to read.
+    pub warnings: Vec<String>,
+    /// Whether a PUT created it.
+    pub created: bool,
+}
+
+impl ObjectAnswer {
+    fn stored(row: &Row, stored: &Stored, warnings: Vec<String>) -> Result<Self, StatusError> {
+        let bytes = json::splice_resource_version(&stored.value, stored.revision);
+        Ok(Self { bytes: served(row, bytes)?, revision: stored.revision, warnings, created: false })
+    }
+
+    fn unstored(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), revision: 0, warnings: vec![], created: false }
+    }
+}
+
+/// What a delete did.
+#[derive(Clone, Debug)]
+pub struct DeleteAnswer {
+    /// The object's last state, or a `Status`.
+    pub object: ObjectAnswer,
+    /// False when it stays until its grace period or finalizers are done.
+    pub gone: bool,
+}
+
+/// The parameters that come from the command line.
+#[derive(Clone, Debug)]
+pub struct HandlerOptions {
+    /// The addresses of Services.
+    pub service_range: ServiceRange,
+    /// The node ports of Services.
+    pub node_ports: PortRange,
+    /// How long Events are kept.
+    pub event_ttl: Duration,
+}
+
+/// The verbs and what they work on.
+pub struct Handlers {
+    registry: Arc<Registry>,
+    store: SharedStore,
+    cache: Arc<Cache>,
+    options: HandlerOptions,
+    clock: fn() -> Timestamp,
+}
+
+impl Handlers {
+    /// Handlers over a store and its cache.
+    pub fn new(
+        registry: Arc<Registry>,
+        store: SharedStore,
+        cache: Arc<Cache>,
+        options: HandlerOptions,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        Self { registry, store, cache, options, clock }
+    }
+
+    /// All resources.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The time at which a request is decided.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The row of a target, after authorization: a stranger must not learn what exists.
+    fn row(&self, user: &User, verb: Verb, target: &Target) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
+        let unknown = || StatusError::new(Reason::NotFound, "the server could not find the requested resource");
+        let row = self.registry.get(&target.resource).ok_or_else(unknown)?;
+        authorize(user, verb, target)?;
+        let subresource = match target.subresource.as_str() {
+            "" => None,
+            name => Some(row.subresource(name).ok_or_else(unknown)?),
+        };
+        let served = match subresource {
+            None => row.info.verbs.iter().any(|served| served == verb.as_str()),
+            Some(subresource) => subresource.verbs.contains(&verb.as_str()),
+        };
+        if !served {
+            return Err(method_not_allowed());
+        }
+        if row.info.namespaced {
+            if target.namespace.is_empty() && (!target.name.is_empty() || verb == Verb::Create) {
+                return Err(StatusError::bad_request("the server does not allow this method on the requested resource"));
+            }
+        } else if !target.namespace.is_empty() && target.resource.resource != "namespaces" {
+            return Err(unknown());
+        }
+        Ok((row, subresource))
+    }
+
+    fn context(&self, user: &User) -> RequestContext {
+        RequestContext { user: user.clone(), now: self.now() }
+    }
+
+    /// What the cache believes of a key. It may be behind: the store checks it.
+    fn hint(&self, row: &Row, key: &str) -> Hint {
+        match self.cache.peek(row.storage_prefix, key) {
+            Some(entry) => Hint::Present(Stored {
+                value: json::strip_resource_version(&entry.object).into(),
+                revision: entry.revision,
+            }),
+            None => Hint::Unknown,
+        }
+    }
+}
+
+fn method_not_allowed() -> StatusError {
+    StatusError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+}
+
+/// The form that clients of the row see.
+fn served(row: &Row, bytes: Bytes) -> Result<Bytes, StatusError> {
+    match &row.conversion {
+        None => Ok(bytes),
+        Some(conversion) => conversion.to_served(&bytes).map(Bytes::from),
+    }
+}
+
+fn field_validation(options: &WriteOptions) -> Result<FieldValidation, StatusError> {
+    FieldValidation::parse(&options.field_validation).ok_or_else(|| {
+        StatusError::invalid(
+            "",
+            "",
+            "",
+            vec![reeve_api::status::StatusCause {
+                reason: Some("FieldValueNotSupported".into()),
+                message: Some(format!(
+                    "Unsupported value: {:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+                    options.field_validation
+                )),
+                field: Some("fieldValidation".into()),
+            }],
+        )
+    })
+}
+
+/// The error of an object that breaks rules of its kind; nothing when it breaks none.
+fn check(row: &Row, name: &str, errors: ErrorList) -> Result<(), StatusError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let gvk = row.info.kind();
+    Err(StatusError::invalid(&gvk.group, &gvk.kind, name, errors.into_causes()))
+}
+
+fn encode(object: &dyn AnyObject) -> Result<Bytes, StatusError> {
+    object.encode().map(Bytes::from).map_err(StatusError::internal)
+}
+
+/// An object as it lies in the store. It was valid when it was written.
+fn decode_stored(row: &Row, value: &[u8]) -> Result<Box<dyn AnyObject>, StatusError> {
+    let decoded = row.kind.decode(value, FieldValidation::Ignore).map_err(|error| {
+        StatusError::internal(format_args!("a stored object of {} cannot be read: {error}", row.info.resource))
+    })?;
+    Ok(decoded.object)
+}
+
+/// The store's answer for a client.
+fn store_error(error: StoreError) -> StatusError {
+    StatusError::from(error)
+}

@@ -1,0 +1,140 @@
+//! get and list.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reeve_api::json::{self, Mask};
+use reeve_api::selector::{FieldSelector, LabelSelector};
+use reeve_api::StatusError;
+
+use super::{Handlers, ListOptions, ObjectAnswer, Selection};
+use crate::registry::{Conversion, Row, SubresourceAction};
+use crate::request::{Target, User, Verb};
+use crate::storage::cache::{Entry, ListQuery, Matcher, ReadVersion};
+
+/// An object of a list, in the form that clients of the row see.
+#[derive(Clone)]
+pub struct Listed {
+    entry: Arc<Entry>,
+    conversion: Option<Arc<dyn Conversion>>,
+}
+
+impl Listed {
+    /// The whole object with apiVersion and kind.
+    pub fn object(&self) -> Bytes {
+        match &self.conversion {
+            None => self.entry.object.clone(),
+            Some(conversion) => converted(conversion.as_ref(), &self.entry.object),
+        }
+    }
+
+    /// Only the fields of a mask.
+    pub fn project(&self, mask: &Mask) -> Bytes {
+        if mask.is_all() { self.object() } else { json::project(&self.object(), mask).into() }
+    }
+
+    /// The object's version.
+    pub fn revision(&self) -> i64 {
+        self.entry.revision
+    }
+}
+
+/// A stored object that cannot be converted is a defect of the converter; it must not end the list.
+pub(super) fn converted(conversion: &dyn Conversion, object: &Bytes) -> Bytes {
+    match conversion.to_served(object) {
+        Ok(bytes) => bytes.into(),
+        Err(error) => {
+            tracing::error!(%error, "a stored object cannot be converted");
+            object.clone()
+        }
+    }
+}
+
+/// A list at one version. Its entries come from a snapshot, so memory does not grow with the list.
+pub struct Listing {
+    /// The version.
+    pub revision: i64,
+    /// Where a limited list goes on; empty at its end.
+    pub continue_token: String,
+    /// How many are left, where it is known.
+    pub remaining_item_count: Option<i64>,
+    /// The objects.
+    pub entries: Box<dyn Iterator<Item = Listed> + Send>,
+    /// The row, for the list's kind.
+    pub row: Arc<Row>,
+}
+
+impl Handlers {
+    /// Reads one object, or a part of it.
+    pub async fn get(&self, user: &User, target: &Target, version: &str) -> Result<ObjectAnswer, StatusError> {
+        let (row, subresource) = self.row(user, Verb::Get, target)?;
+        let key = row.storage_key(&target.namespace, &target.name);
+        let version = ReadVersion::parse(version, "", "")?;
+        let entry = self
+            .cache
+            .get(row.storage_prefix, &key, version)
+            .await?
+            .ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
+        if let Some(subresource) = subresource
+            && subresource.action == SubresourceAction::Scale
+        {
+            return self.scale_answer(row, &entry.object);
+        }
+        let bytes = super::served(row, entry.object.clone())?;
+        Ok(ObjectAnswer { bytes, revision: entry.revision, warnings: vec![], created: false })
+    }
+
+    /// Reads many objects.
+    pub async fn list(&self, user: &User, target: &Target, options: ListOptions) -> Result<Listing, StatusError> {
+        let (row, _) = self.row(user, Verb::List, target)?;
+        self.list_row(row, target, options).await
+    }
+
+    pub(super) async fn list_row(
+        &self,
+        row: &Arc<Row>,
+        target: &Target,
+        options: ListOptions,
+    ) -> Result<Listing, StatusError> {
+        let query = ListQuery {
+            matcher: matcher(row, target, &options.selection)?,
+            version: ReadVersion::parse(
+                &options.resource_version,
+                &options.resource_version_match,
+                &options.continue_token,
+            )?,
+            limit: usize::try_from(options.limit).unwrap_or(0),
+            continue_token: options.continue_token,
+        };
+        let result = self.cache.list(row.storage_prefix, query).await?;
+        let conversion = row.conversion.clone();
+        Ok(Listing {
+            revision: result.revision,
+            continue_token: result.continue_token,
+            remaining_item_count: result.remaining_item_count,
+            entries: Box::new(
+                result.entries.map(move |entry| Listed { entry, conversion: conversion.clone() }),
+            ),
+            row: row.clone(),
+        })
+    }
+}
+
+/// What a selection matches.
+pub(super) fn matcher(row: &Row, target: &Target, selection: &Selection) -> Result<Matcher, StatusError> {
+    let labels = LabelSelector::parse(&selection.labels)
+        .map_err(|error| StatusError::bad_request(format!("unable to parse requirement: {error}")))?;
+    let fields = FieldSelector::parse(&selection.fields)
+        .map_err(|error| StatusError::bad_request(error.to_string()))?;
+    for requirement in fields.requirements() {
+        known_field(row, &requirement.field)?;
+    }
+    Ok(Matcher::new(&target.namespace, &target.name, labels, fields))
+}
+
+fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {
+    if matches!(field, "metadata.name" | "metadata.namespace") || row.kind.field_names().contains(&field) {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!("field label not supported: {field}")))
+}

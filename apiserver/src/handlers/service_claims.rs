@@ -1,0 +1,254 @@
+//! The addresses and ports of Services, as claims that are written in the same transaction.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use reeve_api::StatusError;
+use reeve_api::validation::{BadValue, ErrorList, Path};
+
+use super::{Handlers, check};
+use crate::allocation::{address_key, port_key};
+use crate::registry::kinds::service::Services;
+use crate::registry::{AnyObject, Object, Row};
+use crate::storage::Claim;
+
+/// Claims that were lost to another writer in this request, not to be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Lost(HashSet<String>);
+
+/// What a write must claim and release.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    wanted: Vec<Wanted>,
+    releases: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    key: String,
+    /// Chosen by us, so that another may be chosen.
+    chosen: bool,
+    /// The error when it is taken.
+    refusal: ErrorList,
+}
+
+impl Claims {
+    /// The claims for the store, held by the object at `holder`.
+    pub(super) fn claims(&self, holder: &str) -> Vec<Claim> {
+        self.wanted
+            .iter()
+            .map(|wanted| {
+                let value = serde_json::json!({"kind": "Claim", "metadata": {}, "holder": holder});
+                Claim::new(wanted.key.clone(), value.to_string().into_bytes())
+            })
+            .collect()
+    }
+
+    /// The keys to release.
+    pub(super) fn releases(&self) -> Vec<String> {
+        self.releases.clone()
+    }
+
+    /// Books a lost claim: one that we chose is chosen anew, one that the user chose is the user's error.
+    pub(super) fn lost(&self, key: &str, lost: &mut Lost, row: &Row, name: &str) -> Result<(), StatusError> {
+        match self.wanted.iter().find(|wanted| wanted.key == key) {
+            Some(wanted) if !wanted.chosen => check(row, name, wanted.refusal.clone()),
+            _ => {
+                lost.0.insert(key.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The claims that a stored object holds.
+pub(super) fn held(object: &dyn AnyObject) -> Vec<String> {
+    service(object).map(|service| held_by(service).into_iter().collect()).unwrap_or_default()
+}
+
+fn service(object: &dyn AnyObject) -> Option<&Service> {
+    object.as_any().downcast_ref::<Object<Services>>().map(|object| &object.value)
+}
+
+fn held_by(service: &Service) -> HashSet<String> {
+    let Some(spec) = &service.spec else { return HashSet::new() };
+    let addresses =
+        spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok()).map(address_key);
+    let ports = spec.ports.iter().flatten().filter_map(|port| {
+        let number = u16::try_from(port.node_port?).ok().filter(|&number| number > 0)?;
+        Some(port_key(protocol(port), number))
+    });
+    addresses.chain(ports).collect()
+}
+
+fn protocol(port: &ServicePort) -> &str {
+    port.protocol.as_deref().unwrap_or("TCP")
+}
+
+impl Handlers {
+    /// Fills in the addresses and ports of a Service and says what that claims. Objects of other kinds claim
+    /// nothing.
+    pub(super) fn plan_claims(
+        &self,
+        object: &mut dyn AnyObject,
+        old: Option<&dyn AnyObject>,
+        lost: &Lost,
+    ) -> Result<Claims, StatusError> {
+        let Some(object) = object.as_any_mut().downcast_mut::<Object<Services>>() else {
+            return Ok(Claims::default());
+        };
+        let old = old.and_then(service);
+        let before = old.map(held_by).unwrap_or_default();
+        let name = object.value.metadata.name.clone().unwrap_or_default();
+        let mut wanted = Vec::new();
+        let mut errors = ErrorList::new();
+        self.plan_address(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
+        self.plan_ports(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
+        if !errors.is_empty() {
+            return Err(StatusError::invalid("", "Service", &name, errors.into_causes()));
+        }
+        let after = held_by(&object.value);
+        let releases = before.difference(&after).cloned().collect();
+        Ok(Claims { wanted, releases })
+    }
+
+    fn plan_address(
+        &self,
+        service: &mut Service,
+        old: Option<&Service>,
+        before: &HashSet<String>,
+        lost: &Lost,
+        wanted: &mut Vec<Wanted>,
+        errors: &mut ErrorList,
+    ) {
+        let Some(spec) = &mut service.spec else { return };
+        if spec.type_.as_deref() == Some("ExternalName") {
+            return;
+        }
+        let mut address = spec.cluster_ip.clone().filter(|address| !address.is_empty());
+        if address.is_none() {
+            // A client that sends what it once applied does not mean to change the address.
+            address = old
+                .and_then(|old| old.spec.as_ref()?.cluster_ip.clone())
+                .filter(|address| !address.is_empty() && address != "None");
+        }
+        let path = Path::new("spec");
+        let path = path.child("clusterIPs");
+        let range = self.options.service_range;
+        let address = match address.as_deref() {
+            Some("None") => {
+                spec.cluster_ips = Some(vec!["None".to_owned()]);
+                return;
+            }
+            Some(text) => {
+                let shown = BadValue::json(&[text]);
+                let Ok(address) = text.parse::<Ipv4Addr>() else {
+                    // Validation has the right words for malformed addresses.
+                    return;
+                };
+                let key = address_key(address);
+                if !before.contains(&key) {
+                    if !range.contains(address) {
+                        let why = format!(
+                            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
+                             The range of valid IPs is {range}"
+                        );
+                        errors.invalid(&path, shown, why);
+                        return;
+                    }
+                    let mut refusal = ErrorList::new();
+                    let why = format!("failed to allocate IP {address}: provided IP is already allocated");
+                    refusal.invalid(&path, shown, why);
+                    wanted.push(Wanted { key, chosen: false, refusal });
+                }
+                address
+            }
+            None => {
+                let used = |address| self.is_claimed(&address_key(address), lost);
+                let Some(address) = range.pick(used, rand::random()) else {
+                    errors.internal(&path, "failed to allocate a serviceIP: range is full");
+                    return;
+                };
+                wanted.push(Wanted { key: address_key(address), chosen: true, refusal: ErrorList::new() });
+                address
+            }
+        };
+        spec.cluster_ip = Some(address.to_string());
+        spec.cluster_ips = Some(vec![address.to_string()]);
+    }
+
+    fn plan_ports(
+        &self,
+        service: &mut Service,
+        old: Option<&Service>,
+        before: &HashSet<String>,
+        lost: &Lost,
+        wanted: &mut Vec<Wanted>,
+        errors: &mut ErrorList,
+    ) {
+        let Some(spec) = &mut service.spec else { return };
+        let needs = match spec.type_.as_deref() {
+            Some("NodePort") => true,
+            Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
+            _ => false,
+        };
+        let old_ports: Vec<ServicePort> =
+            old.and_then(|old| old.spec.as_ref()?.ports.clone()).unwrap_or_default();
+        let range = self.options.node_ports;
+        let mut taken: HashSet<String> = HashSet::new();
+        for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
+            let number = port.node_port.filter(|&number| number != 0);
+            if number.is_none() && !needs {
+                continue;
+            }
+            // A port that keeps its number and protocol keeps its node port.
+            let number = number.or_else(|| {
+                let same = old_ports.iter().find(|old| old.port == port.port && protocol(old) == protocol(port));
+                same.and_then(|old| old.node_port).filter(|&number| number != 0)
+            });
+            let path = Path::new("spec");
+            let path = path.child("ports");
+            let path = path.index(index);
+            let path = path.child("nodePort");
+            match number {
+                Some(number) => {
+                    port.node_port = Some(number);
+                    let valid = u16::try_from(number).ok().filter(|&number| range.contains(number));
+                    let key = port_key(protocol(port), u16::try_from(number).unwrap_or(0));
+                    if before.contains(&key) || !taken.insert(key.clone()) {
+                        continue;
+                    }
+                    if valid.is_none() {
+                        let why = format!("provided port is not in the valid range. The range of valid ports is {range}");
+                        errors.invalid(&path, number, why);
+                        continue;
+                    }
+                    let mut refusal = ErrorList::new();
+                    refusal.invalid(&path, number, "provided port is already allocated");
+                    wanted.push(Wanted { key, chosen: false, refusal });
+                }
+                None => {
+                    let protocol = protocol(port).to_owned();
+                    let used = |number| {
+                        let key = port_key(&protocol, number);
+                        taken.contains(&key) || before.contains(&key) || self.is_claimed(&key, lost)
+                    };
+                    let Some(number) = range.pick(used, rand::random()) else {
+                        errors.internal(&path, "failed to allocate a nodePort: range is full");
+                        continue;
+                    };
+                    port.node_port = Some(i32::from(number));
+                    let key = port_key(&protocol, number);
+                    taken.insert(key.clone());
+                    wanted.push(Wanted { key, chosen: true, refusal: ErrorList::new() });
+                }
+            }
+        }
+    }
+
+    /// Whether a claim is known to be taken. The store has the last word.
+    fn is_claimed(&self, key: &str, lost: &Lost) -> bool {
+        lost.0.contains(key) || self.cache.peek_key(key).is_some()
+    }
+}

@@ -1,0 +1,262 @@
+//! update: the one way in which a stored object changes, for PUT, patches and subresources alike.
+
+use bytes::Bytes;
+use reeve_api::{ObjectMeta, StatusError};
+
+use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::{
+    Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
+};
+use crate::registry::{AnyObject, FieldValidation, RequestContext, Row, Subresource, SubresourceAction};
+use crate::request::{Target, User, Verb};
+use crate::storage::{Outcome, StoreError, Stored, Write};
+
+/// What a change may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All but the status.
+    Main,
+    /// Only the status.
+    Status,
+    /// What holds a namespace.
+    Finalize,
+    /// A pod's node: the caller has checked what may change.
+    Binding,
+}
+
+/// A new object made from the present one. May run several times.
+pub(super) type Make<'a> = dyn FnMut(&Stored, &dyn AnyObject) -> Result<Box<dyn AnyObject>, StatusError> + Send + 'a;
+
+impl Handlers {
+    /// Replaces an object or a part of it.
+    pub async fn update(
+        &self,
+        user: &User,
+        target: &Target,
+        body: Bytes,
+        options: &WriteOptions,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let (row, subresource) = self.row(user, Verb::Update, target)?;
+        let part = match subresource.map(|subresource| subresource.action) {
+            None => Part::Main,
+            Some(SubresourceAction::Status) => Part::Status,
+            Some(SubresourceAction::Finalize) => Part::Finalize,
+            Some(SubresourceAction::Scale) => return self.update_scale(user, row, target, &body, options).await,
+            Some(_) => return Err(super::method_not_allowed()),
+        };
+        let body = match &row.conversion {
+            None => body,
+            Some(conversion) => conversion.to_stored(&body)?.into(),
+        };
+        let decoded = row.kind.decode(&body, field_validation(options)?)?;
+        let mut warnings = decoded.warnings;
+        let mut object = decoded.object;
+        self.adopt_namespace(row, target, object.metadata_mut())?;
+        match object.metadata().name.as_deref() {
+            None | Some("") => object.metadata_mut().name = Some(target.name.clone()),
+            Some(name) if name == target.name => {}
+            Some(name) => {
+                return Err(wrong_body(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    target.name
+                )));
+            }
+        }
+        admit_node_identity(user, row, object.as_ref())?;
+        let unversioned = object.metadata().resource_version.as_deref().unwrap_or_default().is_empty();
+        if unversioned && !row.kind.allows_unconditional_update() && part == Part::Main {
+            let mut errors = reeve_api::validation::ErrorList::new();
+            let path = reeve_api::validation::Path::new("metadata");
+            errors.invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
+            check(row, &target.name, errors)?;
+        }
+        let result = {
+            let mut make = |_: &Stored, _: &dyn AnyObject| Ok(object.clone_object());
+            self.change(user, row, target, part, options, &mut make).await
+        };
+        match result {
+            Err(error)
+                if error.reason == reeve_api::Reason::NotFound
+                    && part == Part::Main
+                    && row.kind.allows_create_on_update() =>
+            {
+                object.metadata_mut().resource_version = None;
+                let bytes = encode(object.as_ref())?;
+                let collection = Target { name: String::new(), ..target.clone() };
+                let mut answer = Box::pin(self.create(user, &collection, bytes, options)).await?;
+                answer.created = true;
+                Ok(answer)
+            }
+            result => {
+                let mut answer = result?;
+                warnings.append(&mut answer.warnings);
+                answer.warnings = warnings;
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Changes a stored object by `make`, with all rules of its kind. A version in the made object is a
+    /// precondition; without one the change is made on whatever is newest.
+    pub(super) async fn change(
+        &self,
+        user: &User,
+        row: &Row,
+        target: &Target,
+        part: Part,
+        options: &WriteOptions,
+        make: &mut Make<'_>,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let key = row.storage_key(&target.namespace, &target.name);
+        let context = self.context(user);
+        let ttl = row.time_to_live.map(|_| self.options.event_ttl);
+        let mut lost = service_claims::Lost::default();
+        loop {
+            let mut claims = service_claims::Claims::default();
+            let mut warnings = Vec::new();
+            let mut dry = None;
+            let hint = self.hint(row, &key);
+            let result = {
+                let (claims, warnings, lost, dry) = (&mut claims, &mut warnings, &lost, &mut dry);
+                let mut decide = |present: Option<&Stored>| {
+                    let present =
+                        present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
+                    let old = decode_stored(row, &present.value)?;
+                    let mut object = make(present, old.as_ref())?;
+                    check_versions(target, present, old.metadata(), object.metadata())?;
+                    carry_over(object.metadata_mut(), old.metadata());
+                    object.default();
+                    adjust(row, &context, part, object.as_mut(), old.as_ref());
+                    if part == Part::Main {
+                        *claims = self.plan_claims(object.as_mut(), Some(old.as_ref()), lost)?;
+                    }
+                    let errors = match part {
+                        Part::Main | Part::Finalize => object.validate_update(old.as_ref()),
+                        Part::Status => object.validate_status_update(old.as_ref()),
+                        Part::Binding => reeve_api::validation::ErrorList::new(),
+                    };
+                    check(row, &target.name, errors)?;
+                    *warnings = object.warnings(Some(old.as_ref()));
+                    let value = encode(object.as_ref())?;
+                    if options.dry_run {
+                        *dry = Some(Stored { value, revision: present.revision });
+                        return Ok(Write::keep());
+                    }
+                    if is_finished(object.as_ref()) {
+                        return Ok(Write::delete().releasing(service_claims::held(object.as_ref())));
+                    }
+                    if value == present.value {
+                        return Ok(Write::keep());
+                    }
+                    let write = match ttl {
+                        Some(ttl) => Write::put_for(value, ttl),
+                        None => Write::put(value),
+                    };
+                    Ok(write.claiming(claims.claims(&key)).releasing(claims.releases()))
+                };
+                self.store.update(&key, hint, &mut decide).await
+            };
+            if let Some(stored) = dry {
+                return ObjectAnswer::stored(row, &stored, warnings);
+            }
+            return match result {
+                Ok(Outcome::Put { stored, .. }) => ObjectAnswer::stored(row, &stored, warnings),
+                Ok(Outcome::Kept(Some(stored))) => ObjectAnswer::stored(row, &stored, warnings),
+                Ok(Outcome::Deleted { last, revision }) => {
+                    ObjectAnswer::stored(row, &Stored { revision, ..last }, warnings)
+                }
+                Ok(Outcome::Kept(None)) => Err(StatusError::not_found(&target.resource, &target.name)),
+                Err(StoreError::Claimed(claim)) => {
+                    claims.lost(&claim, &mut lost, row, &target.name)?;
+                    continue;
+                }
+                Err(error) => Err(store_error(error)),
+            };
+        }
+    }
+}
+
+/// An object whose deletion was asked for and that nothing holds any more.
+fn is_finished(object: &dyn AnyObject) -> bool {
+    let metadata = object.metadata();
+    metadata.deletion_timestamp.is_some()
+        && metadata.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && metadata.finalizers.as_ref().is_none_or(Vec::is_empty)
+        && !object.is_held()
+}
+
+fn check_versions(
+    target: &Target,
+    present: &Stored,
+    old: &ObjectMeta,
+    new: &ObjectMeta,
+) -> Result<(), StatusError> {
+    if let Some(version) = new.resource_version.as_deref().filter(|version| !version.is_empty())
+        && version != "0"
+        && version != present.revision.to_string()
+    {
+        version.parse::<i64>().map_err(|_| {
+            let mut errors = reeve_api::validation::ErrorList::new();
+            let path = reeve_api::validation::Path::new("metadata");
+            errors.invalid(&path.child("resourceVersion"), version, format!("strconv.ParseUint: parsing {version:?}: invalid syntax"));
+            StatusError::invalid(&target.resource.group, &target.resource.resource, &target.name, errors.into_causes())
+        })?;
+        return Err(StatusError::modified(&target.resource, &target.name));
+    }
+    if let (Some(new), Some(old)) = (new.uid.as_deref().filter(|uid| !uid.is_empty()), old.uid.as_deref())
+        && new != old
+    {
+        let why = format!(
+            "Precondition failed: UID in precondition: {new}, UID in object meta: {old}"
+        );
+        return Err(StatusError::conflict(&target.resource, &target.name, why));
+    }
+    Ok(())
+}
+
+/// What no client may change.
+fn carry_over(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.resource_version = None;
+    new.self_link = None;
+    new.uid.clone_from(&old.uid);
+    new.creation_timestamp.clone_from(&old.creation_timestamp);
+    new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    new.generation = old.generation;
+    new.generate_name.clone_from(&old.generate_name);
+    new.managed_fields.clone_from(&old.managed_fields);
+}
+
+fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyObject, old: &dyn AnyObject) {
+    match part {
+        Part::Main => {
+            object.prepare_for_update(context, old);
+            label_namespace(row, object);
+        }
+        Part::Status => object.prepare_for_status_update(context, old),
+        Part::Finalize => object.prepare_for_subresource_update("finalize", context, old),
+        Part::Binding => {}
+    }
+}
+
+/// The part that a subresource is, for verbs that treat it like the object.
+pub(super) fn part_of(subresource: Option<&Subresource>) -> Option<Part> {
+    match subresource.map(|subresource| subresource.action) {
+        None => Some(Part::Main),
+        Some(SubresourceAction::Status) => Some(Part::Status),
+        Some(SubresourceAction::Finalize) => Some(Part::Finalize),
+        Some(_) => None,
+    }
+}
+
+/// The decoded form of a patched object.
+pub(super) fn decode_patched(
+    row: &Row,
+    bytes: &[u8],
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Box<dyn AnyObject>, StatusError> {
+    let decoded = row.kind.decode(bytes, validation)?;
+    *warnings = decoded.warnings;
+    Ok(decoded.object)
+}

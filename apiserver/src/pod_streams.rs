@@ -1,0 +1,108 @@
+//! The way to the kubelet that runs a pod: logs, exec, attach and port-forward.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use parking_lot::Mutex;
+use reeve_api::{Reason, StatusError};
+use reeve_proto::v1::streams_client::StreamsClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// How many kubelets stay connected; beyond it all connections are closed and made again as needed.
+const CONNECTIONS_MAX: usize = 256;
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Connections to kubelets.
+pub struct PodStreams {
+    tls: Option<ClientTlsConfig>,
+    connections: Mutex<HashMap<String, StreamsClient<Channel>>>,
+}
+
+/// Where a pod runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLocation {
+    /// The node's name.
+    pub node: String,
+    /// `address:port` of its kubelet.
+    pub kubelet: String,
+    /// The container that is meant.
+    pub container: String,
+}
+
+impl PodStreams {
+    /// With the certificate that kubelets know us by. Without one, streams answer that they are not set up.
+    pub fn new(certificate: Option<&Path>, key: Option<&Path>, authority: Option<&Path>) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let tls = match (certificate, key, authority) {
+            (Some(certificate), Some(key), Some(authority)) => Some(
+                ClientTlsConfig::new()
+                    .ca_certificate(Certificate::from_pem(read(authority)?))
+                    .identity(Identity::from_pem(read(certificate)?, read(key)?)),
+            ),
+            _ => None,
+        };
+        Ok(Self { tls, connections: Mutex::new(HashMap::new()) })
+    }
+
+    /// The kubelet at a location.
+    pub fn kubelet(&self, location: &PodLocation) -> Result<StreamsClient<Channel>, StatusError> {
+        let Some(tls) = &self.tls else {
+            return Err(StatusError::unavailable(
+                "the API server has no credentials for kubelets: start it with --kubelet-client-certificate, \
+                 --kubelet-client-key and --kubelet-certificate-authority",
+                60,
+            ));
+        };
+        let mut connections = self.connections.lock();
+        if let Some(connection) = connections.get(&location.kubelet) {
+            return Ok(connection.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("https://{}", location.kubelet))
+            .and_then(|endpoint| endpoint.tls_config(tls.clone()))
+            .map_err(|error| {
+                StatusError::internal(format_args!("the kubelet of node {} cannot be addressed: {error}", location.node))
+            })?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true);
+        if connections.len() >= CONNECTIONS_MAX {
+            connections.clear();
+        }
+        let client = StreamsClient::new(endpoint.connect_lazy());
+        connections.insert(location.kubelet.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+/// What a kubelet's failure means for the user.
+pub fn kubelet_error(location: &PodLocation, status: tonic::Status) -> tonic::Status {
+    match status.code() {
+        // The kubelet answered: its words stand.
+        tonic::Code::NotFound
+        | tonic::Code::InvalidArgument
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::Internal
+        | tonic::Code::PermissionDenied => {
+            let reason = match status.code() {
+                tonic::Code::NotFound => Reason::NotFound,
+                tonic::Code::PermissionDenied => Reason::Forbidden,
+                tonic::Code::Internal => Reason::InternalError,
+                _ => Reason::BadRequest,
+            };
+            crate::edges::status::to_grpc(&StatusError::new(reason, status.message()))
+        }
+        _ => {
+            let mut text = status.message().to_owned();
+            let mut source = std::error::Error::source(&status);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            tracing::warn!(node = location.node, kubelet = location.kubelet, error = text, "a kubelet does not answer");
+            crate::edges::status::to_grpc(&StatusError::new(
+                Reason::InternalError,
+                format!("the kubelet of node {} at {} does not answer: {text}", location.node, location.kubelet),
+            ))
+        }
+    }
+}

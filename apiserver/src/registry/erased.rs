@@ -1,0 +1,301 @@
+//! Kinds and objects without their types, so that handlers exist once.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::{Metadata, Resource};
+use reeve_api::validation::{ErrorList, Path, metadata};
+use reeve_api::{GroupVersionKind, ObjectMeta};
+
+use super::decode::{self, DecodeError, FieldValidation};
+use super::strategy::{RequestContext, Strategy};
+
+/// A decoded object and what was odd about its text.
+pub struct Decoded {
+    /// The object, not yet defaulted.
+    pub object: Box<dyn AnyObject>,
+    /// Unknown and duplicate fields, to be sent as warnings. Empty unless warnings were asked for.
+    pub warnings: Vec<String>,
+}
+
+/// A kind: decodes objects. The kind's rules come with each object.
+pub trait Kind: Send + Sync + fmt::Debug {
+    /// Group, version and kind.
+    fn group_version_kind(&self) -> GroupVersionKind;
+
+    /// Decodes an object that a user sent.
+    ///
+    /// # Errors
+    /// When the text is not such an object, or, under strict validation, has fields that the kind does
+    /// not know or names a field twice.
+    fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError>;
+
+    /// The fields that selectors may name, beside `metadata.name` and `metadata.namespace`.
+    fn field_names(&self) -> &'static [&'static str];
+
+    /// Whether a PUT of an absent object creates it.
+    fn allows_create_on_update(&self) -> bool;
+
+    /// Whether an update without a resource version is taken.
+    fn allows_unconditional_update(&self) -> bool;
+}
+
+/// An object of any kind, with the rules of its kind.
+///
+/// Methods that take a second object need one of the same kind; one of another kind counts as a defect
+/// and is reported by the error list or left alone.
+pub trait AnyObject: Any + Send + Sync {
+    /// The metadata.
+    fn metadata(&self) -> &ObjectMeta;
+    /// The metadata, to be changed.
+    fn metadata_mut(&mut self) -> &mut ObjectMeta;
+    /// Canonical bytes: compact JSON that begins with `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error>;
+    /// A copy.
+    fn clone_object(&self) -> Box<dyn AnyObject>;
+    /// For downcasts to the kind's own type, [`Object`].
+    fn as_any(&self) -> &dyn Any;
+    /// For downcasts to the kind's own type, [`Object`].
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+
+    /// See [`Strategy::default`].
+    fn default(&mut self);
+    /// See [`Strategy::prepare_for_create`].
+    fn prepare_for_create(&mut self, context: &RequestContext);
+    /// See [`Strategy::admit_create`].
+    fn admit_create(&mut self, context: &RequestContext);
+    /// Rules of metadata and of the kind.
+    fn validate(&self) -> ErrorList;
+    /// See [`Strategy::prepare_for_update`].
+    fn prepare_for_update(&mut self, context: &RequestContext, old: &dyn AnyObject);
+    /// Rules of metadata and of the kind for a change.
+    fn validate_update(&self, old: &dyn AnyObject) -> ErrorList;
+    /// See [`Strategy::prepare_for_status_update`].
+    fn prepare_for_status_update(&mut self, context: &RequestContext, old: &dyn AnyObject);
+    /// Rules of metadata and of the kind for a change of the status.
+    fn validate_status_update(&self, old: &dyn AnyObject) -> ErrorList;
+    /// See [`Strategy::prepare_for_subresource_update`].
+    fn prepare_for_subresource_update(&mut self, subresource: &str, context: &RequestContext, old: &dyn AnyObject);
+    /// See [`Strategy::grace_period_seconds`].
+    fn grace_period_seconds(&self, requested: Option<i64>) -> Option<i64>;
+    /// See [`Strategy::begin_deletion`].
+    fn begin_deletion(&mut self);
+    /// See [`Strategy::is_held`].
+    fn is_held(&self) -> bool;
+    /// See [`Strategy::fields`].
+    fn fields(&self) -> Vec<(&'static str, String)>;
+    /// See [`Strategy::warnings`].
+    fn warnings(&self, old: Option<&dyn AnyObject>) -> Vec<String>;
+    /// See [`Strategy::scale`].
+    fn scale(&self) -> Option<Scale>;
+    /// See [`Strategy::set_replicas`].
+    fn set_replicas(&mut self, replicas: i32);
+}
+
+/// An object of a kind beside its strategy.
+pub struct Object<S: Strategy> {
+    /// The object.
+    pub value: S::Object,
+    strategy: &'static S,
+    namespaced: bool,
+}
+
+impl<S: Strategy> Object<S> {
+    /// The other object, when it is of the same kind.
+    fn same<'a>(other: &'a dyn AnyObject) -> Option<&'a S::Object> {
+        other.as_any().downcast_ref::<Self>().map(|object| &object.value)
+    }
+}
+
+impl<S: Strategy> AnyObject for Object<S> {
+    fn metadata(&self) -> &ObjectMeta {
+        self.value.metadata()
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        self.value.metadata_mut()
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.value)
+    }
+
+    fn clone_object(&self) -> Box<dyn AnyObject> {
+        Box::new(Self {
+            value: self.value.clone(),
+            strategy: self.strategy,
+            namespaced: self.namespaced,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn default(&mut self) {
+        self.strategy.default(&mut self.value);
+    }
+
+    fn prepare_for_create(&mut self, context: &RequestContext) {
+        self.strategy.prepare_for_create(context, &mut self.value);
+    }
+
+    fn admit_create(&mut self, context: &RequestContext) {
+        self.strategy.admit_create(context, &mut self.value);
+    }
+
+    fn validate(&self) -> ErrorList {
+        let rule = self.strategy.name_rule();
+        let mut errors = metadata::validate(self.metadata(), self.namespaced, rule, &Path::new("metadata"));
+        errors.extend(self.strategy.validate(&self.value));
+        errors
+    }
+
+    fn prepare_for_update(&mut self, context: &RequestContext, old: &dyn AnyObject) {
+        if let Some(old) = Self::same(old) {
+            self.strategy.prepare_for_update(context, &mut self.value, old);
+        }
+    }
+
+    fn validate_update(&self, old: &dyn AnyObject) -> ErrorList {
+        let Some(old) = Self::same(old) else {
+            return mixed_kinds();
+        };
+        let mut errors = self.validate_metadata_update(old);
+        errors.extend(self.strategy.validate_update(&self.value, old));
+        errors
+    }
+
+    fn prepare_for_status_update(&mut self, context: &RequestContext, old: &dyn AnyObject) {
+        if let Some(old) = Self::same(old) {
+            self.strategy.prepare_for_status_update(context, &mut self.value, old);
+        }
+    }
+
+    fn validate_status_update(&self, old: &dyn AnyObject) -> ErrorList {
+        let Some(old) = Self::same(old) else {
+            return mixed_kinds();
+        };
+        let mut errors = self.validate_metadata_update(old);
+        errors.extend(self.strategy.validate_status_update(&self.value, old));
+        errors
+    }
+
+    fn prepare_for_subresource_update(&mut self, subresource: &str, context: &RequestContext, old: &dyn AnyObject) {
+        if let Some(old) = Self::same(old) {
+            self.strategy
+                .prepare_for_subresource_update(subresource, context, &mut self.value, old);
+        }
+    }
+
+    fn grace_period_seconds(&self, requested: Option<i64>) -> Option<i64> {
+        self.strategy.grace_period_seconds(&self.value, requested)
+    }
+
+    fn begin_deletion(&mut self) {
+        self.strategy.begin_deletion(&mut self.value);
+    }
+
+    fn is_held(&self) -> bool {
+        self.strategy.is_held(&self.value)
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        self.strategy.fields(&self.value)
+    }
+
+    fn warnings(&self, old: Option<&dyn AnyObject>) -> Vec<String> {
+        self.strategy.warnings(&self.value, old.and_then(Self::same))
+    }
+
+    fn scale(&self) -> Option<Scale> {
+        self.strategy.scale(&self.value)
+    }
+
+    fn set_replicas(&mut self, replicas: i32) {
+        self.strategy.set_replicas(&mut self.value, replicas);
+    }
+}
+
+impl<S: Strategy> Object<S> {
+    fn validate_metadata_update(&self, old: &S::Object) -> ErrorList {
+        let path = Path::new("metadata");
+        let rule = self.strategy.name_rule();
+        let mut errors = metadata::validate_update(self.metadata(), old.metadata(), &path);
+        errors.extend(metadata::validate(self.metadata(), self.namespaced, rule, &path));
+        errors
+    }
+}
+
+fn mixed_kinds() -> ErrorList {
+    let mut errors = ErrorList::new();
+    errors.internal(&Path::new("kind"), "an object was compared with one of another kind");
+    errors
+}
+
+/// The [`Kind`] of a strategy.
+pub struct StrategyKind<S: Strategy> {
+    strategy: &'static S,
+    namespaced: bool,
+    object: PhantomData<fn() -> S>,
+}
+
+impl<S: Strategy> StrategyKind<S> {
+    /// A kind with these rules.
+    pub fn new(strategy: &'static S, namespaced: bool) -> Self {
+        Self {
+            strategy,
+            namespaced,
+            object: PhantomData,
+        }
+    }
+}
+
+impl<S: Strategy> fmt::Debug for StrategyKind<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.group_version_kind())
+    }
+}
+
+impl<S: Strategy> Kind for StrategyKind<S> {
+    fn group_version_kind(&self) -> GroupVersionKind {
+        GroupVersionKind {
+            group: S::Object::GROUP.to_owned(),
+            version: S::Object::VERSION.to_owned(),
+            kind: S::Object::KIND.to_owned(),
+        }
+    }
+
+    fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        let (value, warnings) = decode::decode::<S::Object>(json, validation, &self.group_version_kind())?;
+        Ok(Decoded {
+            object: Box::new(Object {
+                value,
+                strategy: self.strategy,
+                namespaced: self.namespaced,
+            }),
+            warnings,
+        })
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        self.strategy.field_names()
+    }
+
+    fn allows_create_on_update(&self) -> bool {
+        self.strategy.allows_create_on_update()
+    }
+
+    fn allows_unconditional_update(&self) -> bool {
+        self.strategy.allows_unconditional_update()
+    }
+}

@@ -1,0 +1,3 @@
+//! The strategies, one file per kind.
+
+pub mod config_map;

@@ -1,0 +1,153 @@
+//! The registry: each kind is a row here and a strategy in [`kinds`].
+
+pub mod decode;
+pub mod erased;
+pub mod kinds;
+pub mod strategy;
+
+mod rows;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo, StatusError};
+
+pub use decode::{DecodeError, FieldValidation};
+pub use erased::{AnyObject, Decoded, Kind, Object};
+pub use strategy::{RequestContext, Strategy, UserInfo};
+
+/// What a subresource does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SubresourceAction {
+    /// Reads and writes the object's status.
+    Status,
+    /// Reads and writes the object as a `Scale`.
+    Scale,
+    /// Writes what holds a namespace (`spec.finalizers`).
+    Finalize,
+    /// Gives a pod its node.
+    Binding,
+    /// Asks for a pod's deletion, within disruption budgets.
+    Eviction,
+    /// Streams a container's output.
+    Log,
+    /// Runs a command in a container.
+    Exec,
+    /// Attaches to a container's main process.
+    Attach,
+    /// Forwards ports of a pod.
+    PortForward,
+}
+
+/// A row below a resource: `pods/status`.
+#[derive(Clone, Debug)]
+pub struct Subresource {
+    /// The last segment of its path.
+    pub name: &'static str,
+    /// What it does.
+    pub action: SubresourceAction,
+    /// The kind that it takes and gives.
+    pub kind: GroupVersionKind,
+    /// For discovery.
+    pub verbs: &'static [&'static str],
+}
+
+/// Translation between the shape that is served and the shape that is stored, where they differ.
+pub trait Conversion: Send + Sync + fmt::Debug {
+    /// From the served to the stored shape; both are canonical bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not an object of the served kind.
+    fn to_stored(&self, served: &[u8]) -> Result<Vec<u8>, StatusError>;
+
+    /// From the stored to the served shape; both are canonical bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not an object of the stored kind.
+    fn to_served(&self, stored: &[u8]) -> Result<Vec<u8>, StatusError>;
+}
+
+/// A resource: names, place in the store, and rules.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What discovery tells.
+    pub info: ResourceInfo,
+    /// The beginning of its keys, with a slash at the end: `/registry/pods/`.
+    pub storage_prefix: &'static str,
+    /// How long an object is kept after its last write; `None` for ever.
+    pub time_to_live: Option<Duration>,
+    /// Decodes objects and brings their rules.
+    pub kind: Arc<dyn Kind>,
+    /// What is below each object.
+    pub subresources: Vec<Subresource>,
+    /// For a resource that is another view of a stored one (events of `events.k8s.io`).
+    pub conversion: Option<Arc<dyn Conversion>>,
+}
+
+impl Row {
+    /// The subresource of a name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    /// The key of an object in the store.
+    pub fn storage_key(&self, namespace: &str, name: &str) -> String {
+        let prefix = self.storage_prefix;
+        if self.info.namespaced {
+            format!("{prefix}{namespace}/{name}")
+        } else {
+            format!("{prefix}{name}")
+        }
+    }
+}
+
+/// All resources that the server knows.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    rows: Vec<Arc<Row>>,
+    by_resource: HashMap<GroupVersionResource, usize>,
+}
+
+impl Registry {
+    /// The built-in kinds.
+    pub fn builtin() -> Self {
+        Self::new(rows::builtin())
+    }
+
+    fn new(rows: Vec<Row>) -> Self {
+        let by_resource = rows
+            .iter()
+            .enumerate()
+            .map(|(index, row)| (row.info.resource.clone(), index))
+            .collect();
+        Self {
+            rows: rows.into_iter().map(Arc::new).collect(),
+            by_resource,
+        }
+    }
+
+    /// All rows, in the order of discovery.
+    pub fn rows(&self) -> &[Arc<Row>] {
+        &self.rows
+    }
+
+    /// The row of a resource.
+    pub fn get(&self, resource: &GroupVersionResource) -> Option<&Arc<Row>> {
+        self.by_resource.get(resource).map(|index| &self.rows[*index])
+    }
+
+    /// The row whose objects are of a kind.
+    pub fn by_kind(&self, kind: &GroupVersionKind) -> Option<&Arc<Row>> {
+        self.rows.iter().find(|row| row.info.kind() == *kind)
+    }
+
+    /// The first row that a user may mean by a word ([`ResourceInfo::answers_to`]).
+    pub fn by_word(&self, word: &str) -> Option<&Arc<Row>> {
+        self.rows.iter().find(|row| row.info.answers_to(word))
+    }
+}
+
+#[cfg(test)]
+mod tests;

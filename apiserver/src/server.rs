@@ -1,0 +1,95 @@
+//! The TLS port: accepts connections, learns who is at the other end, and serves HTTP/1.1 and HTTP/2.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use reeve_client::tls::{PeerIdentity, peer_identity};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::Chain;
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in flight may take to end at a shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Watches share connections: a component has a few dozen, a load test a thousand.
+const STREAMS_PER_CONNECTION_MAX: u32 = 2000;
+/// A silent HTTP/2 peer is probed, so that watches of vanished clients end.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What HTTP/2 may hold back of one stream's answer: it bounds the memory of a list to a slow client.
+const STREAM_SEND_BUFFER_BYTES: usize = 512 * 1024;
+
+/// Serves connections until `shutdown`, then lets requests end.
+pub async fn serve(listener: TcpListener, tls: TlsAcceptor, chain: Arc<Chain>, shutdown: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let watcher = graceful.watcher();
+                tokio::spawn(connection(stream, address, tls.clone(), chain.clone(), watcher));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: give connections time to end.
+                tracing::error!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time and are cut off");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: TlsAcceptor,
+    chain: Arc<Chain>,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%address, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::info!(%address, "TLS handshake took too long");
+            return;
+        }
+    };
+    let peer: Option<Arc<PeerIdentity>> =
+        stream.get_ref().1.peer_certificates().and_then(peer_identity).map(Arc::new);
+    let service = hyper::service::service_fn(move |request| {
+        let (chain, peer) = (chain.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(chain.serve(peer, address, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_send_buf_size(STREAM_SEND_BUFFER_BYTES);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
