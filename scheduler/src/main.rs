@@ -1,3 +1,3 @@
-//! reeve-scheduler
+//! The scheduler's program.
 
 fn main() {}

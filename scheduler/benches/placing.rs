@@ -1,0 +1,3 @@
+//! How long placing takes, without IO.
+
+fn main() {}
