@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::model::{Action, Chain, Element, Key, Match, Name, Rule, Set, Value};
 use super::transaction::{Command, Transaction};
-use super::{Kernel, KernelError};
+use super::{Existing, Kernel, KernelError};
 
 /// What the kernel would have refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -71,6 +71,14 @@ impl FakeTables {
         self.sets.get(&Name::from(set)).map(|(_, elements)| elements.values().collect()).unwrap_or_default()
     }
 
+    /// What a start finds.
+    pub fn existing(&self) -> Existing {
+        Existing {
+            chains: self.chains.keys().cloned().collect(),
+            sets: self.sets.values().map(|(set, _)| (set.name.clone(), set.noun() == "map")).collect(),
+        }
+    }
+
     /// Whether the table exists.
     pub fn exists(&self) -> bool {
         self.exists
@@ -91,19 +99,31 @@ impl FakeTables {
         }
         match command {
             Command::ReplaceTable | Command::DeleteTable => Ok(()),
-            Command::AddSet(set) => match self.sets.insert(set.name.clone(), (set.clone(), BTreeMap::new())) {
-                None => Ok(()),
-                Some(_) => Err(FakeError::Exists(format!("set {}", set.name))),
+            Command::AddSet(set) => match self.sets.get(&set.name) {
+                None => {
+                    self.sets.insert(set.name.clone(), (set.clone(), BTreeMap::new()));
+                    Ok(())
+                }
+                Some((same, _)) if same == set => Ok(()),
+                Some(_) => Err(FakeError::Exists(format!("another set {}", set.name))),
             },
+            Command::FlushSet(set) => {
+                self.set(&set.name)?.1.clear();
+                Ok(())
+            }
             Command::DeleteSet(set) => {
                 if self.rules().any(|rule| sets_of(rule).any(|name| *name == set.name)) {
                     return Err(FakeError::Busy(format!("set {}", set.name)));
                 }
                 self.sets.remove(&set.name).map(drop).ok_or_else(|| FakeError::Missing(format!("set {}", set.name)))
             }
-            Command::AddChain(chain) => match self.chains.insert(chain.name.clone(), chain.clone()) {
-                None => Ok(()),
-                Some(_) => Err(FakeError::Exists(format!("chain {}", chain.name))),
+            Command::AddChain(chain) => match self.chains.get(&chain.name) {
+                None => {
+                    self.chains.insert(chain.name.clone(), chain.clone());
+                    Ok(())
+                }
+                Some(same) if same.hook == chain.hook => Ok(()),
+                Some(_) => Err(FakeError::Exists(format!("another chain {}", chain.name))),
             },
             Command::FlushChain(name) => {
                 self.chain(name)?.rules.clear();
@@ -202,5 +222,9 @@ fn chains_of(rule: &Rule) -> impl Iterator<Item = &Name> {
 impl Kernel for FakeTables {
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), KernelError> {
         Ok(self.apply(transaction)?)
+    }
+
+    async fn existing(&mut self, _table: &str) -> Result<Option<Existing>, KernelError> {
+        Ok(self.exists.then(|| FakeTables::existing(self)))
     }
 }

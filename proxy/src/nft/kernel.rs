@@ -3,18 +3,59 @@
 //! nft reads the script, sends it as one netlink batch, and the kernel swaps it in at once. A change of a few
 //! elements costs one short process whatever the table holds, because nft fetches no elements for it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 
+use super::model::Name;
 use super::{FakeError, Transaction};
 
 /// Whatever can apply a transaction: the kernel or its twin in memory.
 pub trait Kernel: Send {
     /// Apply all commands or none.
     fn commit(&mut self, transaction: &Transaction) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// What a table holds; `None` when there is no such table.
+    fn existing(&mut self, table: &str) -> impl Future<Output = Result<Option<Existing>, KernelError>> + Send;
+}
+
+/// What a table holds, without rules and elements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// Its chains.
+    pub chains: BTreeSet<Name>,
+    /// Its sets and maps; true for maps.
+    pub sets: BTreeMap<Name, bool>,
+}
+
+impl Existing {
+    /// Reads what `nft --json list table` says (libnftables-json(5)).
+    fn parse(text: &[u8]) -> Result<Existing, serde_json::Error> {
+        #[derive(serde::Deserialize)]
+        struct Listing {
+            nftables: Vec<Entry>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Entry {
+            chain: Option<Named>,
+            set: Option<Named>,
+            map: Option<Named>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let mut existing = Existing::default();
+        for entry in serde_json::from_slice::<Listing>(text)?.nftables {
+            existing.chains.extend(entry.chain.map(|chain| Name::new(chain.name)));
+            existing.sets.extend(entry.set.map(|set| (Name::new(set.name), false)));
+            existing.sets.extend(entry.map.map(|map| (Name::new(map.name), true)));
+        }
+        Ok(existing)
+    }
 }
 
 /// Why a transaction was not applied.
@@ -31,6 +72,9 @@ pub enum KernelError {
     /// nft or the kernel refused it; nothing was changed.
     #[error("nft refused the transaction, nothing was changed: {0}")]
     Refused(String),
+    /// nft's listing could not be read.
+    #[error("cannot read what nft lists: {0}")]
+    Listing(#[from] serde_json::Error),
     /// The twin refused it.
     #[error(transparent)]
     Fake(#[from] FakeError),
@@ -57,24 +101,25 @@ impl Nft {
         Nft { command: command.into_iter().map(|word| word.as_ref().to_owned()).collect() }
     }
 
-    async fn run(&self, script: String) -> Result<(), KernelError> {
+    /// Runs nft with the arguments and the input; its output, or its complaint.
+    async fn run(&self, arguments: &[&str], input: String) -> Result<Vec<u8>, KernelError> {
         let program = self.command.first().cloned().unwrap_or_else(|| "nft".into());
         let error = |source| KernelError::Run { program: program.clone(), source };
         let mut child = tokio::process::Command::new(&program)
             .args(self.command.iter().skip(1))
-            .args(["-f", "-"])
+            .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(error)?;
-        // Both pipes are served at once, so that neither side waits for the other. A broken pipe only means that
+        // All pipes are served at once, so that neither side waits for the other. A broken pipe only means that
         // nft gave up early; its own complaint says why.
         let stdin = child.stdin.take();
         let feed = async move {
             match stdin {
-                Some(mut stdin) => stdin.write_all(script.as_bytes()).await,
+                Some(mut stdin) => stdin.write_all(input.as_bytes()).await,
                 None => Ok(()),
             }
         };
@@ -87,7 +132,8 @@ impl Nft {
             }
             return Err(KernelError::Refused(text));
         }
-        fed.map_err(error)
+        fed.map_err(error)?;
+        Ok(output.stdout)
     }
 }
 
@@ -96,6 +142,22 @@ impl Kernel for Nft {
         if transaction.is_empty() {
             return Ok(());
         }
-        self.run(transaction.to_string()).await
+        self.run(&["-f", "-"], transaction.to_string()).await.map(drop)
+    }
+
+    async fn existing(&mut self, table: &str) -> Result<Option<Existing>, KernelError> {
+        #[derive(serde::Deserialize)]
+        struct Tables {
+            nftables: Vec<serde_json::Value>,
+        }
+        let tables: Tables =
+            serde_json::from_slice(&self.run(&["--json", "list", "tables", "ip"], String::new()).await?)?;
+        let exists = tables.nftables.iter().any(|entry| entry.pointer("/table/name").is_some_and(|name| name == table));
+        if !exists {
+            return Ok(None);
+        }
+        // Terse: without elements, so it is short however many there are.
+        let listing = self.run(&["--json", "--terse", "list", "table", "ip", table], String::new()).await?;
+        Ok(Some(Existing::parse(&listing)?))
     }
 }

@@ -12,5 +12,5 @@ pub mod trace;
 mod transaction;
 
 pub use fake::{FakeError, FakeTables};
-pub use kernel::{Kernel, KernelError, Nft};
+pub use kernel::{Existing, Kernel, KernelError, Nft};
 pub use transaction::{Command, InvalidObject, Transaction};

@@ -457,6 +457,8 @@ pub enum Action {
     Masquerade,
     /// Answer with ICMP port unreachable.
     Reject,
+    /// Drop the packet.
+    Drop,
     /// Remember the selected part in the set, from now on for the set's timeout.
     Remember(Selector, Name),
 }
@@ -481,6 +483,7 @@ impl fmt::Display for Action {
             Action::ClearMark(mark) => write!(f, "meta mark set meta mark & {:#x}", !mark),
             Action::Masquerade => f.write_str("masquerade fully-random"),
             Action::Reject => f.write_str("reject"),
+            Action::Drop => f.write_str("drop"),
             Action::Remember(selector, set) => write!(f, "update @{set} {{ {selector} }}"),
         }
     }

@@ -162,6 +162,7 @@ impl Walk<'_> {
                     Verdict::Accept
                 }
                 Action::Reject => Verdict::Reject,
+                Action::Drop => Verdict::Drop,
                 Action::Remember(_, set) => {
                     self.remembered.push((set.clone(), self.packet.source));
                     Verdict::Continue

@@ -11,11 +11,13 @@ pub enum Command {
     ReplaceTable,
     /// Delete the table with all it holds; absent is fine.
     DeleteTable,
-    /// Add a set or map.
+    /// Add a set or map; one that is there and alike stays as it is.
     AddSet(Set),
     /// Delete a set or map.
     DeleteSet(Set),
-    /// Add a chain without its rules.
+    /// Remove all elements of a set or map.
+    FlushSet(Set),
+    /// Add a chain without its rules; one that is there and alike stays as it is.
     AddChain(Chain),
     /// Remove all rules of a chain.
     FlushChain(Name),
@@ -113,6 +115,13 @@ impl Transaction {
         Ok(())
     }
 
+    /// Remove all elements of a set or map.
+    pub fn flush_set(&mut self, set: &Set) -> Result<(), InvalidObject> {
+        check_name(&set.name)?;
+        self.commands.push(Command::FlushSet(set.clone()));
+        Ok(())
+    }
+
     /// Add a chain, without its rules: they may lead to chains that come later.
     pub fn add_chain(&mut self, chain: &Chain) -> Result<(), InvalidObject> {
         check_name(&chain.name)?;
@@ -157,6 +166,13 @@ impl Transaction {
         Ok(())
     }
 
+    /// Delete a set or map of which only the name is known: what another version of this program left.
+    pub fn delete_set_named(&mut self, name: &Name, is_map: bool) -> Result<(), InvalidObject> {
+        use super::model::{KeyType, ValueType};
+        let value = if is_map { ValueType::Verdict } else { ValueType::Nothing };
+        self.delete_set(&Set::map(name.clone(), KeyType::Address, value))
+    }
+
     /// Delete an element, which must exist.
     pub fn delete_element(&mut self, set: &Set, key: Key) -> Result<(), InvalidObject> {
         check_name(&set.name)?;
@@ -197,6 +213,7 @@ impl fmt::Display for Transaction {
                 Command::DeleteTable => writeln!(f, "add table ip {table}\ndelete table ip {table}")?,
                 Command::AddSet(set) => writeln!(f, "add {} ip {table} {} {{ {set} }}", set.noun(), set.name)?,
                 Command::DeleteSet(set) => writeln!(f, "delete {} ip {table} {}", set.noun(), set.name)?,
+                Command::FlushSet(set) => writeln!(f, "flush {} ip {table} {}", set.noun(), set.name)?,
                 Command::AddChain(chain) => match chain.hook {
                     Some(hook) => writeln!(f, "add chain ip {table} {} {{ {hook} }}", chain.name)?,
                     None => writeln!(f, "add chain ip {table} {}", chain.name)?,
@@ -260,7 +277,8 @@ mod tests {
             t.delete_element(&services, Key::NodePort(Protocol::Tcp, 1)),
             Err(InvalidObject::ElementType { .. })
         ));
-        let none = Chain::regular("x", [Rule::always([Action::DnatMap(Selector::ServiceSlot(Protocol::Tcp, 0), "m".into())])]);
+        let none =
+            Chain::regular("x", [Rule::always([Action::DnatMap(Selector::ServiceSlot(Protocol::Tcp, 0), "m".into())])]);
         assert!(matches!(t.add_rules(&none), Err(InvalidObject::NoSlots(_))));
         assert!(matches!(t.add_chain(&Chain::regular("a b", [])), Err(InvalidObject::Name(_))));
         assert!(t.is_empty());

@@ -95,6 +95,8 @@ pub enum Fixed {
     EndpointsOutside(Protocol),
     /// The same for clients outside the cluster, where that differs.
     NodePortEndpointsOutside(Protocol),
+    /// Empty. Its name says which version of this program's sets the table has.
+    Layout,
     /// External addresses without endpoints.
     RejectedServices,
     /// Node ports without endpoints.
@@ -105,6 +107,7 @@ impl Fixed {
     /// All of them.
     pub fn all() -> Vec<Fixed> {
         let mut all = vec![
+            Fixed::Layout,
             Fixed::PodNetworks,
             Fixed::ClusterIps,
             Fixed::Hairpin,
@@ -127,6 +130,7 @@ impl Fixed {
     /// The set's name in the table.
     pub fn name(self) -> Name {
         let fixed = match self {
+            Fixed::Layout => "layout-1",
             Fixed::PodNetworks => "pod-networks",
             Fixed::ClusterIps => "cluster-ips",
             Fixed::Hairpin => "hairpin",
@@ -150,7 +154,7 @@ impl Fixed {
     pub fn set(self) -> Set {
         let (key, value) = match self {
             Fixed::PodNetworks => (KeyType::Network, ValueType::Nothing),
-            Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
+            Fixed::Layout | Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
             Fixed::Hairpin => (KeyType::AddressPair, ValueType::Nothing),
             Fixed::Services | Fixed::ServicesOutside => (KeyType::Service, ValueType::Verdict),
             Fixed::NodePorts | Fixed::NodePortsOutside => (KeyType::NodePort, ValueType::Verdict),
@@ -203,8 +207,10 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
         verdict(&to_node_ports, Selector::NodePort, Fixed::NodePortsOutside),
     ];
     let refuse_address = Rule::new([Match::In(Selector::Destination, Fixed::ClusterIps.name())], [Action::Reject]);
-    let refuse_service =
-        Rule::new([Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())], [Action::Reject]);
+    let refuse_service = Rule::new(
+        [Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())],
+        [Action::Reject],
+    );
     let mut refused_node_port = vec![Match::NewConnection];
     refused_node_port.extend(to_node_ports);
     refused_node_port.push(Match::In(Selector::NodePort, Fixed::RejectedNodePorts.name()));
@@ -342,12 +348,38 @@ pub fn of_frontend(frontend: &Frontend) -> Vec<Object> {
     objects
 }
 
-/// Whether several frontends may have the object in common.
-pub fn is_shared(object: &Object) -> bool {
+/// Who has an object of a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// This frontend alone.
+    Own,
+    /// All frontends that need it; it goes with the last.
+    Shared,
+    /// Nobody: there are few of its kind, it holds nothing of a frontend, and it stays once it is there.
+    Common,
+}
+
+/// Who has an object of a frontend.
+pub fn ownership(object: &Object) -> Ownership {
     match object {
-        Object::Element(set, _) => matches!(set, Fixed::ClusterIps | Fixed::Hairpin),
-        Object::Chain(chain) => !chain.name.as_str().starts_with(STICKY),
-        Object::Set(_) => false,
+        Object::Element(Fixed::ClusterIps | Fixed::Hairpin, _) => Ownership::Shared,
+        Object::Chain(chain) if !chain.name.as_str().starts_with(STICKY) => Ownership::Common,
+        Object::Element(..) | Object::Chain(_) | Object::Set(_) => Ownership::Own,
+    }
+}
+
+/// When in a change an object goes: whatever a packet on its way may still need goes last.
+pub fn goes_last(id: &ObjectId) -> bool {
+    match id {
+        ObjectId::Set(_) | ObjectId::Chain(_) => true,
+        ObjectId::Element(set, _) => matches!(
+            set,
+            Fixed::Hairpin
+                | Fixed::Endpoints(_)
+                | Fixed::NodePortEndpoints(_)
+                | Fixed::EndpointsOutside(_)
+                | Fixed::NodePortEndpointsOutside(_)
+        ),
     }
 }
 
@@ -398,6 +430,9 @@ fn spread(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, endpoi
     let name = Name::new(format!("{}-{protocol}-{count}", family.name()));
     let mut rules: Vec<Rule> = family.mark().into_iter().collect();
     rules.push(Rule::always([Action::DnatMap(selector, map.name())]));
+    // A packet that the kernel walks just while a transaction takes effect can see the verdict of one state and
+    // the slots of the other. Dropped, its client tries again; refused, it would give up.
+    rules.push(Rule::always([Action::Drop]));
     objects.push(Object::Chain(Chain::regular(name.clone(), rules)));
     objects.extend((0..count).zip(endpoints).map(|(slot, endpoint)| {
         let key = match frontend.key {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use reeve_api::ObjectKey;
 
 use super::frontend::{Endpoint, Frontend, FrontendKey, keep_slots};
-use super::objects::{self, Fixed, Object, ObjectId, Surroundings, TABLE};
-use crate::nft::{InvalidObject, Transaction};
+use super::objects::{self, Fixed, Object, ObjectId, Ownership, Surroundings, TABLE};
+use crate::nft::model::{Chain, Name};
+use crate::nft::{Existing, InvalidObject, Transaction};
 
 /// What the kernel should hold.
 ///
-/// Invariant: applying every transaction that was returned, in order, to an empty kernel gives the same table
-/// as applying [`RuleSet::whole`].
+/// Invariant: applying every transaction that was returned, in order, gives the same table as applying
+/// [`RuleSet::whole`], to an empty kernel or to any former state.
 #[derive(Debug)]
 pub struct RuleSet {
     surroundings: Surroundings,
@@ -21,6 +22,8 @@ pub struct RuleSet {
     contested: BTreeMap<FrontendKey, BTreeSet<ObjectKey>>,
     /// How many frontends have a shared object in common.
     shared: HashMap<ObjectId, usize>,
+    /// The chains that are there whether a frontend needs them or not.
+    common: BTreeMap<Name, Chain>,
 }
 
 /// What a change of Services means.
@@ -44,11 +47,29 @@ pub struct Change {
 }
 
 impl Update {
-    /// The changes as one transaction.
-    pub fn transaction(&self) -> Result<Transaction, InvalidObject> {
-        let mut transaction = Transaction::new(TABLE)?;
-        write(&mut transaction, &self.commands)?;
-        Ok(transaction)
+    /// The changes as transactions to be applied in order.
+    ///
+    /// The kernel applies each at once, but a packet that it is just walking can see the state before in one
+    /// lookup and the state after in the next. So what is new is there before anything leads to it, and what goes
+    /// is led to by nothing when it goes. Most changes take one transaction, at most it is three.
+    pub fn transactions(&self) -> Result<Vec<Transaction>, InvalidObject> {
+        let (mut prepare, mut switch, mut clean) = (Vec::new(), Vec::new(), Vec::new());
+        for change in &self.commands {
+            match (&change.old, &change.new) {
+                (None, Some(Object::Set(_) | Object::Chain(_))) => prepare.push(change),
+                (Some(old), None) if objects::goes_last(&old.id()) => clean.push(change),
+                _ => switch.push(change),
+            }
+        }
+        let mut transactions = Vec::new();
+        for changes in [prepare, switch, clean] {
+            let mut transaction = Transaction::new(TABLE)?;
+            write(&mut transaction, &changes)?;
+            if !transaction.is_empty() {
+                transactions.push(transaction);
+            }
+        }
+        Ok(transactions)
     }
 }
 
@@ -61,21 +82,60 @@ impl RuleSet {
             owned: BTreeMap::new(),
             contested: BTreeMap::new(),
             shared: HashMap::new(),
+            common: BTreeMap::new(),
         }
     }
 
-    /// Everything, in the place of whatever the kernel holds.
-    pub fn whole(&self) -> Result<Transaction, InvalidObject> {
+    /// Everything, in the place of whatever the kernel holds, in one transaction. What is there and has the same
+    /// form is kept and refilled, so that no connection falls between the old state and the new.
+    pub fn whole(&self, existing: Option<&Existing>) -> Result<Transaction, InvalidObject> {
         let mut transaction = Transaction::new(TABLE)?;
-        transaction.replace_table();
         let mut seen = BTreeSet::new();
         let all = objects::fixed(&self.surroundings)
             .into_iter()
+            .chain(self.common.values().cloned().map(Object::Chain))
             .chain(self.frontends.values().flat_map(|(_, frontend)| objects::of_frontend(frontend)))
-            .filter(|object| !objects::is_shared(object) || seen.insert(object.id()));
+            .filter(|object| match objects::ownership(object) {
+                Ownership::Own => true,
+                Ownership::Shared | Ownership::Common => seen.insert(object.id()),
+            });
         let changes: Vec<Change> = all.map(|object| Change { old: None, new: Some(object) }).collect();
-        write(&mut transaction, &changes)?;
+        match existing {
+            Some(existing) if existing.sets.contains_key(&Fixed::Layout.name()) => {
+                self.clear(&mut transaction, existing, &changes)?;
+            }
+            _ => transaction.replace_table(),
+        }
+        write(&mut transaction, &changes.iter().collect::<Vec<_>>())?;
         Ok(transaction)
+    }
+
+    /// Empties what stays and removes what does not, sparing the sets that remember clients.
+    fn clear(
+        &self,
+        transaction: &mut Transaction,
+        existing: &Existing,
+        wanted: &[Change],
+    ) -> Result<(), InvalidObject> {
+        let wanted: BTreeSet<ObjectId> = wanted
+            .iter()
+            .filter_map(|change| change.new.as_ref())
+            .filter(|object| matches!(object, Object::Set(_) | Object::Chain(_)))
+            .map(Object::id)
+            .collect();
+        for set in Fixed::all().iter().map(|fixed| fixed.set()).filter(|set| existing.sets.contains_key(&set.name)) {
+            transaction.flush_set(&set)?;
+        }
+        for chain in &existing.chains {
+            transaction.flush_chain(chain)?;
+        }
+        for chain in existing.chains.iter().filter(|chain| !wanted.contains(&ObjectId::Chain((*chain).clone()))) {
+            transaction.delete_chain(chain)?;
+        }
+        for (set, is_map) in existing.sets.iter().filter(|(set, _)| !wanted.contains(&ObjectId::Set((*set).clone()))) {
+            transaction.delete_set_named(set, *is_map)?;
+        }
+        Ok(())
     }
 
     /// What a frontend leads to.
@@ -184,28 +244,37 @@ impl RuleSet {
     }
 
     fn add(&mut self, object: Object, net: &mut Net) {
-        if objects::is_shared(&object) {
-            let count = self.shared.entry(object.id()).or_default();
-            *count += 1;
-            if *count > 1 {
-                return;
+        let is_new = match (objects::ownership(&object), &object) {
+            (Ownership::Common, Object::Chain(chain)) => {
+                self.common.insert(chain.name.clone(), chain.clone()).is_none()
             }
+            (Ownership::Shared, _) => {
+                let count = self.shared.entry(object.id()).or_default();
+                *count += 1;
+                *count == 1
+            }
+            _ => true,
+        };
+        if is_new {
+            net.add(object);
         }
-        net.add(object);
     }
 
     fn remove(&mut self, object: Object, net: &mut Net) {
-        if objects::is_shared(&object) {
-            let id = object.id();
-            if let Some(count) = self.shared.get_mut(&id) {
-                *count = count.saturating_sub(1);
-                if *count > 0 {
-                    return;
+        let is_last = match objects::ownership(&object) {
+            Ownership::Common => false,
+            Ownership::Shared => match self.shared.get_mut(&object.id()) {
+                Some(count) if *count > 1 => {
+                    *count -= 1;
+                    false
                 }
-            }
-            self.shared.remove(&id);
+                _ => self.shared.remove(&object.id()).is_some(),
+            },
+            Ownership::Own => true,
+        };
+        if is_last {
+            net.remove(object);
         }
-        net.remove(object);
     }
 }
 
@@ -236,7 +305,7 @@ impl Net {
 
 /// The order in which the kernel takes them: first everything that leads to what goes, then what goes, then what
 /// is new, then everything that leads to it.
-fn write(transaction: &mut Transaction, changes: &[Change]) -> Result<(), InvalidObject> {
+fn write(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), InvalidObject> {
     // The set of an element, made once for each fixed set instead of once for each element.
     let sets: BTreeMap<Fixed, _> = Fixed::all().into_iter().map(|fixed| (fixed, fixed.set())).collect();
     let old = || changes.iter().filter_map(|change| change.old.as_ref().map(|old| (old, change.new.as_ref())));

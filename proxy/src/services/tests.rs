@@ -11,7 +11,7 @@ use reeve_api::ObjectKey;
 
 use super::objects::{NodePortAddresses, Surroundings};
 use super::view::{EndpointPortView, EndpointSliceView, EndpointView, ServiceView};
-use super::{RuleSet, frontends};
+use super::{RuleSet, Update, frontends};
 use crate::nft::FakeTables;
 use crate::nft::model::Protocol;
 use crate::nft::trace::{Landing, Node, Packet};
@@ -60,6 +60,16 @@ fn slice(
     slice
 }
 
+/// Applies all steps of an update and returns their scripts.
+fn apply(kernel: &mut FakeTables, update: &Update) -> String {
+    let mut scripts = String::new();
+    for transaction in update.transactions().expect("valid") {
+        kernel.apply(&transaction).expect("the kernel takes every step");
+        scripts.push_str(&transaction.to_string());
+    }
+    scripts
+}
+
 struct World {
     rules: RuleSet,
     kernel: FakeTables,
@@ -69,7 +79,7 @@ impl World {
     fn new() -> World {
         let rules = RuleSet::new(surroundings());
         let mut kernel = FakeTables::default();
-        kernel.apply(&rules.whole().expect("valid")).expect("applies");
+        kernel.apply(&rules.whole(None).expect("valid")).expect("applies");
         World { rules, kernel }
     }
 
@@ -77,9 +87,7 @@ impl World {
     fn set(&mut self, service: &(ObjectKey, ServiceView), slices: &[EndpointSliceView]) -> String {
         let wanted = frontends(&service.1, slices.iter(), NODE);
         let update = self.rules.update([(service.0.clone(), wanted)]);
-        let transaction = update.transaction().expect("valid");
-        self.kernel.apply(&transaction).expect("applies");
-        transaction.to_string()
+        apply(&mut self.kernel, &update)
     }
 
     fn walk(&mut self, source: Ipv4Addr, destination: (Ipv4Addr, u16), protocol: Protocol, random: u32) -> Landing {
@@ -249,9 +257,10 @@ fn one_endpoint_that_goes_changes_four_elements_and_no_rule() {
     assert_eq!(
         script,
         "delete element ip reeve-proxy services { 10.96.0.30 . tcp . 80 }\n\
-         delete element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0, 10.96.0.30 . 80 . 2 }\n\
+         delete element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0 }\n\
          add element ip reeve-proxy services { 10.96.0.30 . tcp . 80 comment \"shop/first\" : goto cluster-ip-tcp-2 }\n\
-         add element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0 : 10.244.2.3 . 80 }\n"
+         add element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 0 : 10.244.2.3 . 80 }\n\
+         delete element ip reeve-proxy endpoints-tcp { 10.96.0.30 . 80 . 2 }\n"
     );
     assert_eq!(world.set(&first, &[slice(&first.0, "", "TCP", 80, &[three[2], three[1]])]), "", "order is no change");
 }
@@ -267,12 +276,12 @@ fn a_frontend_that_two_services_want_passes_on_when_the_first_goes() {
     let slices = [slice(&second.0, "", "TCP", 80, &[(2, 2, "ready")])];
     let update = world.rules.update([(second.0.clone(), frontends(&second.1, slices.iter(), NODE))]);
     assert_eq!(update.refused.len(), 1);
-    world.kernel.apply(&update.transaction().expect("valid")).expect("applies");
+    apply(&mut world.kernel, &update);
     let external = Ipv4Addr::new(198, 51, 100, 9);
     assert_eq!(world.walk(POD, (external, 80), Protocol::Tcp, 0), reaches(2, 1, 80, true));
     let update = world.rules.update([(first.0.clone(), Vec::new())]);
     assert_eq!(update.freed.iter().collect::<Vec<_>>(), [&second.0]);
-    world.kernel.apply(&update.transaction().expect("valid")).expect("applies");
+    apply(&mut world.kernel, &update);
     world.set(&second, &slices);
     assert_eq!(world.walk(POD, (external, 80), Protocol::Tcp, 0), reaches(2, 2, 80, true));
 }
@@ -323,7 +332,7 @@ proptest! {
     fn small_steps_lead_where_a_fresh_start_does(worlds in proptest::collection::vec(world_strategy(), 1..6)) {
         let mut rules = RuleSet::new(surroundings());
         let mut kernel = FakeTables::default();
-        kernel.apply(&rules.whole().expect("valid")).expect("applies");
+        kernel.apply(&rules.whole(None).expect("valid")).expect("applies");
         let mut before: BTreeMap<usize, Random> = BTreeMap::new();
         for world in worlds {
             let mut changes: BTreeMap<ObjectKey, Vec<super::Frontend>> = before
@@ -335,14 +344,22 @@ proptest! {
                 changes.insert(key, frontends(&view, slices.iter(), NODE));
             }
             let update = rules.update(changes.clone());
-            kernel.apply(&update.transaction().expect("valid")).expect("the kernel takes every step");
+            apply(&mut kernel, &update);
             // Those who waited for a frontend that is free now get it.
             let waiting = update.freed.iter().filter_map(|key| Some((key.clone(), changes.get(key)?.clone())));
             let update = rules.update(waiting.collect::<Vec<_>>());
-            kernel.apply(&update.transaction().expect("valid")).expect("the kernel takes every step");
+            apply(&mut kernel, &update);
             let mut fresh = FakeTables::default();
-            fresh.apply(&rules.whole().expect("valid")).expect("applies");
+            fresh.apply(&rules.whole(None).expect("valid")).expect("applies");
             prop_assert_eq!(kernel.dump(), fresh.dump());
+            // A restart knows nothing of its predecessor but the names of what it left.
+            let mut restarted = kernel.clone();
+            let mut successor = RuleSet::new(surroundings());
+            successor.update(changes.clone());
+            restarted.apply(&successor.whole(Some(&kernel.existing())).expect("valid")).expect("applies");
+            let mut fresh = FakeTables::default();
+            fresh.apply(&successor.whole(None).expect("valid")).expect("applies");
+            prop_assert_eq!(restarted.dump(), fresh.dump());
             before = world;
         }
     }
