@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod evaluation;
 pub mod filter;
 pub mod model;
+pub mod options;
 pub mod queue;
 pub mod run;
 pub mod scheduler;

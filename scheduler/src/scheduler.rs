@@ -71,8 +71,9 @@ pub enum Fate {
 enum Place {
     /// In the queue, or not ours to schedule.
     None,
-    /// Sent to a node, not yet confirmed by the watch. `lapses` when its back-off ends without a confirmation.
-    Assumed { on: Account, lapses: bool },
+    /// Sent to a node (`None` if that is gone meanwhile), not yet confirmed by the watch. `lapses` when its
+    /// back-off ends without a confirmation.
+    Assumed { on: Option<Account>, lapses: bool },
     /// Bound, says the watch. `None` while the node is not known.
     Bound(Option<Account>),
 }
@@ -152,16 +153,24 @@ impl Scheduler {
     pub fn node_removed(&mut self, name: &str) {
         let Some(slot) = self.cluster.slot(name) else { return };
         let on_it = |record: &Record| match &record.place {
-            Place::Assumed { on, .. } | Place::Bound(Some(on)) => on.slot == slot,
+            Place::Assumed { on: Some(on), .. } | Place::Bound(Some(on)) => on.slot == slot,
             _ => false,
         };
         let keys: Vec<ObjectKey> =
             self.pods.iter().filter(|(_, record)| on_it(record)).map(|(key, _)| key.clone()).collect();
         for key in keys {
+            let place = match self.pods.get(&key) {
+                Some(Record { place: Place::Assumed { lapses, .. }, .. }) => {
+                    Place::Assumed { on: None, lapses: *lapses }
+                }
+                _ => {
+                    self.homeless.entry(name.into()).or_default().insert(key.clone());
+                    Place::Bound(None)
+                }
+            };
             self.leave(&key);
-            self.homeless.entry(name.into()).or_default().insert(key.clone());
             if let Some(record) = self.pods.get_mut(&key) {
-                record.place = Place::Bound(None);
+                record.place = place;
             }
         }
         self.cluster.remove_node(name);
@@ -268,7 +277,7 @@ impl Scheduler {
                     self.queue.placed(&key);
                     let account = self.account(slot, &pod);
                     if let Some(record) = self.pods.get_mut(&key) {
-                        record.place = Place::Assumed { on: account, lapses: false };
+                        record.place = Place::Assumed { on: Some(account), lapses: false };
                     }
                     if let Some(node) = self.cluster.node(slot) {
                         plan.bindings.push(Binding { pod, node: Arc::clone(&node.facts.name) });
@@ -311,7 +320,7 @@ impl Scheduler {
         let slot = self.cluster.slot(node);
         let Some(record) = self.pods.get_mut(&pod.key) else { return };
         let place = std::mem::replace(&mut record.place, Place::None);
-        if let Place::Assumed { on, .. } | Place::Bound(Some(on)) = place {
+        if let Place::Assumed { on: Some(on), .. } | Place::Bound(Some(on)) = place {
             let same = Some(on.slot) == slot && on.template == pod.template && on.staying != pod.deleting;
             record.place = Place::Bound(Some(on));
             if same {
@@ -343,9 +352,9 @@ impl Scheduler {
     /// Takes back what a pod was accounted for, and returns where.
     fn leave(&mut self, key: &ObjectKey) -> Option<Slot> {
         let record = self.pods.get_mut(key)?;
-        let (Place::Assumed { on, .. } | Place::Bound(Some(on))) = std::mem::replace(&mut record.place, Place::None)
-        else {
-            return None;
+        let on = match std::mem::replace(&mut record.place, Place::None) {
+            Place::Assumed { on, .. } | Place::Bound(on) => on?,
+            Place::None => return None,
         };
         let id = self.cluster.remove_pod(on.slot, &on.template, on.staying)?;
         if on.staying {
