@@ -3,10 +3,12 @@
 //! Everything here is pure: no runtime, no wire, no storage, no clock. Kinds are those of
 //! [`k8s_openapi`]; time and randomness come in as parameters.
 
+pub mod field_path;
 pub mod json;
 pub mod meta;
 pub mod resource;
 pub mod status;
+pub mod validation;
 
 pub use k8s_openapi;
 pub use meta::{ObjectKey, ObjectMeta};

@@ -126,11 +126,7 @@ impl<S: Strategy> AnyObject for Object<S> {
     }
 
     fn clone_object(&self) -> Box<dyn AnyObject> {
-        Box::new(Self {
-            value: self.value.clone(),
-            strategy: self.strategy,
-            namespaced: self.namespaced,
-        })
+        Box::new(Self { value: self.value.clone(), strategy: self.strategy, namespaced: self.namespaced })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -192,8 +188,7 @@ impl<S: Strategy> AnyObject for Object<S> {
 
     fn prepare_for_subresource_update(&mut self, subresource: &str, context: &RequestContext, old: &dyn AnyObject) {
         if let Some(old) = Self::same(old) {
-            self.strategy
-                .prepare_for_subresource_update(subresource, context, &mut self.value, old);
+            self.strategy.prepare_for_subresource_update(subresource, context, &mut self.value, old);
         }
     }
 
@@ -252,11 +247,7 @@ pub struct StrategyKind<S: Strategy> {
 impl<S: Strategy> StrategyKind<S> {
     /// A kind with these rules.
     pub fn new(strategy: &'static S, namespaced: bool) -> Self {
-        Self {
-            strategy,
-            namespaced,
-            object: PhantomData,
-        }
+        Self { strategy, namespaced, object: PhantomData }
     }
 }
 
@@ -278,11 +269,7 @@ impl<S: Strategy> Kind for StrategyKind<S> {
     fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
         let (value, warnings) = decode::decode::<S::Object>(json, validation, &self.group_version_kind())?;
         Ok(Decoded {
-            object: Box::new(Object {
-                value,
-                strategy: self.strategy,
-                namespaced: self.namespaced,
-            }),
+            object: Box::new(Object { value, strategy: self.strategy, namespaced: self.namespaced }),
             warnings,
         })
     }

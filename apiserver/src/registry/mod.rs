@@ -95,11 +95,7 @@ impl Row {
     /// The key of an object in the store.
     pub fn storage_key(&self, namespace: &str, name: &str) -> String {
         let prefix = self.storage_prefix;
-        if self.info.namespaced {
-            format!("{prefix}{namespace}/{name}")
-        } else {
-            format!("{prefix}{name}")
-        }
+        if self.info.namespaced { format!("{prefix}{namespace}/{name}") } else { format!("{prefix}{name}") }
     }
 }
 
@@ -117,15 +113,8 @@ impl Registry {
     }
 
     fn new(rows: Vec<Row>) -> Self {
-        let by_resource = rows
-            .iter()
-            .enumerate()
-            .map(|(index, row)| (row.info.resource.clone(), index))
-            .collect();
-        Self {
-            rows: rows.into_iter().map(Arc::new).collect(),
-            by_resource,
-        }
+        let by_resource = rows.iter().enumerate().map(|(index, row)| (row.info.resource.clone(), index)).collect();
+        Self { rows: rows.into_iter().map(Arc::new).collect(), by_resource }
     }
 
     /// All rows, in the order of discovery.

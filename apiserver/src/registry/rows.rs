@@ -11,16 +11,7 @@ use super::kinds;
 use super::strategy::Strategy;
 
 /// The verbs of a resource with everything.
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Names and categories that `k8s-openapi` does not carry.
 struct Words {
@@ -71,10 +62,6 @@ pub(super) fn builtin() -> Vec<Row> {
     vec![row(
         &kinds::config_map::ConfigMaps,
         "/registry/configmaps/",
-        Words {
-            singular: "configmap",
-            short_names: &["cm"],
-            categories: &[],
-        },
+        Words { singular: "configmap", short_names: &["cm"], categories: &[] },
     )]
 }

@@ -71,7 +71,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Fills in what the user left out. Runs on every decoded object, before patches are validated, and
     /// must give the same result when it runs again.
     fn default(&self, object: &mut Self::Object) {
-        drop(object);
+        let _unused = object;
     }
 
     /// Before a create: drops what only the system may set (status), sets the first generation.

@@ -21,11 +21,7 @@ impl Strategy for ConfigMaps {
         for (key, value) in object.data.iter().flatten() {
             errors.invalid_each(&data_path.key(key), key, format::config_map_key(key));
             if object.binary_data.as_ref().is_some_and(|data| data.contains_key(key)) {
-                errors.invalid(
-                    &data_path.key(key),
-                    key,
-                    "duplicate of key present in binaryData",
-                );
+                errors.invalid(&data_path.key(key), key, "duplicate of key present in binaryData");
             }
             size += value.len();
         }
@@ -46,7 +42,8 @@ impl Strategy for ConfigMaps {
             if object.immutable != Some(true) {
                 errors.forbidden(&Path::new("immutable"), frozen);
             }
-            if object.data.as_ref().filter(|data| !data.is_empty()) != old.data.as_ref().filter(|data| !data.is_empty()) {
+            if object.data.as_ref().filter(|data| !data.is_empty()) != old.data.as_ref().filter(|data| !data.is_empty())
+            {
                 errors.forbidden(&Path::new("data"), frozen);
             }
             let binary = |map: &ConfigMap| BadValue::json(&map.binary_data.clone().unwrap_or_default());
