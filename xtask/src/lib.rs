@@ -1,1 +1,29 @@
-//! xtask
+//! The developer commands: `cargo xtask build`, `up`, `down`, `test`, `bench`.
+//!
+//! The testbed is a whole cluster on one machine: etcd, the control plane, and nodes that are a
+//! network and a mount namespace each. Everything it writes lies below one folder, and everything
+//! else it makes (links, namespaces, cgroups, rules) carries a name that derives from that folder,
+//! so that several testbeds can live side by side and `down` finds all of one, also after a crash.
+//!
+//! It is a library too, because the end-to-end tests bring up their testbed with it.
+
+pub mod bench;
+pub mod cargo;
+pub mod cgroup;
+pub mod command;
+pub mod control_plane;
+pub mod demo;
+pub mod down;
+pub mod etcd;
+pub mod images;
+pub mod instance;
+pub mod kubeconfig;
+pub mod network;
+pub mod node;
+pub mod packages;
+pub mod pki;
+pub mod processes;
+pub mod progress;
+pub mod rctl;
+pub mod test;
+pub mod up;

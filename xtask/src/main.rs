@@ -1,3 +1,90 @@
-//! xtask
+//! The developer commands of Reeve; `cargo xtask help` lists them.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{bench, cargo::Workspace, down, progress::Progress, test, up};
+
+const DEFAULT_DIR: &str = "/var/lib/reeve";
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Reeve")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the programs of a cluster and of its images.
+    Build,
+    /// Brings up a cluster on this machine: etcd, the control plane, nodes, and a demo on it.
+    Up {
+        /// How many nodes.
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+        /// The folder that holds everything the cluster writes.
+        #[arg(long, default_value = DEFAULT_DIR)]
+        dir: PathBuf,
+        /// Starts no nodes.
+        #[arg(long)]
+        control_plane_only: bool,
+        /// Does not apply the demo.
+        #[arg(long)]
+        no_demo: bool,
+    },
+    /// Removes everything that `up` made.
+    Down {
+        /// The folder that `up` was given.
+        #[arg(long, default_value = DEFAULT_DIR)]
+        dir: PathBuf,
+    },
+    /// Runs all tests: format, lints, unit, contract, integration, end-to-end.
+    Test,
+    /// Measures, and writes docs/benchmarks.md.
+    Bench {
+        /// Arguments of reeve-bench.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build => Workspace::locate()?.build(&[]),
+        Command::Up { nodes, dir, control_plane_only, no_demo } => {
+            let nodes = if control_plane_only { 0 } else { nodes };
+            let dir = std::path::absolute(dir)?;
+            let progress = Progress::new();
+            let testbed = up::up(&up::Options { dir, nodes, demo: !no_demo }, &progress)?;
+            print_next_steps(&testbed, progress.elapsed().as_secs_f64());
+            Ok(())
+        }
+        Command::Down { dir } => down::down(&std::path::absolute(dir)?, &Progress::new()),
+        Command::Test => test::test(),
+        Command::Bench { arguments } => bench::bench(&arguments),
+    }
+}
+
+fn print_next_steps(testbed: &up::Testbed, seconds: f64) {
+    let kubeconfig = testbed.instance.admin_kubeconfig();
+    let rctl = testbed.programs.join("rctl");
+    println!("\nThe cluster is up after {seconds:.1} s. Its kubeconfig is {}", kubeconfig.display());
+    println!("\nTry:");
+    println!("  export KUBECONFIG={} PATH=$PATH:{}", kubeconfig.display(), testbed.programs.display());
+    for arguments in ["get nodes -o wide", "get pods -A -o wide", "logs deployment/web"] {
+        println!("  {} {arguments}", rctl.file_name().unwrap_or_default().display());
+    }
+    println!("\n`cargo xtask down --dir {}` removes it.", testbed.instance.dir.display());
+}

@@ -14,9 +14,8 @@ use signal_hook::{
 };
 
 /// The commands that exist as names under `/bin` too.
-const APPLETS: [&str; 12] = [
-    "sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash",
-];
+const APPLETS: [&str; 12] =
+    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash"];
 
 /// Whether `name` is one of the applets (a login shell's leading dash does not count).
 pub fn is_applet(name: &str) -> bool {
@@ -37,11 +36,9 @@ pub fn main(name: &str, arguments: &[String]) -> u8 {
         "write" => write(arguments),
         "ls" => list(arguments),
         "hostname" => line(&hostname()),
-        "id" => line(&format!(
-            "uid={} gid={}",
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw()
-        )),
+        "id" => {
+            line(&format!("uid={} gid={}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()))
+        }
         _ => return 127,
     };
     match result {
@@ -65,9 +62,7 @@ fn line(text: &str) -> io::Result<()> {
 fn environment() -> io::Result<()> {
     let mut variables: Vec<(String, String)> = std::env::vars().collect();
     variables.sort();
-    variables
-        .iter()
-        .try_for_each(|(name, value)| line(&format!("{name}={value}")))
+    variables.iter().try_for_each(|(name, value)| line(&format!("{name}={value}")))
 }
 
 fn echo(arguments: &[String]) -> io::Result<()> {
@@ -101,10 +96,7 @@ fn write(arguments: &[String]) -> io::Result<()> {
 }
 
 fn list(arguments: &[String]) -> io::Result<()> {
-    let directory = arguments
-        .iter()
-        .find(|argument| !argument.starts_with('-'))
-        .map_or(".", String::as_str);
+    let directory = arguments.iter().find(|argument| !argument.starts_with('-')).map_or(".", String::as_str);
     let mut names: Vec<String> = fs::read_dir(directory)?
         .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
         .collect();
@@ -117,11 +109,7 @@ fn list(arguments: &[String]) -> io::Result<()> {
 fn sleep(arguments: &[String]) -> u8 {
     let duration = match arguments.first().map(String::as_str) {
         None | Some("infinity") => None,
-        Some(text) => match text
-            .parse::<f64>()
-            .ok()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        {
+        Some(text) => match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
             Some(duration) => Some(duration),
             None => {
                 eprintln!("sleep: {text:?} is not a number of seconds");
@@ -161,10 +149,7 @@ fn crash(arguments: &[String]) -> u8 {
     {
         return interrupted;
     }
-    let code = crate::positional(arguments)
-        .first()
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(1);
+    let code = crate::positional(arguments).first().and_then(|code| code.parse().ok()).unwrap_or(1);
     eprintln!("crash: exiting with code {code}, as asked");
     code
 }

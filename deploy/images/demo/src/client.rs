@@ -4,10 +4,14 @@ use std::{
     fmt, io,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::dns;
+
+/// The pause between two tries of one request.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +91,7 @@ impl Url {
         if host.is_empty() {
             return Err(invalid());
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-            path: path.to_owned(),
-        })
+        Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
     }
 }
 
@@ -126,6 +126,19 @@ pub fn get(url: &Url, timeout: Duration) -> Result<Answer, ClientError> {
     parse_answer(&bytes, address)
 }
 
+/// Like [`get`], and tries again for as long as `patience` lasts: a Service may be seconds old.
+fn get_patiently(url: &Url, timeout: Duration, patience: Duration) -> Result<Answer, ClientError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match get(url, timeout) {
+            Err(ClientError::Url(text)) => return Err(ClientError::Url(text)),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => thread::sleep(RETRY_PAUSE),
+            Ok(answer) => return Ok(answer),
+        }
+    }
+}
+
 /// Opens a connection to the first of a host's addresses that takes it.
 fn connect(host: &str, port: u16, timeout: Duration) -> Result<(SocketAddr, TcpStream), ClientError> {
     let mut failure = None;
@@ -140,14 +153,8 @@ fn connect(host: &str, port: u16, timeout: Duration) -> Result<(SocketAddr, TcpS
 }
 
 fn parse_answer(bytes: &[u8], address: SocketAddr) -> Result<Answer, ClientError> {
-    let cut_short = || ClientError::Exchange {
-        address,
-        source: io::ErrorKind::UnexpectedEof.into(),
-    };
-    let head_end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .ok_or_else(cut_short)?;
+    let cut_short = || ClientError::Exchange { address, source: io::ErrorKind::UnexpectedEof.into() };
+    let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(cut_short)?;
     let head = String::from_utf8_lossy(&bytes[..head_end]);
     let mut lines = head.lines();
     let status_line = lines.next().unwrap_or_default();
@@ -179,10 +186,11 @@ fn timeout_of(arguments: &[String]) -> Duration {
 pub fn main(arguments: &[String]) -> u8 {
     let words = crate::positional(arguments);
     let Some(url) = words.first() else {
-        eprintln!("usage: get URL [--timeout SECONDS]");
+        eprintln!("usage: get URL [--timeout SECONDS] [--retry SECONDS]");
         return 2;
     };
-    match Url::parse(url).and_then(|url| get(&url, timeout_of(arguments))) {
+    let patience = crate::option(arguments, "--retry").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    match Url::parse(url).and_then(|url| get_patiently(&url, timeout_of(arguments), Duration::from_secs(patience))) {
         Ok(answer) => {
             if let Err(error) = io::stdout().write_all(&answer.body) {
                 eprintln!("get: {error}");
@@ -228,11 +236,7 @@ mod tests {
     #[test]
     fn urls() {
         let check = |text: &str, host: &str, port: u16, path: &str| {
-            let expected = Url {
-                host: host.to_owned(),
-                port,
-                path: path.to_owned(),
-            };
+            let expected = Url { host: host.to_owned(), port, path: path.to_owned() };
             assert_eq!(Url::parse(text).ok(), Some(expected), "{text}");
         };
         check("http://web", "web", 80, "/");

@@ -23,11 +23,7 @@ pub fn serve(socket: &UdpSocket) -> io::Result<()> {
 }
 
 fn ask(address: SocketAddr, text: &str) -> io::Result<String> {
-    let any: IpAddr = if address.is_ipv4() {
-        IpAddr::from([0, 0, 0, 0])
-    } else {
-        IpAddr::from([0u16; 8])
-    };
+    let any: IpAddr = if address.is_ipv4() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([0u16; 8]) };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     socket.connect(address)?;

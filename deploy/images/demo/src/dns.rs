@@ -66,19 +66,12 @@ impl ResolverConfig {
 
     /// Parses the text of a resolv.conf. Lines it does not know are ignored, as libc does.
     pub fn parse(text: &str) -> Self {
-        let mut config = Self {
-            servers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: Duration::from_secs(2),
-            attempts: 2,
-        };
+        let mut config =
+            Self { servers: Vec::new(), search: Vec::new(), ndots: 1, timeout: Duration::from_secs(2), attempts: 2 };
         for line in text.lines() {
             let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
             match words.next() {
-                Some("nameserver") => config
-                    .servers
-                    .extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
+                Some("nameserver") => config.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
                 Some("search" | "domain") => config.search = words.map(str::to_owned).collect(),
                 Some("options") => words.for_each(|option| config.set_option(option)),
                 _ => {}
@@ -129,11 +122,7 @@ pub fn resolve(host: &str) -> Result<Vec<IpAddr>, DnsError> {
     }
     let records = lookup(host, RecordType::A)?;
     let addresses: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
-    if addresses.is_empty() {
-        Err(DnsError::NotFound(host.to_owned()))
-    } else {
-        Ok(addresses)
-    }
+    if addresses.is_empty() { Err(DnsError::NotFound(host.to_owned())) } else { Ok(addresses) }
 }
 
 /// The addresses that the text of a hosts file gives a name.
@@ -165,10 +154,7 @@ pub fn lookup(name: &str, record_type: RecordType) -> Result<Vec<Record>, DnsErr
 
 /// Asks the servers in turn until one says that the name exists or that it does not.
 fn ask(config: &ResolverConfig, name: &str, record_type: RecordType) -> Result<Message, DnsError> {
-    let name_error = |reason: String| DnsError::Name {
-        name: name.to_owned(),
-        reason,
-    };
+    let name_error = |reason: String| DnsError::Name { name: name.to_owned(), reason };
     let mut wire_name = Name::from_ascii(name).map_err(|error| name_error(error.to_string()))?;
     wire_name.set_fqdn(true);
     let mut query = Message::query();
@@ -181,10 +167,7 @@ fn ask(config: &ResolverConfig, name: &str, record_type: RecordType) -> Result<M
         for server in &config.servers {
             match exchange(SocketAddr::new(*server, 53), &bytes, query.metadata.id, config.timeout) {
                 Ok(answer)
-                    if matches!(
-                        answer.metadata.response_code,
-                        ResponseCode::NoError | ResponseCode::NXDomain
-                    ) =>
+                    if matches!(answer.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
                 {
                     return Ok(answer);
                 }
@@ -193,26 +176,13 @@ fn ask(config: &ResolverConfig, name: &str, record_type: RecordType) -> Result<M
             }
         }
     }
-    let servers = config
-        .servers
-        .iter()
-        .map(IpAddr::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(DnsError::NoAnswer {
-        name: name.to_owned(),
-        servers,
-        reason,
-    })
+    let servers = config.servers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+    Err(DnsError::NoAnswer { name: name.to_owned(), servers, reason })
 }
 
 /// One question to one server by UDP, and by TCP where the answer did not fit.
 fn exchange(server: SocketAddr, query: &[u8], id: u16, timeout: Duration) -> io::Result<Message> {
-    let any: IpAddr = if server.is_ipv4() {
-        IpAddr::from([0, 0, 0, 0])
-    } else {
-        IpAddr::from([0u16; 8])
-    };
+    let any: IpAddr = if server.is_ipv4() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([0u16; 8]) };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_read_timeout(Some(timeout))?;
     socket.connect(server)?;
@@ -237,11 +207,7 @@ fn exchange(server: SocketAddr, query: &[u8], id: u16, timeout: Duration) -> io:
 
 fn decode(bytes: &[u8], id: u16) -> io::Result<Message> {
     let message = Message::from_vec(bytes).map_err(io::Error::other)?;
-    if message.metadata.id == id {
-        Ok(message)
-    } else {
-        Err(io::Error::other("the answer is to another question"))
-    }
+    if message.metadata.id == id { Ok(message) } else { Err(io::Error::other("the answer is to another question")) }
 }
 
 /// `lookup NAME [TYPE]`: one line a record.
@@ -251,13 +217,7 @@ pub fn main(arguments: &[String]) -> u8 {
         eprintln!("usage: lookup NAME [TYPE]");
         return 2;
     };
-    let record_type = match words
-        .get(1)
-        .copied()
-        .unwrap_or("A")
-        .to_ascii_uppercase()
-        .parse::<RecordType>()
-    {
+    let record_type = match words.get(1).copied().unwrap_or("A").to_ascii_uppercase().parse::<RecordType>() {
         Ok(record_type) => record_type,
         Err(error) => {
             eprintln!("lookup: {error}");
@@ -279,8 +239,7 @@ pub fn main(arguments: &[String]) -> u8 {
 }
 
 fn data_text(data: &RData) -> String {
-    data.ip_addr()
-        .map_or_else(|| data.to_string(), |address| address.to_string())
+    data.ip_addr().map_or_else(|| data.to_string(), |address| address.to_string())
 }
 
 #[cfg(test)]
@@ -306,15 +265,9 @@ mod tests {
     #[test]
     fn short_names_are_searched_first_and_absolute_ones_never() {
         let config = pod_config();
-        assert_eq!(
-            config.candidates("web").first().map(String::as_str),
-            Some("web.default.svc.cluster.local")
-        );
+        assert_eq!(config.candidates("web").first().map(String::as_str), Some("web.default.svc.cluster.local"));
         assert_eq!(config.candidates("web").last().map(String::as_str), Some("web"));
-        assert_eq!(
-            config.candidates("a.b.c.d.e.f").first().map(String::as_str),
-            Some("a.b.c.d.e.f")
-        );
+        assert_eq!(config.candidates("a.b.c.d.e.f").first().map(String::as_str), Some("a.b.c.d.e.f"));
         assert_eq!(config.candidates("example.org."), ["example.org"]);
     }
 

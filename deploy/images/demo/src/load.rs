@@ -55,30 +55,16 @@ pub fn main(arguments: &[String]) -> u8 {
         }
     };
     let number = |flag: &str, default: u64| {
-        crate::option(arguments, flag)
-            .and_then(|text| text.parse().ok())
-            .filter(|n| *n > 0)
-            .unwrap_or(default)
+        crate::option(arguments, flag).and_then(|text| text.parse().ok()).filter(|n| *n > 0).unwrap_or(default)
     };
     let workers = number("--workers", 2);
     let per_worker = Duration::from_secs_f64(workers as f64 / number("--rate", 100) as f64);
     let quota = crate::option(arguments, "--requests").and_then(|text| text.parse::<u64>().ok());
     let tally = run(&url, workers, per_worker, quota);
-    print!(
-        "requests={} failed={} slowest_ms={}",
-        tally.requests,
-        tally.failed,
-        tally.slowest.as_millis()
-    );
-    tally
-        .versions
-        .iter()
-        .for_each(|(version, count)| print!(" {version}:{count}"));
+    print!("requests={} failed={} slowest_ms={}", tally.requests, tally.failed, tally.slowest.as_millis());
+    tally.versions.iter().for_each(|(version, count)| print!(" {version}:{count}"));
     println!();
-    tally
-        .failures
-        .iter()
-        .for_each(|(failure, count)| eprintln!("load: {count} times: {failure}"));
+    tally.failures.iter().for_each(|(failure, count)| eprintln!("load: {count} times: {failure}"));
     u8::from(tally.failed > 0 || tally.requests == 0)
 }
 
@@ -124,11 +110,7 @@ fn request(url: &Url) -> Result<String, String> {
         return Err(format!("HTTP status {}", answer.status));
     }
     let body = String::from_utf8_lossy(&answer.body);
-    Ok(body
-        .split_whitespace()
-        .find(|word| word.starts_with("version="))
-        .unwrap_or("version=?")
-        .to_owned())
+    Ok(body.split_whitespace().find(|word| word.starts_with("version=")).unwrap_or("version=?").to_owned())
 }
 
 #[cfg(test)]

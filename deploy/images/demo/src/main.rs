@@ -19,7 +19,8 @@ servers:
   serve [--port 8080]         HTTP: / (who answered), /healthz, /ready, /ready/on, /ready/off,
                               /healthz/off, /slow?ms=N, /env; and a UDP echo on the same port
 clients (exit codes are curl's: 6 name, 7 connect, 22 HTTP status, 28 time-out):
-  get URL [--timeout SECONDS] print the body of an answer
+  get URL [--timeout SECONDS] [--retry SECONDS]
+                              print the body of an answer
   load URL [--workers N] [--rate PER_SECOND] [--requests N]
                               ask until standard input ends (or N times), then print a summary
   lookup NAME [TYPE]          print what the cluster's DNS says (A, AAAA, SRV, PTR, ...)
@@ -33,11 +34,7 @@ helpers:
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().collect();
-    let invoked_as = if arguments.is_empty() {
-        String::new()
-    } else {
-        arguments.remove(0)
-    };
+    let invoked_as = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
     let name = invoked_as.rsplit('/').next().unwrap_or_default();
     let command = if applets::is_applet(name) {
         name.trim_start_matches('-').to_owned()
@@ -99,10 +96,8 @@ mod tests {
 
     #[test]
     fn flags_and_positions_do_not_mix() {
-        let arguments: Vec<String> = ["--timeout", "3", "http://web/", "x"]
-            .iter()
-            .map(|word| (*word).to_owned())
-            .collect();
+        let arguments: Vec<String> =
+            ["--timeout", "3", "http://web/", "x"].iter().map(|word| (*word).to_owned()).collect();
         assert_eq!(option(&arguments, "--timeout"), Some("3"));
         assert_eq!(option(&arguments, "--workers"), None);
         assert_eq!(positional(&arguments), ["http://web/", "x"]);

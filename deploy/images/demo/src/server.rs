@@ -72,15 +72,9 @@ impl State {
             if now >= deadline || (activity.requests == 0 && now >= quiet_at) {
                 return;
             }
-            let wake_at = if activity.requests == 0 {
-                quiet_at.min(deadline)
-            } else {
-                deadline
-            };
-            activity = self
-                .changed
-                .wait_timeout(activity, wake_at - now)
-                .map_or_else(|error| error.into_inner().0, |it| it.0);
+            let wake_at = if activity.requests == 0 { quiet_at.min(deadline) } else { deadline };
+            activity =
+                self.changed.wait_timeout(activity, wake_at - now).map_or_else(|error| error.into_inner().0, |it| it.0);
         }
     }
 }
@@ -131,11 +125,7 @@ fn new_state() -> State {
         ready: AtomicBool::new(true),
         healthy: AtomicBool::new(true),
         draining: AtomicBool::new(false),
-        activity: Mutex::new(Activity {
-            connections: 0,
-            requests: 0,
-            last_request: Instant::now(),
-        }),
+        activity: Mutex::new(Activity { connections: 0, requests: 0, last_request: Instant::now() }),
         changed: Condvar::new(),
     }
 }
@@ -227,10 +217,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let (Some(_method), Some(path), Some(protocol)) = (words.next(), words.next(), words.next()) else {
         return Err(malformed("no request line"));
     };
-    let mut request = Request {
-        path: path.to_owned(),
-        close: protocol == "HTTP/1.0",
-    };
+    let mut request = Request { path: path.to_owned(), close: protocol == "HTTP/1.0" };
     let mut body_length = 0u64;
     loop {
         let mut header = String::new();
@@ -258,11 +245,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 fn answer(request: &Request, state: &State) -> (u16, String) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let flag = |value: &AtomicBool| {
-        if value.load(Ordering::Relaxed) {
-            (200, "ok\n")
-        } else {
-            (503, "off\n")
-        }
+        if value.load(Ordering::Relaxed) { (200, "ok\n") } else { (503, "off\n") }
     };
     let set = |value: &AtomicBool, to: bool| {
         value.store(to, Ordering::Relaxed);
@@ -275,17 +258,12 @@ fn answer(request: &Request, state: &State) -> (u16, String) {
         "/ready/on" => set(&state.ready, true),
         "/ready/off" => set(&state.ready, false),
         "/env" => {
-            let mut lines: Vec<String> = std::env::vars()
-                .map(|(name, value)| format!("{name}={value}\n"))
-                .collect();
+            let mut lines: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
             lines.sort();
             return (200, lines.concat());
         }
         "/slow" => {
-            let milliseconds = query
-                .strip_prefix("ms=")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(1000u64);
+            let milliseconds = query.strip_prefix("ms=").and_then(|text| text.parse().ok()).unwrap_or(1000u64);
             thread::sleep(Duration::from_millis(milliseconds.min(60_000)));
             return (200, who(state, path));
         }
@@ -320,32 +298,15 @@ mod tests {
     fn requests_are_read_one_after_the_other() -> io::Result<()> {
         let mut input =
             "POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /b HTTP/1.1\r\nConnection: close\r\n\r\n".as_bytes();
-        assert_eq!(
-            read_request(&mut input)?,
-            Some(Request {
-                path: "/a".to_owned(),
-                close: false
-            })
-        );
-        assert_eq!(
-            read_request(&mut input)?,
-            Some(Request {
-                path: "/b".to_owned(),
-                close: true
-            })
-        );
+        assert_eq!(read_request(&mut input)?, Some(Request { path: "/a".to_owned(), close: false }));
+        assert_eq!(read_request(&mut input)?, Some(Request { path: "/b".to_owned(), close: true }));
         assert_eq!(read_request(&mut input)?, None);
         Ok(())
     }
 
     #[test]
     fn malformed_requests_end_the_connection() {
-        for text in [
-            "\r\n",
-            "GET /\r\n\r\n",
-            "GET / HTTP/1.1\r\nnonsense\r\n\r\n",
-            "GET / HTTP/1.1\r\n",
-        ] {
+        for text in ["\r\n", "GET /\r\n\r\n", "GET / HTTP/1.1\r\nnonsense\r\n\r\n", "GET / HTTP/1.1\r\n"] {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }
@@ -353,16 +314,7 @@ mod tests {
     #[test]
     fn readiness_can_be_switched() {
         let state = new_state();
-        let ask = |path: &str| {
-            answer(
-                &Request {
-                    path: path.to_owned(),
-                    close: false,
-                },
-                &state,
-            )
-            .0
-        };
+        let ask = |path: &str| answer(&Request { path: path.to_owned(), close: false }, &state).0;
         assert_eq!(ask("/ready"), 200);
         assert_eq!(ask("/ready/off"), 200);
         assert_eq!(ask("/ready"), 503);

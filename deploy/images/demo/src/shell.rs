@@ -115,15 +115,9 @@ impl Shell {
         match name.as_str() {
             "exit" => {
                 self.exit = true;
-                arguments
-                    .first()
-                    .and_then(|code| code.parse().ok())
-                    .unwrap_or(self.status)
+                arguments.first().and_then(|code| code.parse().ok()).unwrap_or(self.status)
             }
-            "cd" => status_of(
-                std::env::set_current_dir(arguments.first().map_or("/", String::as_str)),
-                "cd",
-            ),
+            "cd" => status_of(std::env::set_current_dir(arguments.first().map_or("/", String::as_str)), "cd"),
             ":" => 0,
             _ => run(name, arguments, output),
         }
@@ -152,13 +146,7 @@ fn run(name: &str, arguments: &[String], output: Option<(&'static str, String)>)
     command.args(arguments);
     if let Some((operator, path)) = output {
         let append = operator == ">>";
-        match OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(append)
-            .truncate(!append)
-            .open(&path)
-        {
+        match OpenOptions::new().create(true).write(true).append(append).truncate(!append).open(&path) {
             Ok(file) => command.stdout(Stdio::from(file)),
             Err(error) => {
                 eprintln!("sh: {path}: {error}");
@@ -169,19 +157,12 @@ fn run(name: &str, arguments: &[String], output: Option<(&'static str, String)>)
     match command.status() {
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt;
-            let code = status
-                .code()
-                .or_else(|| status.signal().map(|signal| 128 + signal))
-                .unwrap_or(1);
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
             u8::try_from(code).unwrap_or(1)
         }
         Err(error) => {
             eprintln!("sh: {name}: {error}");
-            if error.kind() == io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            }
+            if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
         }
     }
 }
@@ -249,9 +230,7 @@ fn tokenize(line: &str, variable: impl Fn(&str) -> String) -> Result<Vec<Token>,
                         break;
                     }
                     Some('\\') => word.get_or_insert_default().extend(characters.next()),
-                    Some('$') => word
-                        .get_or_insert_default()
-                        .push_str(&expand(&mut characters, &variable)),
+                    Some('$') => word.get_or_insert_default().push_str(&expand(&mut characters, &variable)),
                     Some(quoted) => word.get_or_insert_default().push(quoted),
                     None => return Err("a \" is not closed".to_owned()),
                 }
@@ -282,11 +261,7 @@ fn expand(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, variable: &
     if braces {
         characters.next_if_eq(&'}');
     }
-    if name.is_empty() && !braces {
-        "$".to_owned()
-    } else {
-        variable(&name)
-    }
+    if name.is_empty() && !braces { "$".to_owned() } else { variable(&name) }
 }
 
 #[cfg(test)]
@@ -309,10 +284,7 @@ mod tests {
         let check = |line: &str, expected: &[&str]| assert_eq!(words(line), expected, "{line}");
         check("echo  hello world\n", &["echo", "hello", "world"]);
         check("echo 'a  b' \"c $A\" d\\ e", &["echo", "a  b", "c a b", "d e"]);
-        check(
-            "a;b&&c||d>e>>f",
-            &["a", "<;>", "b", "<&&>", "c", "<||>", "d", "<>>", "e", "<>>>", "f"],
-        );
+        check("a;b&&c||d>e>>f", &["a", "<;>", "b", "<&&>", "c", "<||>", "d", "<>>", "e", "<>>>", "f"]);
         check("echo $A ${A}x $NONE '' # gone", &["echo", "a b", "a bx", ""]);
         check("", &[]);
     }

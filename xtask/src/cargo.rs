@@ -1,0 +1,115 @@
+//! Builds the workspace's programs, and the static programs of the images.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::MetadataCommand;
+
+use crate::command;
+
+/// The packages whose programs make a cluster.
+pub const COMPONENTS: [&str; 6] =
+    ["reeve-apiserver", "reeve-scheduler", "reeve-controller-manager", "reeve-kubelet", "reeve-proxy", "rctl"];
+
+/// Where the sources are and where built programs go.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// The checkout.
+    pub root: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    ///
+    /// # Errors
+    /// cargo cannot read the workspace.
+    pub fn locate() -> Result<Self> {
+        let metadata = MetadataCommand::new().no_deps().exec().context("cargo cannot read the workspace")?;
+        Ok(Self {
+            root: metadata.workspace_root.into_std_path_buf(),
+            target: metadata.target_directory.into_std_path_buf(),
+        })
+    }
+
+    /// The folder of the programs.
+    pub fn programs(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
+    /// The folder of the images' static programs.
+    ///
+    /// # Errors
+    /// rustc does not say what it builds for.
+    pub fn static_programs(&self) -> Result<PathBuf> {
+        Ok(self.static_target().join(host_triple()?).join("release"))
+    }
+
+    /// Static programs are built with other flags: in a folder of their own, they do not make
+    /// cargo build everything else anew.
+    fn static_target(&self) -> PathBuf {
+        self.target.join("images")
+    }
+
+    /// Builds the programs of a cluster and those of the images.
+    ///
+    /// # Errors
+    /// cargo fails; what it said is on the terminal.
+    pub fn build(&self, extra: &[&str]) -> Result<()> {
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--release"]);
+        for package in COMPONENTS.iter().chain(extra) {
+            cargo.args(["--package", package]);
+        }
+        visible(&mut cargo)?;
+        self.build_static()
+    }
+
+    /// Builds the static programs of the images.
+    ///
+    /// # Errors
+    /// cargo fails; what it said is on the terminal.
+    pub fn build_static(&self) -> Result<()> {
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--release", "--package", "reeve-demo", "--package", "reeve-pause", "--target"]);
+        cargo.arg(host_triple()?).arg("--target-dir").arg(self.static_target());
+        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
+        visible(&mut cargo)
+    }
+
+    /// cargo, in the workspace.
+    pub fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).stdin(Stdio::null());
+        cargo
+    }
+
+    /// A file of the checkout.
+    pub fn file(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+}
+
+/// Runs a command whose output goes to the terminal.
+///
+/// # Errors
+/// The command is missing or fails.
+pub fn visible(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start `{}`", command::line(command)))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", command::line(command));
+    }
+    Ok(())
+}
+
+/// What rustc builds for by default, such as `x86_64-unknown-linux-gnu`.
+fn host_triple() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let text = command::run(Command::new(&rustc).arg("-vV"))?;
+    let triple = text.lines().find_map(|line| line.strip_prefix("host: "));
+    triple.map(str::to_owned).with_context(|| format!("`{} -vV` names no host", Path::new(&rustc).display()))
+}

@@ -1,0 +1,110 @@
+//! Installs what is missing from the distribution. On a machine that has everything, nothing is
+//! asked of the network.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+/// How it shows that a package is installed.
+enum Evidence {
+    Program(&'static str),
+    AnyFile(&'static [&'static str]),
+}
+
+/// A package of Debian and Ubuntu and what it is needed for.
+struct Package {
+    name: &'static str,
+    evidence: Evidence,
+    purpose: &'static str,
+}
+
+const RUN: [Package; 8] = [
+    Package { name: "etcd-server", evidence: Evidence::Program("etcd"), purpose: "the store" },
+    Package { name: "containerd", evidence: Evidence::Program("containerd"), purpose: "runs containers" },
+    Package { name: "runc", evidence: Evidence::Program("runc"), purpose: "runs containers" },
+    Package {
+        name: "containernetworking-plugins",
+        evidence: Evidence::AnyFile(&["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"]),
+        purpose: "the pods' network",
+    },
+    Package { name: "nftables", evidence: Evidence::Program("nft"), purpose: "Services" },
+    Package { name: "iproute2", evidence: Evidence::Program("ip"), purpose: "the nodes' network" },
+    Package { name: "conntrack", evidence: Evidence::Program("conntrack"), purpose: "Services" },
+    Package { name: "util-linux", evidence: Evidence::Program("nsenter"), purpose: "the nodes' namespaces" },
+];
+
+const BUILD: [Package; 2] = [
+    Package { name: "protobuf-compiler", evidence: Evidence::Program("protoc"), purpose: "builds etcd's client" },
+    Package {
+        name: "libprotobuf-dev",
+        evidence: Evidence::AnyFile(&[
+            "/usr/include/google/protobuf/descriptor.proto",
+            "/usr/local/include/google/protobuf/descriptor.proto",
+        ]),
+        purpose: "builds etcd's client",
+    },
+];
+
+impl Package {
+    fn is_installed(&self) -> bool {
+        match self.evidence {
+            Evidence::Program(program) => command::find(program).is_some(),
+            Evidence::AnyFile(paths) => paths.iter().any(|path| Path::new(path).exists()),
+        }
+    }
+}
+
+/// Installs what building and running a testbed needs; only etcd beside the build's needs for a
+/// control plane without nodes.
+///
+/// # Errors
+/// Something is missing and cannot be installed here: with the list of what to install.
+pub fn ensure(with_nodes: bool) -> Result<()> {
+    let run = if with_nodes { &RUN[..] } else { &RUN[..1] };
+    let missing: Vec<&Package> = run.iter().chain(&BUILD).filter(|package| !package.is_installed()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if command::find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
+        let list: Vec<String> =
+            missing.iter().map(|package| format!("  {} ({})", package.name, package.purpose)).collect();
+        bail!(
+            "please install, under these names on Debian and Ubuntu:\n{}\n(as root on Debian or Ubuntu this is done by itself)",
+            list.join("\n")
+        );
+    }
+    // A first try with the package lists as they are saves their download.
+    if install(&names).is_err() {
+        command::run(command::system("apt-get").args(["update", "--quiet"]))
+            .context("cannot read the distribution's package lists")?;
+        install(&names)?;
+    }
+    match missing.iter().find(|package| !package.is_installed()) {
+        Some(package) => bail!("{} was installed, but what it should bring is not there", package.name),
+        None => Ok(()),
+    }
+}
+
+fn install(names: &[&str]) -> Result<()> {
+    let mut apt = command::system("apt-get");
+    apt.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(names);
+    // The testbed starts its own etcd and containerd: the distribution's services need not start.
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command::run(&mut apt).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_looked_for_where_the_systems_programs_are() {
+        let package = |evidence| Package { name: "x", evidence, purpose: "x" };
+        assert!(package(Evidence::Program("sh")).is_installed());
+        assert!(!package(Evidence::Program("no-such-program-anywhere")).is_installed());
+        assert!(package(Evidence::AnyFile(&["/nowhere", "/proc/self/stat"])).is_installed());
+    }
+}
