@@ -1,0 +1,200 @@
+//! The one task that fills the cache and keeps it up to date.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::resource::Resource;
+use super::snapshot::State;
+use crate::storage::types::{Change, ChangeBatch, StoreError};
+use crate::storage::SharedStore;
+
+/// Objects per page of a load.
+const PAGE: usize = 500;
+
+/// How many resources are loaded at a time; etcd answers ranges on as many cores.
+const PARALLEL_LOADS: usize = 4;
+
+/// The first and the longest pause before a load is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Finds the resource that a key belongs to.
+pub(super) struct Router {
+    by_prefix: HashMap<String, Resource>,
+}
+
+impl Router {
+    pub fn new(resources: &[Resource]) -> Self {
+        let by_prefix = resources.iter().map(|one| (one.config().prefix.clone(), one.clone())).collect();
+        Self { by_prefix }
+    }
+
+    /// The resource with the longest prefix of `key`.
+    fn route(&self, key: &str) -> Option<&Resource> {
+        let mut end = key.len();
+        while let Some(slash) = key[..end].rfind('/') {
+            if let Some(resource) = self.by_prefix.get(&key[..=slash]) {
+                return Some(resource);
+            }
+            end = slash;
+        }
+        None
+    }
+
+    /// Applies a batch, in runs of changes of one resource.
+    fn apply(&self, batch: &ChangeBatch) {
+        let mut runs: Vec<(&Resource, &str, Vec<Change>)> = Vec::new();
+        for change in &batch.changes {
+            let Some(resource) = self.route(&change.key) else { continue };
+            let prefix = resource.config().prefix.as_str();
+            if change.key.len() == prefix.len() {
+                continue;
+            }
+            match runs.iter_mut().find(|(_, known, _)| *known == prefix) {
+                Some((_, _, changes)) => changes.push(change.clone()),
+                None => runs.push((resource, prefix, vec![change.clone()])),
+            }
+        }
+        for (resource, _, changes) in runs {
+            resource.apply(&changes);
+        }
+    }
+}
+
+/// Runs until `shutdown`.
+pub(super) async fn run(
+    store: SharedStore,
+    resources: Vec<Resource>,
+    progress: Arc<Progress>,
+    bookmark_period: Duration,
+    shutdown: CancellationToken,
+) {
+    let router = Router::new(&resources);
+    let mut bookmarks = interval_at(Instant::now() + bookmark_period, bookmark_period);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = RETRY.0;
+    loop {
+        let filled = tokio::select! {
+            () = shutdown.cancelled() => return,
+            filled = fill(&store, &resources) => filled,
+        };
+        let failure = match filled {
+            Err(error) => error,
+            Ok(revision) => {
+                pause = RETRY.0;
+                progress.advance(revision);
+                let ticking = async {
+                    loop {
+                        let now = bookmarks.tick().await;
+                        resources.iter().for_each(|resource| resource.tick(now));
+                    }
+                };
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    error = follow(&store, &router, &progress, revision) => error,
+                    () = ticking => return,
+                }
+            }
+        };
+        tracing::warn!(error = %failure, "the watch cache is loaded again");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+/// Loads all resources as of one revision and returns it.
+async fn fill(store: &SharedStore, resources: &[Resource]) -> Result<i64, StoreError> {
+    let begun = Instant::now();
+    let revision = store.current_revision().await?;
+    // Owned tasks, so that reading one page and fetching another use both cores.
+    let mut loads = futures::stream::iter(resources.to_vec().into_iter().map(|resource| {
+        let store = store.clone();
+        let task = tokio::spawn(async move {
+            let state = load(store, resource.clone(), revision).await?;
+            Ok::<_, StoreError>((resource, state))
+        });
+        AbortOnDrop(task)
+    }))
+    .buffer_unordered(PARALLEL_LOADS);
+    let mut loaded: Vec<(Resource, State)> = Vec::with_capacity(resources.len());
+    while let Some(done) = loads.next().await {
+        loaded.push(done.map_err(|error| StoreError::Internal(error.to_string()))??);
+    }
+    let objects: usize = loaded.iter().map(|(_, state)| state.len()).sum();
+    // Nobody sees a part: the revision that readers wait for is announced by the caller, afterwards.
+    for (resource, state) in loaded {
+        resource.replace(state, revision);
+    }
+    tracing::info!(objects, revision, elapsed = ?begun.elapsed(), "the watch cache is filled");
+    Ok(revision)
+}
+
+/// A task that goes with whoever waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn load(store: SharedStore, resource: Resource, revision: i64) -> Result<State, StoreError> {
+    let mut state = State::default();
+    let mut after: Option<String> = None;
+    let prefix = &resource.config().prefix;
+    let mut next = Some(store.list(prefix, Some(revision), None, PAGE).await?);
+    while let Some(page) = next.take() {
+        after = page.items.last().map(|(key, _)| key.clone()).or(after);
+        if page.more {
+            // The next page is on its way while this one is read.
+            let fetch = store.list(prefix, Some(revision), after.as_deref(), PAGE);
+            let read = async {
+                tokio::task::yield_now().await;
+                resource.load_into(&mut state, page.items);
+            };
+            let (fetched, ()) = futures::join!(fetch, read);
+            next = Some(fetched?);
+        } else {
+            resource.load_into(&mut state, page.items);
+        }
+    }
+    Ok(state)
+}
+
+/// Applies all changes after `revision`; returns why it cannot go on.
+async fn follow(store: &SharedStore, router: &Router, progress: &Progress, revision: i64) -> StoreError {
+    let mut changes = match store.watch(revision + 1).await {
+        Ok(changes) => changes,
+        Err(error) => return error,
+    };
+    while let Some(batch) = changes.next().await {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => return error,
+        };
+        router.apply(&batch);
+        if let Some(last) = batch.changes.last() {
+            progress.advance(last.revision);
+        }
+    }
+    StoreError::Unavailable("the watch ended".into())
+}
