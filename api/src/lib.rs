@@ -3,10 +3,16 @@
 //! Everything here is pure: no runtime, no wire, no storage, no clock. Kinds are those of
 //! [`k8s_openapi`]; time and randomness come in as parameters.
 
+pub mod age;
+pub mod conditions;
 pub mod field_path;
 pub mod json;
 pub mod meta;
+pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod resource;
+pub mod selector;
 pub mod status;
 pub mod validation;
 
