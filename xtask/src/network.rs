@@ -106,7 +106,7 @@ pub fn create_bridge(instance: &mut Instance) -> Result<()> {
     let rules = format!(
         "table ip {table} {{}}\nflush table ip {table}\ntable ip {table} {{\n\
          chain postrouting {{ type nat hook postrouting priority 100; policy accept;\n\
-         ip saddr {network}/24 oifname != \"{bridge}\" masquerade }} }}\n"
+         ip saddr {network}/24 oifname != \"{bridge}\" masquerade; }}\n}}\n"
     );
     command::run_with_input(command::system("nft").args(["-f", "-"]), &rules)?;
     Ok(())
