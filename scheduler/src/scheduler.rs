@@ -257,8 +257,9 @@ impl Scheduler {
     /// What to do now. Pods that do not fit are parked; those that do are accounted for on their nodes.
     pub fn plan(&mut self, now: Instant, limits: Limits, random: &mut impl Rng) -> Plan {
         for key in self.queue.end_back_offs(now) {
-            if matches!(self.pods.get(&key), Some(Record { place: Place::Assumed { lapses: true, .. }, .. })) {
-                self.leave(&key);
+            let lapsed = matches!(self.pods.get(&key), Some(Record { place: Place::Assumed { lapses: true, .. }, .. }));
+            if lapsed && let Some(slot) = self.leave(&key) {
+                self.wake(slot);
             }
         }
         let mut plan = Plan::default();

@@ -45,7 +45,8 @@ pub struct PodView {
     pub scheduler: Arc<str>,
     /// What decides where it can go.
     pub template: Arc<PodTemplate>,
-    revision: i64,
+    /// `metadata.resourceVersion`.
+    pub revision: i64,
 }
 
 impl From<Pod> for PodView {
