@@ -113,14 +113,17 @@ impl FromStr for PortRange {
     }
 }
 
+/// Where claims are kept.
+pub const CLAIMS_PREFIX: &str = "/registry/ranges/";
+
 /// The key that claims an address.
 pub fn address_key(address: Ipv4Addr) -> String {
-    format!("/registry/ranges/serviceips/{address}")
+    format!("{CLAIMS_PREFIX}serviceips/{address}")
 }
 
 /// The key that claims a node port. UDP and TCP may share a number, as upstream allows.
 pub fn port_key(protocol: &str, port: u16) -> String {
-    format!("/registry/ranges/servicenodeports/{protocol}/{port}")
+    format!("{CLAIMS_PREFIX}servicenodeports/{protocol}/{port}")
 }
 
 #[cfg(test)]

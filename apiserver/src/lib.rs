@@ -17,3 +17,150 @@ pub mod request;
 pub mod server;
 pub mod storage;
 pub mod version;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::Chain;
+use crate::edges::grpc;
+use crate::edges::rest::{Readiness, Rest};
+use crate::handlers::{HandlerOptions, Handlers};
+use crate::options::Options;
+use crate::pod_streams::PodStreams;
+use crate::registry::Registry;
+use crate::storage::cache::{Cache, CacheOptions};
+use crate::storage::etcd::{EtcdOptions, EtcdStore, EtcdTls};
+use crate::storage::SharedStore;
+
+/// Puts the parts together and serves until `shutdown`.
+///
+/// # Errors
+///
+/// When the configuration cannot be used or the port cannot be opened. An etcd that is away is no error: the server
+/// waits for it and says so in `/readyz`.
+pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let tls = reeve_client::tls::server_config(
+        &options.tls_cert_file,
+        &options.tls_private_key_file,
+        &options.client_ca_file,
+        false,
+        &[b"h2", b"http/1.1"],
+    )?;
+    let bind = SocketAddr::new(options.bind_address, options.secure_port);
+    let listener = TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
+    let advertised = match options.advertise_address {
+        Some(address) => address,
+        None => outward_address(options.bind_address)?,
+    };
+
+    let store: SharedStore = Arc::new(EtcdStore::connect(&etcd_options(&options)?).await?);
+    let cache = Cache::new(store.clone(), CacheOptions::default());
+    check_service_account_keys(&options)?;
+    let registry = Arc::new(Registry::builtin());
+    let handler_options = HandlerOptions {
+        service_range: options.service_cluster_ip_range,
+        node_ports: options.service_node_port_range,
+        event_ttl: options.event_ttl,
+    };
+    let handlers = Arc::new(Handlers::new(registry, store.clone(), &cache, handler_options, Timestamp::now));
+    let pods = Arc::new(PodStreams::new(
+        options.kubelet_client_certificate.as_deref(),
+        options.kubelet_client_key.as_deref(),
+        options.kubelet_certificate_authority.as_deref(),
+    )?);
+    let readiness = Readiness::default();
+    let address = SocketAddr::new(advertised, options.secure_port).to_string();
+    let rest = Arc::new(Rest::new(handlers.clone(), pods.clone(), readiness.clone(), &address));
+    let routes = grpc::routes(handlers.clone(), pods)?;
+    let in_flight_max = options.max_requests_inflight + options.max_mutating_requests_inflight;
+    let chain = Arc::new(Chain::new(routes, rest, in_flight_max));
+
+    let following = cache.start(shutdown.clone());
+    let compacting = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { storage::compaction::run(&*store, storage::compaction::PERIOD, shutdown).await }
+    });
+    let serving = tokio::spawn(server::serve(listener, TlsAcceptor::from(Arc::new(tls)), chain, shutdown.clone()));
+    tracing::info!(%bind, advertised = address, "serving");
+
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = prepare(&cache, &handlers, &options, advertised, &readiness) => {}
+    }
+    shutdown.cancelled().await;
+    readiness.shuts_down();
+    serving.await?;
+    following.await?;
+    compacting.await?;
+    Ok(())
+}
+
+/// Fills the cache and makes the first objects. Until then the server answers, but is not ready.
+async fn prepare(cache: &Cache, handlers: &Handlers, options: &Options, advertised: IpAddr, readiness: &Readiness) {
+    let backoff = reeve_client::backoff::Backoff::RECONNECT;
+    let mut failures = 0;
+    loop {
+        let result = async {
+            cache.ready().await?;
+            readiness.cache_is_synced();
+            bootstrap::run(handlers, options.service_cluster_ip_range, advertised, options.secure_port).await
+        };
+        match result.await {
+            Ok(()) => break,
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, failures, "not ready yet");
+                tokio::time::sleep(backoff.delay(failures, rand::random())).await;
+            }
+        }
+    }
+    readiness.bootstrap_is_done();
+    tracing::info!("ready");
+}
+
+/// The address by which this host is reached: that of the route to the outside. No packet is sent.
+fn outward_address(bind: IpAddr) -> anyhow::Result<IpAddr> {
+    if !bind.is_unspecified() {
+        return Ok(bind);
+    }
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // An address for documentation (RFC 5737): connecting a datagram socket only looks up the route.
+    match socket.connect("192.0.2.1:9") {
+        Ok(()) => Ok(socket.local_addr()?.ip()),
+        Err(error) => {
+            tracing::warn!(%error, "this host has no default route: set --advertise-address; using 127.0.0.1");
+            Ok(IpAddr::from([127, 0, 0, 1]))
+        }
+    }
+}
+
+/// How long one request to etcd may take before its outcome counts as unknown.
+const ETCD_REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn etcd_options(options: &Options) -> anyhow::Result<EtcdOptions> {
+    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let tls = match (&options.etcd_cafile, &options.etcd_certfile, &options.etcd_keyfile) {
+        (Some(ca), Some(certificate), Some(key)) => {
+            Some(EtcdTls { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? })
+        }
+        _ => None,
+    };
+    if let Some(plain) = options.etcd_servers.iter().find(|url| tls.is_none() && url.starts_with("https://")) {
+        anyhow::bail!("{plain} needs --etcd-cafile, --etcd-certfile and --etcd-keyfile");
+    }
+    Ok(EtcdOptions { endpoints: options.etcd_servers.clone(), tls, request_timeout: ETCD_REQUEST_TIMEOUT })
+}
+
+/// Keys of service accounts are read when tokens are made; a missing file must not wait until then to be noticed.
+fn check_service_account_keys(options: &Options) -> anyhow::Result<()> {
+    for path in options.service_account_key_file.iter().chain(&options.service_account_signing_key_file) {
+        std::fs::File::open(path).with_context(|| format!("cannot read the service account key {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use reeve_api::status::StatusCause;
 use super::Handlers;
 use crate::registry::{AnyObject, Row};
 use crate::request::{Target, User};
-use crate::storage::cache::ReadVersion;
+use crate::storage::cache::Version;
 
 const NAMESPACES_PREFIX: &str = "/registry/namespaces/";
 
@@ -19,16 +19,16 @@ impl Handlers {
         if !row.info.namespaced {
             return Ok(());
         }
-        let key = format!("{NAMESPACES_PREFIX}{}", target.namespace);
-        let present = match self.cache.peek(NAMESPACES_PREFIX, &key) {
+        let namespaces = self.stored(NAMESPACES_PREFIX);
+        let present = match namespaces.snapshot().get("", &target.namespace) {
             Some(entry) => Some(entry),
             // The cache may be behind: a namespace that was just created counts.
-            None => self.cache.get(NAMESPACES_PREFIX, &key, ReadVersion::Newest).await?,
+            None => namespaces.get("", &target.namespace, Version::Consistent).await?,
         };
         let Some(entry) = present else {
             return Err(StatusError::not_found(&GroupVersionResource::of::<Namespace>(), &target.namespace));
         };
-        let namespace: Namespace = serde_json::from_slice(&entry.object).map_err(StatusError::internal)?;
+        let namespace: Namespace = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;
         if namespace.metadata.deletion_timestamp.is_none() {
             return Ok(());
         }

@@ -51,7 +51,7 @@ impl Handlers {
         loop {
             attempt += 1;
             if let Some(prefix) = &generated {
-                object.metadata_mut().name = Some(names::generate(prefix, &mut rand::random::<u32>));
+                object.metadata_mut().name = Some(names::generate(prefix, rand::random()));
             }
             let result = self.store_new(row, target, object.as_mut(), options).await;
             match result {

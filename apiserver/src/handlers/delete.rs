@@ -51,7 +51,7 @@ impl Handlers {
         check_options(options)?;
         let key = row.storage_key(&target.namespace, &target.name);
         let now = self.now();
-        let hint = self.hint(row, &key);
+        let hint = self.hint(row, target);
         let mut dry: Option<(Stored, bool)> = None;
         let result = {
             let dry = &mut dry;

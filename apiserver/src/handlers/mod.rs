@@ -14,19 +14,21 @@ mod subresources;
 mod update;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reeve_api::validation::ErrorList;
-use reeve_api::{Reason, StatusError, json};
+use reeve_api::{GroupVersionResource, Reason, StatusError, json};
 
-use crate::allocation::{PortRange, ServiceRange};
+use crate::allocation::{CLAIMS_PREFIX, PortRange, ServiceRange};
 use crate::authorization::authorize;
-use crate::registry::{AnyObject, FieldValidation, Registry, RequestContext, Row, Subresource};
+use crate::registry::{AnyObject, FieldValidation, Kind, Registry, RequestContext, Row, Subresource};
 use crate::request::{Target, User, Verb};
-use crate::storage::{Cache, Hint, SharedStore, StoreError, Stored};
+use crate::storage::cache::{Cache, Extract, NoFields, Resource, ResourceConfig};
+use crate::storage::{Hint, SharedStore, StoreError, Stored};
 
 pub use read::{Listed, Listing};
 pub use watch::{WatchItem, WatchStream};
@@ -162,21 +164,72 @@ pub struct HandlerOptions {
 pub struct Handlers {
     registry: Arc<Registry>,
     store: SharedStore,
-    cache: Arc<Cache>,
+    /// By storage prefix: rows that are views of one stored resource share it.
+    resources: HashMap<&'static str, Resource>,
+    /// The claims of Services.
+    claims: Resource,
     options: HandlerOptions,
     clock: fn() -> Timestamp,
 }
 
+/// Reads the selectable fields of a kind's objects.
+struct KindFields(Arc<dyn Kind>);
+
+impl Extract for KindFields {
+    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)> {
+        if self.0.field_names().is_empty() {
+            return Vec::new();
+        }
+        match self.0.decode(value, FieldValidation::Ignore) {
+            Ok(decoded) => decoded.object.fields(),
+            Err(error) => {
+                tracing::error!(kind = ?self.0, %error, "a stored object cannot be read; field selectors miss it");
+                Vec::new()
+            }
+        }
+    }
+}
+
 impl Handlers {
-    /// Handlers over a store and its cache.
+    /// Handlers over a store. Registers every row with the cache, which must be started after.
     pub fn new(
         registry: Arc<Registry>,
         store: SharedStore,
-        cache: Arc<Cache>,
+        cache: &Cache,
         options: HandlerOptions,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { registry, store, cache, options, clock }
+        let mut resources = HashMap::new();
+        for row in registry.rows() {
+            resources.entry(row.storage_prefix).or_insert_with(|| {
+                let gvk = row.kind.group_version_kind();
+                cache.register(ResourceConfig {
+                    resource: row.info.resource.clone(),
+                    api_version: gvk.api_version(),
+                    kind: gvk.kind,
+                    prefix: row.storage_prefix.to_owned(),
+                    extract: Arc::new(KindFields(row.kind.clone())),
+                })
+            });
+        }
+        let claims = cache.register(ResourceConfig {
+            resource: GroupVersionResource::new("", "v1", "claims"),
+            api_version: "v1".to_owned(),
+            kind: "Claim".to_owned(),
+            prefix: CLAIMS_PREFIX.to_owned(),
+            extract: Arc::new(NoFields),
+        });
+        Self { registry, store, resources, claims, options, clock }
+    }
+
+    /// The cached objects behind a row.
+    fn resource(&self, row: &Row) -> &Resource {
+        self.stored(row.storage_prefix)
+    }
+
+    fn stored(&self, prefix: &str) -> &Resource {
+        // Every row was registered by `new`, and rows do not change.
+        &self.resources[prefix]
     }
 
     /// All resources.
@@ -219,15 +272,10 @@ impl Handlers {
         RequestContext { user: user.clone(), now: self.now() }
     }
 
-    /// What the cache believes of a key. It may be behind: the store checks it.
-    fn hint(&self, row: &Row, key: &str) -> Hint {
-        match self.cache.peek(row.storage_prefix, key) {
-            Some(entry) => Hint::Present(Stored {
-                value: json::strip_resource_version(&entry.object).into(),
-                revision: entry.revision,
-            }),
-            None => Hint::Unknown,
-        }
+    /// What the cache believes of an object. It may be behind: the store checks it.
+    fn hint(&self, row: &Row, target: &Target) -> Hint {
+        let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
+        self.resource(row).hint(namespace, &target.name)
     }
 }
 

@@ -59,7 +59,7 @@ impl Handlers {
 /// A patch that has been read.
 pub(super) enum Patch {
     /// RFC 6902.
-    Json(patch::JsonPatch),
+    Json(Value),
     /// RFC 7386.
     Merge(Value),
 }
@@ -67,7 +67,9 @@ pub(super) enum Patch {
 impl Patch {
     fn parse(kind: PatchKind, body: &[u8]) -> Result<Self, StatusError> {
         match kind {
-            PatchKind::Json => Ok(Patch::Json(patch::JsonPatch::parse(body)?)),
+            PatchKind::Json => serde_json::from_slice(body)
+                .map(Patch::Json)
+                .map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}"))),
             PatchKind::Merge => {
                 let value: Value = serde_json::from_slice(body)
                     .map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}")))?;
@@ -93,15 +95,18 @@ impl Patch {
     pub(super) fn apply(&self, before: &[u8]) -> Result<Vec<u8>, StatusError> {
         let mut value: Value = serde_json::from_slice(before).map_err(StatusError::internal)?;
         match self {
-            Patch::Json(patch) => patch.apply(&mut value)?,
-            Patch::Merge(patch) => patch::merge(&mut value, patch),
+            Patch::Json(patch) => patch::apply_json_patch(&mut value, patch)?,
+            Patch::Merge(patch) => patch::apply_merge_patch(&mut value, patch.clone()),
         }
         serde_json::to_vec(&value).map_err(StatusError::internal)
     }
 
     fn names_version(&self) -> bool {
         match self {
-            Patch::Json(patch) => patch.touches("/metadata/resourceVersion"),
+            Patch::Json(operations) => operations.as_array().into_iter().flatten().any(|operation| {
+                let path = operation["path"].as_str().unwrap_or_default();
+                operation["op"] != "test" && (path == "/metadata/resourceVersion" || path == "/metadata")
+            }),
             Patch::Merge(value) => {
                 value.pointer("/metadata/resourceVersion").is_some_and(|version| version.as_str().is_some())
             }

@@ -33,8 +33,8 @@ impl Handlers {
         };
         self.row(user, verb, &target)?;
         let entry = self
-            .cache
-            .get(PODS_PREFIX, &format!("{namespace}/{name}"), Version::Consistent)
+            .stored(PODS_PREFIX)
+            .get(namespace, name, Version::Consistent)
             .await?
             .ok_or_else(|| StatusError::not_found(&pods, name))?;
         let pod: Pod = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;
@@ -48,8 +48,8 @@ impl Handlers {
             StatusError::bad_request(format!("pod {name} does not have a host assigned"))
         })?;
         let entry = self
-            .cache
-            .get(NODES_PREFIX, &node_name, Version::Any)
+            .stored(NODES_PREFIX)
+            .get("", &node_name, Version::Any)
             .await?
             .ok_or_else(|| StatusError::not_found(&GroupVersionResource::of::<Node>(), &node_name))?;
         let node: Node = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;

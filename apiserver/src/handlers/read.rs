@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reeve_api::json::{self, Mask};
-use reeve_api::selector::{FieldSelector, LabelSelector};
+use reeve_api::selector::{FieldSelector, LabelSelector, Operator, Requirement};
 use reeve_api::StatusError;
 
 use super::{Handlers, ListOptions, ObjectAnswer, Selection};
 use crate::registry::{Conversion, Row, SubresourceAction};
 use crate::request::{Target, User, Verb};
-use crate::storage::cache::{Entry, ListQuery, Matcher, ReadVersion};
+use crate::storage::cache::{
+    Entry, FieldRequirement, LabelOperator, LabelRequirement, ListQuery, Selector, Version,
+};
 
 /// An object of a list, in the form that clients of the row see.
 #[derive(Clone)]
@@ -23,8 +25,8 @@ impl Listed {
     /// The whole object with apiVersion and kind.
     pub fn object(&self) -> Bytes {
         match &self.conversion {
-            None => self.entry.object.clone(),
-            Some(conversion) => converted(conversion.as_ref(), &self.entry.object),
+            None => self.entry.object().clone(),
+            Some(conversion) => converted(conversion.as_ref(), self.entry.object()),
         }
     }
 
@@ -35,7 +37,7 @@ impl Listed {
 
     /// The object's version.
     pub fn revision(&self) -> i64 {
-        self.entry.revision
+        self.entry.revision()
     }
 }
 
@@ -68,20 +70,19 @@ impl Handlers {
     /// Reads one object, or a part of it.
     pub async fn get(&self, user: &User, target: &Target, version: &str) -> Result<ObjectAnswer, StatusError> {
         let (row, subresource) = self.row(user, Verb::Get, target)?;
-        let key = row.storage_key(&target.namespace, &target.name);
-        let version = ReadVersion::parse(version, "", "")?;
+        let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
         let entry = self
-            .cache
-            .get(row.storage_prefix, &key, version)
+            .resource(row)
+            .get(namespace, &target.name, Version::of_get(version)?)
             .await?
             .ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
         if let Some(subresource) = subresource
             && subresource.action == SubresourceAction::Scale
         {
-            return self.scale_answer(row, &entry.object);
+            return self.scale_answer(row, entry.object());
         }
-        let bytes = super::served(row, entry.object.clone())?;
-        Ok(ObjectAnswer { bytes, revision: entry.revision, warnings: vec![], created: false })
+        let bytes = super::served(row, entry.object().clone())?;
+        Ok(ObjectAnswer { bytes, revision: entry.revision(), warnings: vec![], created: false })
     }
 
     /// Reads many objects.
@@ -96,32 +97,27 @@ impl Handlers {
         target: &Target,
         options: ListOptions,
     ) -> Result<Listing, StatusError> {
+        let limit = usize::try_from(options.limit).unwrap_or(0);
         let query = ListQuery {
-            matcher: matcher(row, target, &options.selection)?,
-            version: ReadVersion::parse(
-                &options.resource_version,
-                &options.resource_version_match,
-                &options.continue_token,
-            )?,
-            limit: usize::try_from(options.limit).unwrap_or(0),
-            continue_token: options.continue_token,
+            selector: selector(row, target, &options.selection)?,
+            version: Version::of_list(&options.resource_version, &options.resource_version_match, limit)?,
+            limit,
+            continue_token: Some(options.continue_token).filter(|token| !token.is_empty()),
         };
-        let result = self.cache.list(row.storage_prefix, query).await?;
+        let list = self.resource(row).list(query).await?;
         let conversion = row.conversion.clone();
         Ok(Listing {
-            revision: result.revision,
-            continue_token: result.continue_token,
-            remaining_item_count: result.remaining_item_count,
-            entries: Box::new(
-                result.entries.map(move |entry| Listed { entry, conversion: conversion.clone() }),
-            ),
+            revision: list.revision,
+            continue_token: list.continue_token.unwrap_or_default(),
+            remaining_item_count: list.remaining,
+            entries: Box::new(list.items.map(move |entry| Listed { entry, conversion: conversion.clone() })),
             row: row.clone(),
         })
     }
 }
 
 /// What a selection matches.
-pub(super) fn matcher(row: &Row, target: &Target, selection: &Selection) -> Result<Matcher, StatusError> {
+pub(super) fn selector(row: &Row, target: &Target, selection: &Selection) -> Result<Selector, StatusError> {
     let labels = LabelSelector::parse(&selection.labels)
         .map_err(|error| StatusError::bad_request(format!("unable to parse requirement: {error}")))?;
     let fields = FieldSelector::parse(&selection.fields)
@@ -129,7 +125,35 @@ pub(super) fn matcher(row: &Row, target: &Target, selection: &Selection) -> Resu
     for requirement in fields.requirements() {
         known_field(row, &requirement.field)?;
     }
-    Ok(Matcher::new(&target.namespace, &target.name, labels, fields))
+    let mut selector = Selector::namespace(if row.info.namespaced { &target.namespace } else { "" });
+    selector.name = Some(target.name.clone()).filter(|name| !name.is_empty());
+    selector.labels = labels.requirements().iter().map(label_requirement).collect();
+    selector.fields = fields
+        .requirements()
+        .iter()
+        .map(|requirement| FieldRequirement {
+            path: requirement.field.clone(),
+            value: requirement.value.clone(),
+            equal: !requirement.negated,
+        })
+        .collect();
+    Ok(selector)
+}
+
+/// The form that the cache's indexes know.
+fn label_requirement(requirement: &Requirement) -> LabelRequirement {
+    let values = || requirement.values().map(str::to_owned).collect::<Vec<_>>();
+    // The grammar admits only one integer here.
+    let bound = || requirement.values().next().and_then(|value| value.parse().ok()).unwrap_or(0);
+    let operator = match requirement.operator() {
+        Operator::Equals | Operator::In => LabelOperator::In(values()),
+        Operator::NotEquals | Operator::NotIn => LabelOperator::NotIn(values()),
+        Operator::Exists => LabelOperator::Exists,
+        Operator::DoesNotExist => LabelOperator::DoesNotExist,
+        Operator::GreaterThan => LabelOperator::GreaterThan(bound()),
+        Operator::LessThan => LabelOperator::LessThan(bound()),
+    };
+    LabelRequirement { key: requirement.key().to_owned(), operator }
 }
 
 fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {

@@ -8,7 +8,7 @@ use reeve_api::StatusError;
 use reeve_api::validation::{BadValue, ErrorList, Path};
 
 use super::{Handlers, check};
-use crate::allocation::{address_key, port_key};
+use crate::allocation::{CLAIMS_PREFIX, address_key, port_key};
 use crate::registry::kinds::service::Services;
 use crate::registry::{AnyObject, Object, Row};
 use crate::storage::Claim;
@@ -249,6 +249,7 @@ impl Handlers {
 
     /// Whether a claim is known to be taken. The store has the last word.
     fn is_claimed(&self, key: &str, lost: &Lost) -> bool {
-        lost.0.contains(key) || self.cache.peek_key(key).is_some()
+        lost.0.contains(key)
+            || key.strip_prefix(CLAIMS_PREFIX).is_some_and(|key| self.claims.snapshot().get("", key).is_some())
     }
 }

@@ -115,7 +115,7 @@ impl Handlers {
             let mut claims = service_claims::Claims::default();
             let mut warnings = Vec::new();
             let mut dry = None;
-            let hint = self.hint(row, &key);
+            let hint = self.hint(row, target);
             let result = {
                 let (claims, warnings, lost, dry) = (&mut claims, &mut warnings, &lost, &mut dry);
                 let mut decide = |present: Option<&Stored>| {

@@ -9,11 +9,11 @@ use futures::{Stream, StreamExt as _};
 use reeve_api::json::{self, Mask};
 use reeve_api::StatusError;
 
-use super::read::{converted, matcher};
+use super::read::{converted, selector};
 use super::{Handlers, WatchOptions};
 use crate::registry::Conversion;
 use crate::request::{Target, User, Verb};
-use crate::storage::cache::{Event, EventKind, ReadVersion, WatchMessage, WatchQuery};
+use crate::storage::cache::{Event, EventKind, WatchFrom, WatchQuery};
 
 /// How long a watch lasts when the client does not say: upstream picks 30 to 60 minutes at random, so that watches
 /// do not all end together.
@@ -37,11 +37,22 @@ impl WatchEvent {
         self.event.revision()
     }
 
+    /// Whether it is the bookmark that closes the initial events.
+    pub fn ends_initial_events(&self) -> bool {
+        self.event.kind() == EventKind::Bookmark
+            && memchr::memmem::find(&self.event.object(), b"k8s.io/initial-events-end").is_some()
+    }
+
+    /// What translates the object; bookmarks have none to translate.
+    fn conversion(&self) -> Option<&dyn Conversion> {
+        self.conversion.as_deref().filter(|_| self.event.kind() != EventKind::Bookmark)
+    }
+
     /// The whole object.
     pub fn object(&self) -> Bytes {
-        match &self.conversion {
+        match self.conversion() {
             None => self.event.object(),
-            Some(conversion) => converted(conversion.as_ref(), &self.event.object()),
+            Some(conversion) => converted(conversion, &self.event.object()),
         }
     }
 
@@ -50,7 +61,7 @@ impl WatchEvent {
         if mask.is_all() {
             return self.object();
         }
-        match &self.conversion {
+        match self.conversion() {
             None => self.event.projected(mask),
             Some(_) => json::project(&self.object(), mask).into(),
         }
@@ -58,7 +69,7 @@ impl WatchEvent {
 
     /// The line of a REST watch; shared by all watchers.
     pub fn line(&self) -> Bytes {
-        match &self.conversion {
+        match self.conversion() {
             None => self.event.json_line(),
             Some(_) => {
                 let object = self.object();
@@ -74,15 +85,8 @@ impl WatchEvent {
 
 /// What a watch delivers.
 pub enum WatchItem {
-    /// A change.
+    /// A change or a bookmark.
     Event(WatchEvent),
-    /// All changes up to this version have been delivered.
-    Bookmark {
-        /// The version.
-        revision: i64,
-        /// Whether it closes the initial events.
-        initial_events_end: bool,
-    },
     /// The watch ends for this reason.
     Error(StatusError),
 }
@@ -94,32 +98,40 @@ impl Handlers {
     /// Follows changes.
     pub async fn watch(&self, user: &User, target: &Target, options: WatchOptions) -> Result<WatchStream, StatusError> {
         let (row, _) = self.row(user, Verb::Watch, target)?;
+        check_rules(&options)?;
         let query = WatchQuery {
-            matcher: matcher(row, target, &options.selection)?,
-            from: ReadVersion::parse(&options.resource_version, &options.resource_version_match, "")?,
+            selector: selector(row, target, &options.selection)?,
+            from: WatchFrom::parse(&options.resource_version)?,
             initial_events: options.send_initial_events,
             bookmarks: options.allow_bookmarks,
         };
-        let stream = self.cache.watch(row.storage_prefix, query).await?;
+        let stream = self.resource(row).watch(query).await?;
         let lifetime = match u64::try_from(options.timeout_seconds) {
             Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
             _ => LIFETIME_MIN.mul_f64(1.0 + rand::random::<f64>()),
         };
         let conversion = row.conversion.clone();
-        let stream = stream.map(move |batch: Vec<WatchMessage>| {
-            batch
+        let stream = stream.map(move |batch| match batch {
+            Ok(events) => events
                 .into_iter()
-                .map(|message| match message {
-                    WatchMessage::Event(event) => {
-                        WatchItem::Event(WatchEvent { event, conversion: conversion.clone() })
-                    }
-                    WatchMessage::Bookmark { revision, initial_events_end } => {
-                        WatchItem::Bookmark { revision, initial_events_end }
-                    }
-                    WatchMessage::Error(error) => WatchItem::Error(error),
-                })
-                .collect()
+                .map(|event| WatchItem::Event(WatchEvent { event, conversion: conversion.clone() }))
+                .collect(),
+            Err(error) => vec![WatchItem::Error(error)],
         });
         Ok(Box::pin(stream.take_until(tokio::time::sleep(lifetime))))
     }
+}
+
+/// Initial events need their rules. Texts from upstream's `ValidateListOptions`.
+fn check_rules(options: &WatchOptions) -> Result<(), StatusError> {
+    let rule = options.resource_version_match.as_str();
+    let wrong = match (options.send_initial_events, rule) {
+        (Some(_), "NotOlderThan") | (None, "") => return Ok(()),
+        (Some(_), "") => {
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        }
+        (Some(_), _) => "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        (None, _) => "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+    };
+    Err(StatusError::new(reeve_api::Reason::Invalid, format!("ListOptions.meta.k8s.io \"\" is invalid: {wrong}")))
 }

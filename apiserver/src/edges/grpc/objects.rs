@@ -17,6 +17,7 @@ use crate::handlers::{
     DeleteOptions, Handlers, ListOptions, ObjectAnswer, PatchKind, Selection, WatchItem, WatchOptions, WriteOptions,
 };
 use crate::request::Target;
+use crate::storage::cache::EventKind;
 
 /// How many bytes of objects one message of a list carries, about: large enough to keep the connection busy, small
 /// enough to keep memory flat.
@@ -228,28 +229,26 @@ fn object_response(answer: Result<ObjectAnswer, StatusError>) -> Result<Response
 }
 
 fn event(item: WatchItem, mask: &Mask) -> v1::WatchEvent {
-    match item {
-        WatchItem::Event(event) => v1::WatchEvent {
-            r#type: match event.kind() {
-                crate::storage::cache::EventKind::Added => Type::Added,
-                crate::storage::cache::EventKind::Modified => Type::Modified,
-                crate::storage::cache::EventKind::Deleted => Type::Deleted,
-            }
-            .into(),
-            object: event.project(mask),
-            resource_version: event.revision(),
-            initial_events_end: false,
-        },
-        WatchItem::Bookmark { revision, initial_events_end } => v1::WatchEvent {
-            r#type: Type::Bookmark.into(),
-            object: bytes::Bytes::new(),
-            resource_version: revision,
-            initial_events_end,
-        },
-        WatchItem::Error(error) => v1::WatchEvent {
-            r#type: Type::Error.into(),
-            object: crate::edges::status::status_json(&error).into(),
-            ..v1::WatchEvent::default()
-        },
+    let event = match item {
+        WatchItem::Event(event) => event,
+        WatchItem::Error(error) => {
+            return v1::WatchEvent {
+                r#type: Type::Error.into(),
+                object: crate::edges::status::status_json(&error).into(),
+                ..v1::WatchEvent::default()
+            };
+        }
+    };
+    let (kind, object) = match event.kind() {
+        EventKind::Added => (Type::Added, event.project(mask)),
+        EventKind::Modified => (Type::Modified, event.project(mask)),
+        EventKind::Deleted => (Type::Deleted, event.project(mask)),
+        EventKind::Bookmark => (Type::Bookmark, bytes::Bytes::new()),
+    };
+    v1::WatchEvent {
+        r#type: kind.into(),
+        object,
+        resource_version: event.revision(),
+        initial_events_end: event.ends_initial_events(),
     }
 }
