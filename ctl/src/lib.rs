@@ -1,0 +1,59 @@
+//! `rctl`: the verbs, flags, output and exit codes of `kubectl`, over gRPC.
+//!
+//! [`run`] is the whole program with its input and output injected. A verb is one file in [`verbs`]; it reads
+//! objects as plain JSON through [`session::Cluster`], decides in pure functions, and prints through [`output`].
+
+pub mod builtins;
+pub mod cli;
+pub mod describe;
+pub mod duration;
+pub mod errors;
+pub mod io;
+pub mod kubeconfig;
+pub mod manifest;
+pub mod merge;
+pub mod output;
+pub mod resolve;
+pub mod session;
+pub mod value;
+pub mod verbs;
+pub mod watching;
+
+use std::io::Write;
+
+use clap::FromArgMatches;
+
+use crate::cli::Cli;
+use crate::io::Io;
+use crate::session::Session;
+
+/// Runs one command line (the first element is the program's name) and returns the exit code.
+pub fn run(args: &[String], mut io: Io) -> i32 {
+    let cli = match cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let (code, written) = if error.use_stderr() {
+                (1, writeln!(io.err, "{}", cli::usage_text(&error, args)))
+            } else {
+                (0, write!(io.out, "{}", error.render()).and_then(|()| io.out.flush()))
+            };
+            return if written.is_ok() { code } else { 1 };
+        }
+    };
+    let mut session = Session::new(io, cli.globals);
+    let outcome = verbs::dispatch(&mut session, cli.verb);
+    let outcome = outcome.and_then(|()| Ok(session.io.out.flush()?));
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            // What was printed so far belongs before the error; if it cannot be written, the error still can.
+            let flushed = session.io.out.flush();
+            let text = failure.text();
+            let written = if text.is_empty() { Ok(()) } else { writeln!(session.io.err, "{text}") };
+            match flushed.and(written) {
+                Ok(()) => failure.exit_code(),
+                Err(error) => errors::Failure::Output(error).exit_code(),
+            }
+        }
+    }
+}

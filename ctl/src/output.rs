@@ -1,0 +1,10 @@
+//! How objects become text.
+
+pub mod age;
+pub mod colour;
+pub mod format;
+pub mod jsonpath;
+pub mod objects;
+pub mod progress;
+pub mod table;
+pub mod yaml;

@@ -1,0 +1,350 @@
+//! `rctl get`: tables, whole objects, and watches of both.
+
+use std::io::Write as _;
+
+use clap::Args;
+use futures::StreamExt as _;
+use reeve_api::ResourceInfo;
+use reeve_client::api::WatchEvent;
+use serde_json::{Value, json};
+
+use super::common::{self, FileArgs, Target, TargetArgs, without_managed_fields};
+use crate::errors::{Failure, Outcome, fail};
+use crate::output::format::{Format, custom_columns};
+use crate::output::jsonpath::Template;
+use crate::output::objects::{Layout, table};
+use crate::output::table::Printer;
+use crate::resolve::display;
+use crate::session::{Cluster, Session, is_not_found};
+use crate::value::{name, text};
+use crate::watching::{self, Selection, by_name};
+
+const EXAMPLES: &str = "  \
+  # List all pods in ps output format
+  rctl get pods
+
+  # List all pods with more information, such as their nodes
+  rctl get pods -o wide
+
+  # List pods and services of all namespaces together
+  rctl get pods,services -A
+
+  # Print a deployment as YAML
+  rctl get deployment web -o yaml
+
+  # Return only the phase value of the specified pod
+  rctl get pod web -o jsonpath={.status.phase}
+
+  # Follow the pods with a label
+  rctl get pods -l app=web -w
+
+  # List resource information in custom columns
+  rctl get pods -o custom-columns=NAME:.metadata.name,IMAGE:.spec.containers[0].image";
+
+/// Display one or many resources.
+///
+/// Prints a table of the most important information about the specified resources. You can filter the list using a
+/// label selector and the --selector flag. If the desired resource type is namespaced you will only see results in
+/// the current namespace if you don't specify any namespace.
+#[derive(Args, Debug)]
+#[command(before_help = EXAMPLES)]
+pub struct GetArgs {
+    /// TYPE[,TYPE...] [NAME...] or TYPE/NAME...
+    #[arg(value_name = "TYPE [NAME] | TYPE/NAME")]
+    words: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
+    /// Selector (label query) to filter on, supports '=', '==', '!=', 'in', 'notin'
+    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    selector: String,
+    /// Selector (field query) to filter on, supports '=', '==', and '!='
+    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    field_selector: String,
+    /// If present, list the requested objects across all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Output format: wide, yaml, json, name, jsonpath=..., custom-columns=...
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "", hide_default_value = true)]
+    output: String,
+    /// After listing/getting the requested object, watch for changes
+    #[arg(short = 'w', long)]
+    watch: bool,
+    /// Watch for changes to the requested objects, without listing/getting first
+    #[arg(long)]
+    watch_only: bool,
+    /// Output watch event objects when --watch or --watch-only is used
+    #[arg(long)]
+    output_watch_events: bool,
+    /// Don't print headers
+    #[arg(long)]
+    no_headers: bool,
+    /// When printing, show all labels as the last column
+    #[arg(long)]
+    show_labels: bool,
+    /// List the resource type for the requested objects
+    #[arg(long)]
+    show_kind: bool,
+    /// Labels that are presented as columns
+    #[arg(short = 'L', long, value_name = "LABEL", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// If the requested object does not exist the command will return exit code 0
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// Keep the managedFields when printing objects in JSON or YAML format
+    #[arg(long)]
+    show_managed_fields: bool,
+    /// Sort list types using this field, such as {.metadata.name}
+    #[arg(long, value_name = "JSONPATH")]
+    sort_by: Option<String>,
+}
+
+/// Objects of one resource.
+struct Group {
+    info: ResourceInfo,
+    objects: Vec<Value>,
+}
+
+/// Runs the command.
+pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
+    let format = Format::parse(&args.output)?;
+    let sort = args.sort_by.as_deref().map(Template::parse_relaxed).transpose();
+    let sort = sort.map_err(|error| Failure::Message(error.to_string()))?;
+    if args.words.is_empty() && args.files.filenames.is_empty() {
+        session.io.note(
+            "You must specify the type of resource to get. Use \"rctl api-resources\" for a complete list of supported \
+             resources.\n",
+        )?;
+        return crate::errors::usage("rctl get", "Required resource not specified.");
+    }
+    let cluster = session.cluster()?;
+    let target_args = TargetArgs {
+        words: args.words.clone(),
+        files: args.files.clone(),
+        selector: args.selector.clone(),
+        all: false,
+        all_namespaces: args.all_namespaces,
+    };
+    let targets = common::targets(&cluster, &mut session.io, &target_args, "Required resource not specified.").await?;
+    if args.watch || args.watch_only {
+        return follow(session, &cluster, &args, &format, targets).await;
+    }
+    let single = matches!(targets.as_slice(), [Target::One { .. }]);
+    let (mut groups, mut failures) = fetch(&cluster, &args, targets).await?;
+    if let Some(sort) = &sort {
+        groups.iter_mut().for_each(|group| sort_objects(&mut group.objects, sort));
+    }
+    if args.ignore_not_found {
+        failures.retain(|failure| !is_not_found(failure));
+    }
+    if format.is_table() {
+        print_tables(session, &cluster, &args, &groups, failures.is_empty())?;
+    } else {
+        print_objects(session, &args, &format, groups, single)?;
+    }
+    Failure::collect(failures)
+}
+
+/// What the targets stand for, neighbours of one resource together.
+async fn fetch(cluster: &Cluster, args: &GetArgs, targets: Vec<Target>) -> Outcome<(Vec<Group>, Vec<Failure>)> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut failures = Vec::new();
+    for target in targets {
+        let info = target.info().clone();
+        let (found, failed) = common::find(cluster, vec![target], &args.selector, &args.field_selector).await?;
+        failures.extend(failed);
+        let objects = found.into_iter().map(|found| found.object);
+        match groups.last_mut().filter(|group| group.info.resource == info.resource) {
+            Some(group) => group.objects.extend(objects),
+            None => groups.push(Group { info, objects: objects.collect() }),
+        }
+    }
+    Ok((groups, failures))
+}
+
+fn sort_objects(objects: &mut [Value], by: &Template) {
+    objects.sort_by(|left, right| {
+        let (left, right) = (by.find(left), by.find(right));
+        match (left.first(), right.first()) {
+            (Some(Value::Number(left)), Some(Value::Number(right))) => {
+                left.as_f64().partial_cmp(&right.as_f64()).unwrap_or(std::cmp::Ordering::Equal)
+            }
+            (left, right) => {
+                let plain = |value: Option<&&Value>| value.map(|value| crate::value::plain(value)).unwrap_or_default();
+                plain(left).cmp(&plain(right))
+            }
+        }
+    });
+}
+
+fn layout(args: &GetArgs, format: &Format, info: &ResourceInfo, several: bool) -> Layout {
+    Layout {
+        wide: *format == Format::Wide,
+        with_namespace: args.all_namespaces && info.namespaced,
+        with_kind: several || args.show_kind,
+        show_labels: args.show_labels,
+        label_columns: args.label_columns.clone(),
+    }
+}
+
+fn print_tables(session: &mut Session, cluster: &Cluster, args: &GetArgs, groups: &[Group], complain: bool) -> Outcome {
+    let palette = session.palette();
+    let format = Format::parse(&args.output)?;
+    let now = (session.io.now)();
+    let filled: Vec<&Group> = groups.iter().filter(|group| !group.objects.is_empty()).collect();
+    let several = groups.len() > 1;
+    for (index, group) in filled.iter().enumerate() {
+        if index > 0 {
+            writeln!(session.io.out)?;
+        }
+        let table = table(&group.info, &group.objects, &layout(args, &format, &group.info, several), now);
+        write!(session.io.out, "{}", table.render(!args.no_headers, palette))?;
+    }
+    if filled.is_empty() && complain && !args.ignore_not_found {
+        let namespaced = groups.iter().any(|group| group.info.namespaced) && !args.all_namespaces;
+        session.io.note(&if namespaced {
+            format!("No resources found in {} namespace.", cluster.namespace)
+        } else {
+            "No resources found".to_owned()
+        })?;
+    }
+    Ok(())
+}
+
+fn print_objects(session: &mut Session, args: &GetArgs, format: &Format, groups: Vec<Group>, single: bool) -> Outcome {
+    let visible = |object: Value| if args.show_managed_fields { object } else { without_managed_fields(&object) };
+    match format {
+        Format::Name => {
+            for group in &groups {
+                for object in &group.objects {
+                    writeln!(session.io.out, "{}", display(&group.info, name(object)))?;
+                }
+            }
+        }
+        Format::CustomColumns(columns) => {
+            let objects: Vec<Value> = groups.into_iter().flat_map(|group| group.objects).collect();
+            let text = custom_columns(columns, &objects).render(!args.no_headers, session.palette());
+            write!(session.io.out, "{text}")?;
+        }
+        format => {
+            let mut objects: Vec<Value> = groups.into_iter().flat_map(|group| group.objects).map(visible).collect();
+            let object = if single {
+                match objects.pop() {
+                    Some(object) => object,
+                    None => return Ok(()),
+                }
+            } else {
+                json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}})
+            };
+            write!(session.io.out, "{}", format.render(&object, "")?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the present objects and then each change, until the server or the user ends it.
+async fn follow(
+    session: &mut Session,
+    cluster: &Cluster,
+    args: &GetArgs,
+    format: &Format,
+    targets: Vec<Target>,
+) -> Outcome {
+    let [target] = <[Target; 1]>::try_from(targets)
+        .map_err(|_| Failure::Message("you may only specify a single resource type".to_owned()))?;
+    let (info, namespace, fields) = match target {
+        Target::One { info, namespace, name, .. } => {
+            if !args.watch_only {
+                // A name that does not exist is an error, not a silent watch.
+                common::get(cluster, &info, &namespace, &name).await?;
+            }
+            (info, namespace, by_name(&name))
+        }
+        Target::Some { info, namespace } => (info, namespace, args.field_selector.clone()),
+    };
+    let (objects, revision) = common::list(cluster, &info, &namespace, &args.selector, &fields).await?;
+    let mut screen = Screen {
+        layout: layout(args, format, &info, false),
+        format: format.clone(),
+        printer: None,
+        headers: !args.no_headers,
+        events: args.output_watch_events,
+        managed_fields: args.show_managed_fields,
+        info: info.clone(),
+    };
+    if !args.watch_only {
+        screen.show(session, "ADDED", &objects)?;
+    }
+    let selection = Selection { namespace: &namespace, labels: &args.selector, fields: &fields, after: Some(revision) };
+    let mut changes = watching::watch(cluster, &info, &selection).await?;
+    while let Some(change) = changes.next().await {
+        match change? {
+            WatchEvent::Added(object) => screen.show(session, "ADDED", &[object])?,
+            WatchEvent::Modified(object) => screen.show(session, "MODIFIED", &[object])?,
+            WatchEvent::Deleted(object) => screen.show(session, "DELETED", &[object])?,
+            WatchEvent::Bookmark { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a watch prints on.
+struct Screen {
+    info: ResourceInfo,
+    format: Format,
+    layout: Layout,
+    printer: Option<Printer>,
+    headers: bool,
+    events: bool,
+    managed_fields: bool,
+}
+
+impl Screen {
+    fn show(&mut self, session: &mut Session, event: &str, objects: &[Value]) -> Outcome {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        if self.format.is_table() {
+            self.show_rows(session, event, objects)?;
+        } else {
+            for object in objects {
+                let object = if self.managed_fields { object.clone() } else { without_managed_fields(object) };
+                let name = display(&self.info, name(&object));
+                let shown = if self.events && self.format != Format::Name {
+                    json!({"type": event, "object": object})
+                } else {
+                    object
+                };
+                if self.format == Format::Yaml {
+                    writeln!(session.io.out, "---")?;
+                }
+                write!(session.io.out, "{}", self.format.render(&shown, &name)?)?;
+                if matches!(self.format, Format::JsonPath(_)) {
+                    writeln!(session.io.out)?;
+                }
+            }
+        }
+        Ok(session.io.out.flush()?)
+    }
+
+    fn show_rows(&mut self, session: &mut Session, event: &str, objects: &[Value]) -> Outcome {
+        let now = (session.io.now)();
+        let palette = session.palette();
+        let mut table = table(&self.info, objects, &self.layout, now);
+        if self.events {
+            table.headers.insert(0, "EVENT".to_owned());
+            table.rows.iter_mut().for_each(|row| row.insert(0, event.to_owned()));
+        }
+        let first = self.printer.is_none();
+        let printer = self.printer.get_or_insert_with(|| Printer::new(table.headers.clone(), palette));
+        let text = printer.print(&table.rows, first && self.headers);
+        Ok(write!(session.io.out, "{text}")?)
+    }
+}
+
+/// The version that a watch goes on from after an object.
+pub fn revision(object: &Value) -> Outcome<i64> {
+    match text(object, "metadata.resourceVersion").parse() {
+        Ok(revision) => Ok(revision),
+        Err(_) => fail("the server's object has no resource version"),
+    }
+}
