@@ -60,7 +60,8 @@ impl Client {
         Api { client: self.clone(), resource, namespace: namespace.to_owned(), kind: PhantomData }
     }
 
-    pub(crate) fn grpc(&self) -> ApiClient<AuthenticatedChannel> {
+    /// The generated stub on this connection, for those who need an object's bytes rather than its fields.
+    pub fn grpc(&self) -> ApiClient<AuthenticatedChannel> {
         ApiClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

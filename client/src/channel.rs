@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::config::{ConfigError, ConnectionConfig};
 
 /// A connection that authenticates each call.
-pub(crate) type AuthenticatedChannel = InterceptedService<Channel, Credentials>;
+pub type AuthenticatedChannel = InterceptedService<Channel, Credentials>;
 
 /// How long a connection may be silent before it is probed, and how long the probe may take. A server that
 /// vanished is noticed after their sum.
@@ -23,7 +23,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// Adds the bearer token, if there is one.
 #[derive(Clone)]
-pub(crate) struct Credentials {
+pub struct Credentials {
     authorization: Option<MetadataValue<Ascii>>,
 }
 
