@@ -5,9 +5,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::processes::ProcessRecord;
+
+/// Rounds of killing: a process may start another one before it is gone.
+const ROUNDS: usize = 50;
 
 /// A mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +89,30 @@ pub fn processes(instance: &str) -> Result<Vec<i32>> {
 
 /// Whether the text of a `/proc/PID/cgroup` names the testbed's cgroup or one below it.
 fn is_below(text: &str, instance: &str) -> bool {
-    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| path.split('/').any(|part| part == instance))
+    let wanted = format!("/{instance}/");
+    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| format!("{path}/").contains(&wanted))
+}
+
+/// Kills all that lives at or below a cgroup, such as a whole testbed's or a node's.
+///
+/// # Errors
+/// A process does not end within `limit`, or new ones keep coming.
+pub fn end(group: &str, limit: Duration) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let living: Vec<ProcessRecord> = processes(group)?.into_iter().filter_map(ProcessRecord::of).collect();
+        if living.is_empty() {
+            return Ok(());
+        }
+        for record in &living {
+            record.signal(Signal::KILL)?;
+        }
+        for record in &living {
+            if !record.wait_ended(limit)? {
+                bail!("process {} does not end although it was killed", record.pid);
+            }
+        }
+    }
+    bail!("processes of {group} keep coming back")
 }
 
 /// Removes the testbed's cgroups from every hierarchy.

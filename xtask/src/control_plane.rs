@@ -94,7 +94,7 @@ pub fn scheduler(instance: &Instance, programs: &Path) -> Daemon {
 /// The controller manager's process.
 pub fn controller_manager(instance: &Instance, pki: &Pki, programs: &Path) -> Daemon {
     let authority = pki.pair("ca");
-    let arguments = vec![
+    let mut arguments = vec![
         format!("--kubeconfig={}", component_kubeconfig(instance, "controller-manager").display()),
         "--leader-elect=true".to_owned(),
         "--allocate-node-cidrs=true".to_owned(),
@@ -104,12 +104,8 @@ pub fn controller_manager(instance: &Instance, pki: &Pki, programs: &Path) -> Da
         format!("--root-ca-file={}", authority.certificate.display()),
         format!("--service-account-private-key-file={}", pki.service_account_key().display()),
     ];
-    let mut daemon = component("controller-manager", programs, arguments, Readiness::SeenByOthers);
-    // Extra flags for tests, such as a shorter --node-monitor-grace-period.
-    if let Ok(extra) = std::env::var("REEVE_CONTROLLER_MANAGER_FLAGS") {
-        daemon.arguments.extend(extra.split_whitespace().map(str::to_owned));
-    }
-    daemon
+    arguments.extend(instance.settings.controller_manager_flags.iter().cloned());
+    component("controller-manager", programs, arguments, Readiness::SeenByOthers)
 }
 
 fn component(name: &str, programs: &Path, arguments: Vec<String>, readiness: Readiness) -> Daemon {

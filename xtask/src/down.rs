@@ -69,6 +69,7 @@ fn find(dir: &Path) -> Result<(Instance, bool)> {
         api_port: 0,
         made_folders: Vec::new(),
         enabled_forwarding: false,
+        controller_manager_flags: Vec::new(),
     };
     let marked = absolute.join(crate::instance::MARKER).exists();
     Ok((Instance { id: id_of(&absolute), dir: absolute, settings }, marked))

@@ -44,6 +44,9 @@ pub struct Settings {
     /// Whether the host did not forward packets before this testbed.
     #[serde(default)]
     pub enabled_forwarding: bool,
+    /// Additional flags of the controller manager (tests shorten its periods).
+    #[serde(default)]
+    pub controller_manager_flags: Vec<String>,
 }
 
 /// A testbed.
@@ -94,6 +97,7 @@ impl Instance {
             api_port: if with_nodes { 6443 } else { ports[2] },
             made_folders: Vec::new(),
             enabled_forwarding: false,
+            controller_manager_flags: Vec::new(),
         };
         let instance = Self { dir, id, settings };
         instance.save()?;
@@ -267,6 +271,7 @@ mod tests {
                 api_port: 3,
                 made_folders: Vec::new(),
                 enabled_forwarding: false,
+                controller_manager_flags: Vec::new(),
             },
         };
         assert!(instance.link(NODES_MAX).len() <= 15);

@@ -67,7 +67,8 @@ fn run(command: Command) -> Result<()> {
             let nodes = if control_plane_only { 0 } else { nodes };
             let dir = std::path::absolute(dir)?;
             let progress = Progress::new();
-            let testbed = up::up(&up::Options { dir, nodes, demo: !no_demo }, &progress)?;
+            let testbed =
+                up::up(&up::Options { dir, nodes, demo: !no_demo, controller_manager_flags: Vec::new() }, &progress)?;
             print_next_steps(&testbed, progress.elapsed().as_secs_f64());
             Ok(())
         }

@@ -128,7 +128,9 @@ fn testbed_dir(workspace: &Workspace) -> PathBuf {
 fn end_to_end(workspace: &Workspace, progress: &Progress) -> Result<Tally> {
     let dir = testbed_dir(workspace);
     down::down(&dir, progress).context("cannot remove what an earlier run left")?;
-    let options = up::Options { dir: dir.clone(), nodes: 3, demo: true };
+    // A lost node is noticed after two of its lease's renewals instead of after the default.
+    let controller_manager_flags = vec!["--node-monitor-grace-period=20s".to_owned()];
+    let options = up::Options { dir: dir.clone(), nodes: 3, demo: true, controller_manager_flags };
     let mut tests = workspace.cargo();
     tests.args(["test", "--locked", "--no-fail-fast", "--package", "reeve-integration-tests", "--test", "end_to_end"]);
     // They share one cluster, and some of them kill parts of it: one after the other.

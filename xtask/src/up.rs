@@ -13,10 +13,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use crate::{
     cargo::Workspace,
-    control_plane, demo, etcd, images,
+    cgroup, control_plane, demo, etcd, images,
     instance::{Instance, NODES_MAX, node_name},
     network,
     node::{self, Node},
@@ -30,6 +31,9 @@ use crate::{
 /// How long the nodes' side waits for the control plane; longer than its own limits.
 const CONTROL_PLANE_WITHIN: Duration = Duration::from_secs(150);
 
+/// How long a killed process may take to be gone.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,6 +43,8 @@ pub struct Options {
     pub nodes: usize,
     /// Whether to apply the demo and show it.
     pub demo: bool,
+    /// Additional flags of the controller manager.
+    pub controller_manager_flags: Vec<String>,
 }
 
 /// A testbed that is up.
@@ -102,6 +108,10 @@ fn check(options: &Options) -> Result<()> {
 /// The step that failed, why, and where its log is.
 pub fn start(options: &Options, workspace: &Workspace, progress: &Progress) -> Result<Testbed> {
     let mut instance = Instance::open_or_create(&options.dir, options.nodes > 0)?;
+    if !options.controller_manager_flags.is_empty() {
+        instance.settings.controller_manager_flags.clone_from(&options.controller_manager_flags);
+        instance.save()?;
+    }
     if options.nodes > 0 {
         progress.step("network of the nodes", || {
             node::make_mount_points(&mut instance)?;
@@ -208,6 +218,66 @@ impl Testbed {
         progress.step(&format!("{}: kubelet and proxy", node.name), || {
             node.start_components(&self.pki, &self.programs, &self.daemons)
         })
+    }
+
+    /// The nodes that were made.
+    ///
+    /// # Errors
+    /// The testbed's folder cannot be read.
+    pub fn nodes(&self) -> Result<Vec<Node>> {
+        Ok(self.instance.nodes()?.into_iter().map(|(index, _)| Node::new(&self.instance, index)).collect())
+    }
+
+    /// Kills a process as the kernel would when memory runs out, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn kill(&self, process: &str) -> Result<()> {
+        let record = self.daemons.running(process).with_context(|| format!("{process} does not run"))?;
+        record.signal(Signal::KILL)?;
+        if !record.wait_ended(KILLED_WITHIN)? {
+            bail!("{process} does not end although it was killed");
+        }
+        Ok(())
+    }
+
+    /// Ends a node as a power cut would: its programs, its containers, its mounts.
+    ///
+    /// # Errors
+    /// A process does not end.
+    pub fn kill_node(&self, name: &str) -> Result<()> {
+        let marker = format!("{}/{name}", self.instance.name());
+        cgroup::end(&marker, KILLED_WITHIN)
+    }
+
+    /// Starts a process of the control plane or of a node again, if it does not run.
+    ///
+    /// # Errors
+    /// There is no such process, or it does not come up.
+    pub fn ensure(&self, process: &str) -> Result<()> {
+        let (instance, pki, programs) = (&self.instance, &self.pki, &self.programs);
+        match process {
+            "etcd" => return etcd::start(instance, pki, &self.daemons),
+            "apiserver" => return control_plane::start_apiserver(instance, pki, programs, &self.daemons),
+            "scheduler" | "controller-manager" => {
+                return control_plane::start_workers(instance, pki, programs, &self.daemons);
+            }
+            _ => {}
+        }
+        let nodes = self.nodes()?;
+        let node = nodes.iter().find(|node| process.starts_with(&format!("{}-", node.name)));
+        node.with_context(|| format!("there is no process {process:?}"))?.start_components(pki, programs, &self.daemons)
+    }
+
+    /// Starts a node again after [`Testbed::kill_node`].
+    ///
+    /// # Errors
+    /// A part of it does not come up.
+    pub fn start_killed_node(&self, node: &Node) -> Result<()> {
+        let archive = self.instance.path("images/reeve.tar");
+        let holder = self.demo.with_file_name("reeve-pause");
+        node.prepare(&self.pki, &holder, &archive, &self.daemons)?;
+        node.start_components(&self.pki, &self.programs, &self.daemons)
     }
 
     /// The addresses of the nodes.
