@@ -127,6 +127,7 @@ pub fn get(url: &Url, timeout: Duration) -> Result<Answer, ClientError> {
 }
 
 /// Like [`get`], and tries again for as long as `patience` lasts: a Service may be seconds old.
+#[expect(clippy::disallowed_methods, reason = "no event tells a client that a Service has begun to answer")]
 fn get_patiently(url: &Url, timeout: Duration, patience: Duration) -> Result<Answer, ClientError> {
     let deadline = Instant::now() + patience;
     loop {

@@ -87,6 +87,7 @@ fn run(url: &Url, workers: u64, interval: Duration, quota: Option<u64>) -> Tally
 }
 
 /// One worker: a request each `interval`, later only if the one before took longer.
+#[expect(clippy::disallowed_methods, reason = "the pause is the rate that was asked for")]
 fn work(url: &Url, interval: Duration, quota: Option<u64>, stop: &AtomicBool, tally: &Mutex<Tally>) {
     while !stop.load(Ordering::Relaxed) {
         let start = Instant::now();

@@ -242,6 +242,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     Ok(Some(request))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a slow answer is what /slow is asked for")]
 fn answer(request: &Request, state: &State) -> (u16, String) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let flag = |value: &AtomicBool| {

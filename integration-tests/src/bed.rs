@@ -1,0 +1,220 @@
+//! The shared testbed.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use xtask::{cargo::Workspace, command, test, up::Testbed};
+
+/// The longest that a test waits for one thing. Generous: it only costs time when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The testbed and its checkout.
+pub struct Bed {
+    /// The cluster.
+    pub testbed: Testbed,
+    /// The checkout.
+    pub workspace: Workspace,
+}
+
+/// The shared testbed; `None` when end-to-end tests are not asked for.
+///
+/// # Errors
+/// They are asked for, and the testbed is not there.
+pub fn bed() -> Result<Option<Bed>> {
+    if std::env::var_os(test::E2E).is_none() {
+        eprintln!("skipped: runs in `cargo xtask test`, which brings a cluster up and sets {}", test::E2E);
+        return Ok(None);
+    }
+    let dir = std::env::var_os(test::E2E_DIR).with_context(|| format!("{} is not set", test::E2E_DIR))?;
+    let workspace = Workspace::locate()?;
+    let testbed = Testbed::open(&PathBuf::from(dir), &workspace)?;
+    Ok(Some(Bed { testbed, workspace }))
+}
+
+impl Bed {
+    /// Runs `rctl` and returns what it printed.
+    ///
+    /// # Errors
+    /// rctl fails.
+    pub fn rctl(&self, arguments: &[&str]) -> Result<String> {
+        self.testbed.rctl.run(arguments)
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// rctl refuses it.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        command::run_with_input(&mut self.testbed.rctl.command(&["apply", "-f", "-"]), manifest).map(drop)
+    }
+
+    /// Applies the demo under another name, and waits until it is available.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn deploy(&self, name: &str) -> Result<Deployed<'_>> {
+        let manifest = std::fs::read_to_string(self.workspace.file("deploy/examples/web.yaml"))?;
+        let manifest = manifest
+            .replace("app: web", &format!("app: {name}"))
+            .replace("name: web-nodeport", &format!("name: {name}-nodeport"))
+            .replace("name: web\n", &format!("name: {name}\n"));
+        self.apply(&manifest)?;
+        let deployed = Deployed { bed: self, name: name.to_owned() };
+        deployed.rolled_out()?;
+        Ok(deployed)
+    }
+
+    /// Waits until what `rctl get ARGUMENTS -o json` returns satisfies a condition. Woken by a watch.
+    ///
+    /// # Errors
+    /// It does not come about in time: with the last state.
+    pub fn wait_for(&self, arguments: &[&str], what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut watch_arguments = vec!["get"];
+        watch_arguments.extend(arguments);
+        let get = watch_arguments.clone();
+        watch_arguments.extend(["--watch", "-o", "name"]);
+        let mut watch = Watch::start(self.testbed.rctl.command(&watch_arguments))?;
+        let (sender, changes) = sync_channel::<()>(64);
+        let output = watch.child.stdout.take().context("rctl has an output")?;
+        thread::spawn(move || {
+            for _line in BufReader::new(output).lines().map_while(Result::ok) {
+                // The receiver looks at the newest state each time: a full channel loses nothing.
+                match sender.try_send(()) {
+                    Ok(()) | Err(std::sync::mpsc::TrySendError::Full(())) => {}
+                    Err(std::sync::mpsc::TrySendError::Disconnected(())) => return,
+                }
+            }
+        });
+        loop {
+            let state = self.testbed.rctl.json(&get);
+            if let Ok(state) = &state
+                && holds(state)
+            {
+                return Ok(state.clone());
+            }
+            // A watch that ended (the API server was killed) is started anew by the caller's next round.
+            match changes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) if Instant::now() < deadline => {
+                    bail!("{what}: the watch ended; the last state was {state:?}")
+                }
+                Err(_) => bail!("{what}: not within {} s; the last state was {state:?}", PATIENCE.as_secs()),
+            }
+        }
+    }
+}
+
+/// A watch that ends with its owner.
+struct Watch {
+    child: Child,
+}
+
+impl Watch {
+    fn start(mut command: Command) -> Result<Self> {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", command::line(&command)))?;
+        Ok(Self { child })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The demo under a name of its own; removed at the end of its test.
+pub struct Deployed<'a> {
+    bed: &'a Bed,
+    /// The Deployment's and the Service's name.
+    pub name: String,
+}
+
+impl Deployed<'_> {
+    /// Waits until the Deployment's newest template is rolled out.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn rolled_out(&self) -> Result<()> {
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+        self.bed.rctl(&["rollout", "status", &format!("deployment/{}", self.name), &timeout]).map(drop)
+    }
+
+    /// The ClusterIP's URL.
+    ///
+    /// # Errors
+    /// The Service has none.
+    pub fn cluster_url(&self) -> Result<String> {
+        let service = self.bed.testbed.rctl.json(&["get", "service", &self.name])?;
+        let address = service["spec"]["clusterIP"].as_str().context("no clusterIP")?;
+        Ok(format!("http://{address}/"))
+    }
+
+    /// The URL of the NodePort on the node with this number.
+    ///
+    /// # Errors
+    /// The Service has none.
+    pub fn node_port_url(&self, node: usize) -> Result<String> {
+        let service = self.bed.testbed.rctl.json(&["get", "service", &format!("{}-nodeport", self.name)])?;
+        let port = service["spec"]["ports"][0]["nodePort"].as_u64().context("no nodePort")?;
+        Ok(format!("http://{}:{port}/", self.bed.testbed.instance.node_address(node)))
+    }
+
+    /// Waits until the selected pods satisfy a condition.
+    ///
+    /// # Errors
+    /// They do not in time.
+    pub fn wait_pods(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
+        let selector = format!("app={}", self.name);
+        let state = self.bed.wait_for(&["pods", "-l", &selector], what, |list| {
+            holds(list["items"].as_array().map_or(&[], Vec::as_slice))
+        })?;
+        Ok(state["items"].as_array().cloned().unwrap_or_default())
+    }
+}
+
+impl Drop for Deployed<'_> {
+    fn drop(&mut self) {
+        let (service, node_port) = (format!("service/{}", self.name), format!("service/{}-nodeport", self.name));
+        let deployment = format!("deployment/{}", self.name);
+        // A test that deleted it itself is no failure; one that failed already says why.
+        if let Err(error) = self.bed.rctl(&["delete", &deployment, &service, &node_port, "--ignore-not-found"]) {
+            eprintln!("clean-up of {}: {error:#}", self.name);
+        }
+    }
+}
+
+/// The pod's name.
+pub fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// Whether a pod is Ready and not on its way out.
+pub fn is_serving(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null() && xtask::rctl::is_ready(pod)
+}
+
+/// Reads all that a child writes, for messages.
+pub fn said(reader: Option<impl Read>) -> String {
+    let mut text = String::new();
+    if let Some(mut reader) = reader
+        && let Err(error) = reader.read_to_string(&mut text)
+    {
+        text = format!("({error})");
+    }
+    text
+}

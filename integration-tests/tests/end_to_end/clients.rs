@@ -1,0 +1,88 @@
+//! Users' tools: `rctl logs` and `exec`, `kubectl`, a client made from the `.proto` files.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use reeve_integration_tests::bed::{bed, is_serving, name};
+use xtask::command;
+
+#[test]
+fn clients_rctl_reads_logs_and_runs_commands() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let deployed = bed.deploy("looked-at")?;
+    let pods = deployed.wait_pods("a pod serves", |pods| pods.iter().any(is_serving))?;
+    let pod = name(pods.iter().find(|pod| is_serving(pod)).context("a pod")?).to_owned();
+    let logs = bed.rctl(&["logs", &pod])?;
+    assert!(logs.contains(&format!("{pod} version=1 listens on port 8080")), "{logs}");
+    assert_eq!(bed.rctl(&["exec", &pod, "--", "hostname"])?.trim(), pod);
+    assert_eq!(bed.rctl(&["exec", &pod, "--", "sh", "-c", "echo a && echo b"])?, "a\nb\n");
+    let status = bed.testbed.rctl.command(&["exec", &pod, "--", "sh", "-c", "exit 7"]).status()?;
+    assert_eq!(status.code(), Some(7), "the command's exit code is rctl's");
+    let echoed =
+        command::run_with_input(&mut bed.testbed.rctl.command(&["exec", "-i", &pod, "--", "cat"]), "in and out")?;
+    assert_eq!(echoed, "in and out");
+    Ok(())
+}
+
+#[test]
+fn clients_kubectl_gets_creates_reads_logs_and_deletes() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let Some(kubectl) = command::find("kubectl") else {
+        eprintln!("skipped: kubectl is not installed");
+        return Ok(());
+    };
+    let kubectl = |arguments: &[&str]| {
+        let mut kubectl = command::system(&kubectl);
+        command::run(kubectl.arg("--kubeconfig").arg(bed.testbed.instance.admin_kubeconfig()).args(arguments))
+    };
+    let nodes = kubectl(&["get", "nodes"])?;
+    assert!(nodes.lines().filter(|line| line.contains(" Ready ")).count() >= 3, "{nodes}");
+    kubectl(&["create", "configmap", "from-kubectl", "--from-literal=a=b"])?;
+    assert_eq!(kubectl(&["get", "configmap", "from-kubectl", "-o", "jsonpath={.data.a}"])?, "b");
+    kubectl(&["delete", "configmap", "from-kubectl"])?;
+    let deployed = bed.deploy("by-kubectl")?;
+    let pods = deployed.wait_pods("a pod serves", |pods| pods.iter().any(is_serving))?;
+    let pod = name(pods.iter().find(|pod| is_serving(pod)).context("a pod")?).to_owned();
+    let table = kubectl(&["get", "pods", "-l", "app=by-kubectl"])?;
+    assert!(table.contains("READY") && table.contains("1/1") && table.contains("Running"), "{table}");
+    assert!(kubectl(&["logs", &pod])?.contains("listens on port 8080"));
+    kubectl(&["delete", "pod", &pod, "--wait=false"]).map(drop)
+}
+
+#[test]
+fn clients_python_from_the_proto_files_alone() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let example = bed.workspace.file("deploy/examples/python");
+    let environment = tempfile::tempdir()?;
+    let python = python_with_grpc(environment.path(), &example.join("requirements.txt"))?;
+    let output =
+        command::run(Command::new(python).arg(example.join("pods.py")).arg(bed.testbed.instance.admin_kubeconfig()))?;
+    for expected in ["listed web-", "created from-python-", "watched ADDED from-python-", "deleted from-python-"] {
+        assert!(output.contains(expected), "{expected:?} is missing in:\n{output}");
+    }
+    Ok(())
+}
+
+/// A Python that has what the example needs: from PyPI in an environment of its own, or, where that
+/// is out of reach, the distribution's.
+fn python_with_grpc(environment: &std::path::Path, requirements: &std::path::Path) -> Result<std::path::PathBuf> {
+    let from_pypi = || -> Result<std::path::PathBuf> {
+        command::run(command::system("python3").args(["-m", "venv"]).arg(environment))?;
+        let python = environment.join("bin/python");
+        command::run(
+            Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements),
+        )?;
+        Ok(python)
+    };
+    from_pypi().or_else(|error| {
+        eprintln!("no environment from PyPI ({error:#}); taking the distribution's packages");
+        let packages = ["python3", "python3-grpcio", "python3-grpc-tools", "python3-yaml"];
+        command::run(
+            command::system("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+                .args(packages),
+        )?;
+        Ok(std::path::PathBuf::from("/usr/bin/python3"))
+    })
+}

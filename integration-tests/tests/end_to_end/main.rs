@@ -1,0 +1,8 @@
+//! The end-to-end tests: what a user of the three-node testbed sees, through `rctl`, `kubectl`, a
+//! Python client, and requests from outside and inside. They need the real parts, all at once,
+//! because what they prove is that the parts work together; `cargo xtask test` runs them, one after
+//! the other, on one cluster. The names sort those that hurt the cluster to the end.
+
+mod clients;
+mod demo;
+mod failures;
