@@ -148,6 +148,7 @@ fn boolean_values(arg: clap::Arg) -> clap::Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
+            .default_value("false")
             .hide_possible_values(true)
             .hide_default_value(true)
             .value_name("BOOL")
@@ -325,7 +326,10 @@ mod tests {
             error("rctl get pods -y"),
             "error: unknown shorthand flag: 'y' in -y\nSee 'rctl get --help' for usage."
         );
-        assert_eq!(error("rctl gte"), "error: unknown command \"gte\" for \"rctl\"\n\nDid you mean this?\n\tget");
+        assert_eq!(
+            error("rctl delet"),
+            "error: unknown command \"delet\" for \"rctl\"\n\nDid you mean this?\n\tdelete"
+        );
         assert_eq!(error("rctl scale deploy/x"), "error: required flag(s) \"replicas\" not set");
         assert_eq!(
             error("rctl scale deploy/x --replicas=x"),

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use reeve_api::Reason;
+use reeve_api::selector::LabelSelector;
 use reeve_client::Patch;
 use serde_json::{Value, json};
 

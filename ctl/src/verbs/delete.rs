@@ -1,6 +1,5 @@
 //! `rctl delete`.
 
-
 use clap::{Args, ValueEnum};
 use reeve_api::ResourceInfo;
 use reeve_client::DeleteOptions;
