@@ -10,6 +10,8 @@ pub mod compaction;
 #[cfg(test)]
 mod contract;
 pub mod etcd;
+#[cfg(test)]
+mod etcd_process;
 mod leases;
 pub mod memory;
 pub mod types;
