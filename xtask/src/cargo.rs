@@ -21,6 +21,34 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
+    /// Optimized, as users run it, or quick to build.
+    pub profile: Profile,
+}
+
+/// How the programs of a cluster are built. The images' programs are always optimized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Profile {
+    /// Optimized.
+    #[default]
+    Release,
+    /// Quick to build, larger and slower.
+    Dev,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "debug",
+        }
+    }
 }
 
 impl Workspace {
@@ -33,12 +61,13 @@ impl Workspace {
         Ok(Self {
             root: metadata.workspace_root.into_std_path_buf(),
             target: metadata.target_directory.into_std_path_buf(),
+            profile: Profile::default(),
         })
     }
 
     /// The folder of the programs.
     pub fn programs(&self) -> PathBuf {
-        self.target.join("release")
+        self.target.join(self.profile.folder())
     }
 
     /// The folder of the images' static programs.
@@ -61,7 +90,7 @@ impl Workspace {
     /// cargo fails; what it said is on the terminal.
     pub fn build(&self, extra: &[&str]) -> Result<()> {
         let mut cargo = self.cargo();
-        cargo.args(["build", "--release"]);
+        cargo.args(["build", "--profile", self.profile.name()]);
         for package in COMPONENTS.iter().chain(extra) {
             cargo.args(["--package", package]);
         }

@@ -4,7 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, cargo::Workspace, down, progress::Progress, test, up};
+use xtask::{
+    bench,
+    cargo::{Profile, Workspace},
+    down,
+    progress::Progress,
+    test, up,
+};
 
 const DEFAULT_DIR: &str = "/var/lib/reeve";
 
@@ -33,6 +39,9 @@ enum Command {
         /// Does not apply the demo.
         #[arg(long)]
         no_demo: bool,
+        /// How the cluster's programs are built.
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
     },
     /// Removes everything that `up` made.
     Down {
@@ -63,12 +72,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Build => Workspace::locate()?.build(&[]),
-        Command::Up { nodes, dir, control_plane_only, no_demo } => {
+        Command::Up { nodes, dir, control_plane_only, no_demo, profile } => {
             let nodes = if control_plane_only { 0 } else { nodes };
             let dir = std::path::absolute(dir)?;
             let progress = Progress::new();
-            let testbed =
-                up::up(&up::Options { dir, nodes, demo: !no_demo, controller_manager_flags: Vec::new() }, &progress)?;
+            let testbed = up::up(
+                &up::Options { dir, nodes, demo: !no_demo, controller_manager_flags: Vec::new(), profile },
+                &progress,
+            )?;
             print_next_steps(&testbed, progress.elapsed().as_secs_f64());
             Ok(())
         }

@@ -10,7 +10,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo::Workspace, command, down, instance, packages, progress::Progress, up};
+use crate::{
+    cargo::{Profile, Workspace},
+    command, down, instance, packages,
+    progress::Progress,
+    up,
+};
 
 /// The variable that lets the end-to-end tests run; without it they pass at once.
 pub const E2E: &str = "REEVE_E2E";
@@ -130,7 +135,8 @@ fn end_to_end(workspace: &Workspace, progress: &Progress) -> Result<Tally> {
     down::down(&dir, progress).context("cannot remove what an earlier run left")?;
     // A lost node is noticed after two of its lease's renewals instead of after the default.
     let controller_manager_flags = vec!["--node-monitor-grace-period=20s".to_owned()];
-    let options = up::Options { dir: dir.clone(), nodes: 3, demo: true, controller_manager_flags };
+    let options =
+        up::Options { dir: dir.clone(), nodes: 3, demo: true, controller_manager_flags, profile: Profile::Release };
     let mut tests = workspace.cargo();
     tests.args(["test", "--locked", "--no-fail-fast", "--package", "reeve-integration-tests", "--test", "end_to_end"]);
     // They share one cluster, and some of them kill parts of it: one after the other.

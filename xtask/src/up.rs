@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::{
-    cargo::Workspace,
+    cargo::{Profile, Workspace},
     cgroup, control_plane, demo, etcd, images,
     instance::{Instance, NODES_MAX, node_name},
     network,
@@ -45,6 +45,8 @@ pub struct Options {
     pub demo: bool,
     /// Additional flags of the controller manager.
     pub controller_manager_flags: Vec<String>,
+    /// How the programs are built.
+    pub profile: Profile,
 }
 
 /// A testbed that is up.
@@ -69,7 +71,8 @@ pub struct Testbed {
 /// The step that failed, why, and where its log is.
 pub fn up(options: &Options, progress: &Progress) -> Result<Testbed> {
     check(options)?;
-    let workspace = Workspace::locate()?;
+    let mut workspace = Workspace::locate()?;
+    workspace.profile = options.profile;
     progress.step("packages of the distribution", || packages::ensure(options.nodes > 0))?;
     progress.step("build", || workspace.build(&[]))?;
     let testbed = start(options, &workspace, progress)?;
