@@ -1,3 +1,212 @@
-//! reeve-proxy
+//! The proxy: everything on a node's network. This file is wiring; see `lib.rs` for the parts.
 
-fn main() {}
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use reeve_client::process::{self, LogOptions};
+use reeve_client::{Client, EventRecorder, Kubeconfig, Scope, View as _, reflect, reflect_indexed};
+use reeve_proxy::dns::{Server, Zone};
+use reeve_proxy::nft::model::Network;
+use reeve_proxy::nft::{Kernel as _, Nft, Transaction};
+use reeve_proxy::node::cni::CniOptions;
+use reeve_proxy::node::link::Links;
+use reeve_proxy::node::view::NodeView;
+use reeve_proxy::node::{self, NodeNetwork};
+use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
+use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
+use reeve_proxy::sync::{self, BY_SERVICE, Syncer};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Forwards Services on this node, connects its pods with those of other nodes, and answers the cluster's DNS names.
+#[derive(Debug, Parser)]
+#[command(name = "proxy", version)]
+struct Options {
+    /// Path to a kubeconfig file, specifying how to connect to the API server
+    #[arg(long, value_name = "FILE", required_unless_present = "cleanup")]
+    kubeconfig: Option<PathBuf>,
+    /// If non-empty, will be used as the name of the Node instead of the host's name
+    #[arg(long, value_name = "NAME")]
+    hostname_override: Option<String>,
+    /// The CIDR range of the pods in the cluster. Traffic to Services from elsewhere, and of pods to elsewhere, is
+    /// masqueraded. Without it, the pod CIDRs of all nodes
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    cluster_cidr: Vec<Network>,
+    /// CIDR ranges of the node's addresses on which NodePorts answer; without it, on all but loopback
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    nodeport_addresses: Vec<Network>,
+    /// The folder for the CNI configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// The bridge that pods hang on
+    #[arg(long, value_name = "LINK", default_value = "cni0")]
+    bridge: String,
+    /// Leave the pod network (CNI configuration, routes) to somebody else
+    #[arg(long)]
+    no_pod_network: bool,
+    /// The address on which this node answers DNS questions of pods; empty for none
+    #[arg(long, value_name = "ADDRESS", default_value = "10.96.0.10", value_parser = optional_address)]
+    cluster_dns: OptionalAddress,
+    /// Domain for this cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Names the resolvers for all names that are not the cluster's
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
+    /// Remove rules, routes and links of this program from the node, and exit
+    #[arg(long)]
+    cleanup: bool,
+    #[command(flatten)]
+    logging: LogOptions,
+}
+
+/// An address, or none where the flag is empty.
+#[derive(Clone, Copy, Debug)]
+struct OptionalAddress(Option<Ipv4Addr>);
+
+fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseError> {
+    if text.is_empty() { Ok(OptionalAddress(None)) } else { text.parse().map(|address| OptionalAddress(Some(address))) }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    process::init_logging(&options.logging);
+    if options.cleanup { cleanup().await } else { run(options).await }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let shutdown = process::shutdown_signal().context("cannot take signals")?;
+    let node = node_name(options.hostname_override.as_deref())?;
+    let kubeconfig = options.kubeconfig.as_deref().context("--kubeconfig is required")?;
+    let client = Client::new(Kubeconfig::load(kubeconfig)?.connection(None)?)?;
+    tracing::info!(node, version = env!("CARGO_PKG_VERSION"), "starting");
+    for error in node::sysctl::apply() {
+        tracing::warn!("{error}");
+    }
+    let node_ports = match options.nodeport_addresses.as_slice() {
+        [] => NodePortAddresses::AllLocal,
+        networks => NodePortAddresses::In(networks.to_vec()),
+    };
+
+    let (requests, sync_runner) = sync::requests();
+    let services = {
+        let requests = requests.clone();
+        reflect::<ServiceView>(&client, Scope::all(), move |change| {
+            if let Some(service) = change.object() {
+                requests.service(service.key(), "service");
+            }
+        })
+    };
+    let slices = {
+        let requests = requests.clone();
+        reflect_indexed::<EndpointSliceView>(
+            &client,
+            Scope::all(),
+            &[(BY_SERVICE, EndpointSliceView::index_by_service)],
+            move |change| {
+                if let Some(service) = change.object().and_then(|slice| slice.service()) {
+                    requests.service(service, "endpoint slice");
+                }
+            },
+        )
+    };
+    let (node_queue, node_runner) = node::requests();
+    let nodes = {
+        let queue = node_queue.clone();
+        reflect::<NodeView>(&client, Scope::all(), move |_| queue.add(()))
+    };
+
+    let mut tasks = tokio::task::JoinSet::new();
+    let links = Links::open()?;
+    if let Some(address) = options.cluster_dns.0 {
+        links.carry(address).await?;
+        let zone = Zone::new(&options.cluster_domain, services.clone(), slices.clone())
+            .with_context(|| format!("--cluster-domain {:?} is no domain name", options.cluster_domain))?;
+        let server = Server::bind(address, 53, zone, options.resolv_conf.clone()).await?;
+        tracing::info!(%address, domain = options.cluster_domain, "serving DNS when Services are known");
+        let (services, slices, token) = (services.clone(), slices.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            // Before, every name would seem not to exist.
+            tokio::join!(services.wait_synced(), slices.wait_synced());
+            server.run(token).await;
+        });
+    }
+
+    let surroundings = Surroundings { pod_networks: options.cluster_cidr.clone(), node_ports: node_ports.clone() };
+    let syncer = Syncer {
+        node: node.clone(),
+        cluster_dns: options.cluster_dns.0,
+        services: services.clone(),
+        slices: slices.clone(),
+        kernel: Nft::default(),
+        surroundings,
+    };
+    let network = NodeNetwork {
+        node: node.clone(),
+        nodes: nodes.clone(),
+        links,
+        cni: (!options.no_pod_network)
+            .then(|| CniOptions { directory: options.cni_conf_dir.clone(), bridge: options.bridge.clone() }),
+        cluster_networks: options.cluster_cidr.clone(),
+        node_ports,
+        services: requests.clone(),
+        events: EventRecorder::new(&client, "kube-proxy", &node),
+    };
+    tasks.spawn(until(shutdown.clone(), async move { nodes.wait_synced().await }, {
+        let shutdown = shutdown.clone();
+        async move { network.run(node_queue, node_runner, shutdown).await }
+    }));
+    tasks.spawn(until(
+        shutdown.clone(),
+        async move {
+            tokio::join!(services.wait_synced(), slices.wait_synced());
+        },
+        {
+            let shutdown = shutdown.clone();
+            async move { syncer.run(requests, sync_runner, shutdown).await }
+        },
+    ));
+    // The rules stay: connections go on while this program is replaced. --cleanup removes them.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        Some(ended) = tasks.join_next() => ended.context("a part of the proxy failed")?,
+    }
+    shutdown.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part of the proxy failed")?;
+    }
+    Ok(())
+}
+
+/// Does `work` once `condition` holds, unless shutdown comes first.
+async fn until(shutdown: CancellationToken, condition: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = condition => work.await,
+        () = shutdown.cancelled() => {}
+    }
+}
+
+fn node_name(given: Option<&str>) -> anyhow::Result<String> {
+    let host = match given {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => rustix::system::uname().nodename().to_str().context("the host's name is not UTF-8")?.to_owned(),
+    };
+    Ok(host.trim().to_lowercase())
+}
+
+async fn cleanup() -> anyhow::Result<()> {
+    let mut transaction = Transaction::new(TABLE)?;
+    transaction.delete_table();
+    Nft::default().commit(&transaction).await.context("cannot remove the rules")?;
+    let links = Links::open()?;
+    links.drop_carrier().await?;
+    let remove = links.routes().await?;
+    links.change(&node::routes::Changes { remove, ..Default::default() }).await?;
+    tracing::info!("removed rules, routes and links");
+    Ok(())
+}

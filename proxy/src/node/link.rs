@@ -1,0 +1,169 @@
+//! Links, addresses and routes of the node, by rtnetlink.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::TryStreamExt as _;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::{Handle, LinkDummy, LinkUnspec, RouteMessageBuilder};
+
+use super::routes::{Changes, Routes};
+use crate::nft::model::Network;
+
+/// Marks our routes among all of the node's (`/etc/iproute2/rt_protos` leaves it to private use).
+const OUR_ROUTES: RouteProtocol = RouteProtocol::Other(201);
+
+/// The link that carries the DNS address.
+pub const DNS_LINK: &str = "reeve-dns";
+
+/// Why the node's links are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The kernel refused.
+    #[error("cannot {what}: {source}")]
+    Refused {
+        /// What was to be done.
+        what: String,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
+    /// A link is gone while it was worked on.
+    #[error("link {0} does not exist")]
+    Missing(String),
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> LinkError {
+    let what = what.into();
+    move |source| LinkError::Refused { what, source }
+}
+
+/// The node's links.
+#[derive(Clone)]
+pub struct Links {
+    handle: Handle,
+}
+
+impl Links {
+    /// Opens the netlink socket of the network namespace that the process lives in.
+    pub fn open() -> Result<Links, LinkError> {
+        let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Links { handle })
+    }
+
+    async fn index_of(&self, name: &str) -> Result<Option<u32>, LinkError> {
+        // All links are listed: asking for one that does not exist is an error that cannot be told from others.
+        let links: Vec<_> =
+            self.handle.link().get().execute().try_collect().await.map_err(refused("list the links"))?;
+        Ok(links
+            .into_iter()
+            .find(|link| link.attributes.iter().any(|a| matches!(a, LinkAttribute::IfName(found) if found == name)))
+            .map(|link| link.header.index))
+    }
+
+    /// Puts the address on a link of its own, which is made if needed. Any other address there is removed.
+    pub async fn carry(&self, address: Ipv4Addr) -> Result<(), LinkError> {
+        let index = match self.index_of(DNS_LINK).await? {
+            Some(index) => index,
+            None => {
+                let link = LinkDummy::new(DNS_LINK).build();
+                self.handle.link().add(link).execute().await.map_err(refused(format!("add link {DNS_LINK}")))?;
+                self.index_of(DNS_LINK).await?.ok_or_else(|| LinkError::Missing(DNS_LINK.to_owned()))?
+            }
+        };
+        for (message, present, _) in self.addresses().await?.into_iter().filter(|(m, ..)| m.header.index == index) {
+            if present != address {
+                let what = format!("remove {present} from {DNS_LINK}");
+                self.handle.address().del(message).execute().await.map_err(refused(what))?;
+            }
+        }
+        let request = self.handle.address().add(index, IpAddr::V4(address), 32).replace();
+        request.execute().await.map_err(refused(format!("put {address} on {DNS_LINK}")))?;
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.handle.link().set(up).execute().await.map_err(refused(format!("set {DNS_LINK} up")))
+    }
+
+    /// Removes the link with the address; absent is fine.
+    pub async fn drop_carrier(&self) -> Result<(), LinkError> {
+        match self.index_of(DNS_LINK).await? {
+            Some(index) => {
+                self.handle.link().del(index).execute().await.map_err(refused(format!("remove link {DNS_LINK}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn addresses(&self) -> Result<Vec<(AddressMessage, Ipv4Addr, u8)>, LinkError> {
+        let messages: Vec<AddressMessage> =
+            self.handle.address().get().execute().try_collect().await.map_err(refused("list the addresses"))?;
+        Ok(messages
+            .into_iter()
+            .filter(|message| message.header.family == AddressFamily::Inet)
+            .filter_map(|message| {
+                let address = message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+                    _ => None,
+                })?;
+                let prefix = message.header.prefix_len;
+                Some((message, address, prefix))
+            })
+            .collect())
+    }
+
+    /// The networks that the node's own links are on, but for the link `without`.
+    pub async fn networks(&self, without: &str) -> Result<Vec<Network>, LinkError> {
+        let without = self.index_of(without).await?;
+        let addresses = self.addresses().await?;
+        let of_others = addresses.into_iter().filter(|(message, ..)| Some(message.header.index) != without);
+        Ok(of_others
+            .filter(|(_, address, _)| !address.is_loopback())
+            .filter_map(|(_, address, prefix)| Network::new(address, prefix))
+            .collect())
+    }
+
+    /// Our routes as they are.
+    pub async fn routes(&self) -> Result<Routes, LinkError> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let messages: Vec<RouteMessage> =
+            self.handle.route().get(all).execute().try_collect().await.map_err(refused("list the routes"))?;
+        Ok(messages.iter().filter(|message| message.header.protocol == OUR_ROUTES).filter_map(read).collect())
+    }
+
+    /// Changes our routes.
+    pub async fn change(&self, changes: &Changes) -> Result<(), LinkError> {
+        for (network, gateway) in &changes.remove {
+            let removed = self.handle.route().del(route(*network, *gateway)).execute().await;
+            removed.map_err(refused(format!("remove the route to {network} via {gateway}")))?;
+        }
+        for (network, gateway) in &changes.replace {
+            let added = self.handle.route().add(route(*network, *gateway)).replace().execute().await;
+            added.map_err(refused(format!("add the route to {network} via {gateway}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn route(network: Network, gateway: Ipv4Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(network.address(), network.prefix())
+        .gateway(gateway)
+        .protocol(OUR_ROUTES)
+        .build()
+}
+
+fn read(message: &RouteMessage) -> Option<(Network, Ipv4Addr)> {
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })?;
+    let gateway = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })?;
+    Some((Network::new(destination, message.header.destination_prefix_length)?, gateway))
+}

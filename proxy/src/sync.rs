@@ -1,0 +1,219 @@
+//! Brings Services into the kernel: one sync runs, at most one waits, and each knows why.
+//!
+//! Watch handlers note what changed and ask for a sync. While one runs, changes gather for the next, so a burst
+//! costs as many transactions as the kernel has time for, without any waiting in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use reeve_api::ObjectKey;
+use reeve_client::backoff::Backoff;
+use reeve_client::{Next, Queue, Runner, RunnerConfig, Store, runner};
+use tokio_util::sync::CancellationToken;
+
+use crate::conntrack;
+use crate::nft::{InvalidObject, Kernel, KernelError};
+use crate::services::objects::{Surroundings, TABLE};
+use crate::services::view::{EndpointSliceView, ServiceView};
+use crate::services::{RuleSet, Update, frontends};
+
+/// The index of EndpointSlices by Service (`namespace/name`).
+pub const BY_SERVICE: &str = "service";
+
+/// Why a sync failed. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A transaction could not be built.
+    #[error("cannot build the transaction: {0}")]
+    Invalid(#[from] InvalidObject),
+    /// The kernel did not take it.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// What the next sync has to look at.
+#[derive(Default)]
+struct Pending {
+    services: BTreeSet<ObjectKey>,
+    surroundings: Option<Surroundings>,
+    causes: BTreeSet<&'static str>,
+}
+
+/// Where changes are noted. Cheap to clone.
+#[derive(Clone)]
+pub struct Requests {
+    pending: Arc<Mutex<Pending>>,
+    queue: Queue<()>,
+}
+
+impl Requests {
+    /// A Service, or an EndpointSlice of it, changed.
+    pub fn service(&self, service: ObjectKey, cause: &'static str) {
+        {
+            let mut pending = self.pending.lock();
+            pending.services.insert(service);
+            pending.causes.insert(cause);
+        }
+        self.queue.add(());
+    }
+
+    /// The node's surroundings changed.
+    pub fn surroundings(&self, surroundings: Surroundings) {
+        {
+            let mut pending = self.pending.lock();
+            pending.surroundings = Some(surroundings);
+            pending.causes.insert("surroundings");
+        }
+        self.queue.add(());
+    }
+}
+
+/// A request side and a runner that must be driven.
+pub fn requests() -> (Requests, Runner<()>) {
+    let (queue, runner) = runner(RunnerConfig { name: "services", workers: 1, backoff: Backoff::RETRY });
+    (Requests { pending: Arc::default(), queue }, runner)
+}
+
+/// What a sync needs beside the changes.
+pub struct Syncer<K> {
+    /// The node's name.
+    pub node: String,
+    /// The address on which this node answers DNS itself, whatever a Service with that address says.
+    pub cluster_dns: Option<Ipv4Addr>,
+    /// All Services.
+    pub services: Store<ServiceView>,
+    /// All EndpointSlices, indexed by [`BY_SERVICE`].
+    pub slices: Store<EndpointSliceView>,
+    /// Where the rules go.
+    pub kernel: K,
+    /// The node's surroundings at the start.
+    pub surroundings: Surroundings,
+}
+
+/// What is known of the kernel.
+struct Installed<K> {
+    kernel: K,
+    rules: RuleSet,
+    /// Whether the kernel holds what `rules` says, less what is pending.
+    is_current: bool,
+}
+
+impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
+    /// Syncs until shutdown. The stores must be whole: half the Services would be taken for all.
+    pub async fn run(self, requests: Requests, runner: Runner<()>, shutdown: CancellationToken) {
+        let state: Arc<Mutex<Option<Installed<K>>>> = Arc::default();
+        let syncer = Arc::new(self);
+        requests.queue.add(());
+        runner
+            .run(shutdown, move |()| {
+                let (syncer, requests, state) = (syncer.clone(), requests.clone(), state.clone());
+                async move {
+                    // Taken out, so that a panic leaves nothing half done: the next sync begins afresh.
+                    let taken = state.lock().take();
+                    let mut installed = taken.unwrap_or_else(|| syncer.fresh(&requests));
+                    let result = syncer.sync(&requests, &mut installed).await;
+                    *state.lock() = Some(installed);
+                    result.map(|()| Next::Done)
+                }
+            })
+            .await;
+    }
+
+    fn fresh(&self, requests: &Requests) -> Installed<K> {
+        let mut pending = requests.pending.lock();
+        pending.services.extend(self.services.list().iter().map(|service| reeve_client::View::key(&**service)));
+        pending.causes.insert("start");
+        let rules = RuleSet::new(self.surroundings.clone());
+        Installed { kernel: self.kernel.clone(), rules, is_current: false }
+    }
+
+    async fn sync(&self, requests: &Requests, installed: &mut Installed<K>) -> Result<(), SyncError> {
+        let pending = std::mem::take(&mut *requests.pending.lock());
+        let begin = Instant::now();
+        let mut updates = Vec::new();
+        if let Some(surroundings) = pending.surroundings {
+            updates.push(installed.rules.set_surroundings(surroundings));
+        }
+        let mut services = pending.services;
+        let looked_at = services.len();
+        while !services.is_empty() {
+            let wanted: Vec<_> = services.iter().map(|key| (key.clone(), self.wanted(key))).collect();
+            let update = installed.rules.update(wanted);
+            for (service, frontend) in &update.refused {
+                tracing::warn!(%service, %frontend, "another Service has this address and port already; it keeps them");
+            }
+            services = update.freed.clone();
+            updates.push(update);
+        }
+        let was_current = installed.is_current;
+        let transactions = self.commit(installed, &updates).await?;
+        tracing::debug!(
+            causes = ?pending.causes, services = looked_at, transactions, whole = !was_current,
+            milliseconds = begin.elapsed().as_millis(), "rules are in the kernel"
+        );
+        if !was_current {
+            let frontends = installed.rules.frontends().count();
+            tracing::info!(frontends, milliseconds = begin.elapsed().as_millis(), "wrote the whole rule set");
+        }
+        self.clean_flows(installed, &updates, was_current).await;
+        Ok(())
+    }
+
+    fn wanted(&self, key: &ObjectKey) -> Vec<crate::services::Frontend> {
+        let Some(service) = self.services.get(key) else { return Vec::new() };
+        let cluster_ip: Option<Ipv4Addr> = service.spec.cluster_ip.parse().ok();
+        if cluster_ip.is_some() && cluster_ip == self.cluster_dns {
+            return Vec::new();
+        }
+        let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
+        frontends(&service, slices.iter().map(|slice| &**slice), &self.node)
+    }
+
+    /// Small steps where the kernel is known to hold the state before them, everything otherwise.
+    async fn commit(&self, installed: &mut Installed<K>, updates: &[Update]) -> Result<usize, SyncError> {
+        if !std::mem::take(&mut installed.is_current) {
+            let existing = installed.kernel.existing(TABLE).await?;
+            let whole = installed.rules.whole(existing.as_ref())?;
+            installed.kernel.commit(&whole).await?;
+            installed.is_current = true;
+            return Ok(1);
+        }
+        let mut count = 0;
+        for update in updates {
+            for transaction in update.transactions()? {
+                installed.kernel.commit(&transaction).await?;
+                count += 1;
+            }
+        }
+        installed.is_current = true;
+        Ok(count)
+    }
+
+    async fn clean_flows(&self, installed: &Installed<K>, updates: &[Update], was_current: bool) {
+        let mut touched = BTreeMap::new();
+        if was_current {
+            for update in updates {
+                touched.extend(update.touched.iter().map(|(key, endpoints)| (*key, endpoints.clone())));
+            }
+        } else {
+            touched.extend(installed.rules.frontends().map(|frontend| {
+                let mut endpoints = frontend.endpoints.clone();
+                endpoints.extend(frontend.outside.iter().flatten());
+                (frontend.key, endpoints)
+            }));
+        }
+        touched.retain(|key, _| conntrack::outlives_endpoints(key.protocol()));
+        if touched.is_empty() {
+            return;
+        }
+        match conntrack::clean(&touched).await {
+            Ok(0) => {}
+            Ok(kinds) => tracing::info!(kinds, "deleted flows to endpoints that are gone"),
+            // The rules are right; only old flows may go astray until they time out.
+            Err(error) => tracing::warn!(%error, "flows to endpoints that are gone may remain"),
+        }
+    }
+}
