@@ -22,6 +22,7 @@ pub mod watching;
 use std::io::Write;
 
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 
 use crate::cli::Cli;
 use crate::io::Io;
@@ -32,7 +33,9 @@ pub fn run(args: &[String], mut io: Io) -> i32 {
     let cli = match cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let (code, written) = if error.use_stderr() {
+            let (code, written) = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                (1, write!(io.err, "{}", error.render()))
+            } else if error.use_stderr() {
                 (1, writeln!(io.err, "{}", cli::usage_text(&error, args)))
             } else {
                 (0, write!(io.out, "{}", error.render()).and_then(|()| io.out.flush()))

@@ -56,6 +56,36 @@ pub struct TargetArgs {
     pub all_namespaces: bool,
 }
 
+impl TargetArgs {
+    /// Finds mistakes that need no cluster. `none` is the complaint when nothing is named.
+    pub fn check(&self, none: &str) -> Outcome<Words> {
+        let selects = !self.selector.is_empty() || self.all;
+        if !self.files.filenames.is_empty() {
+            if !self.words.is_empty() {
+                return fail(
+                    "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+                );
+            }
+            if self.all {
+                return fail("cannot set --all and --filename at the same time");
+            }
+            return Ok(Words::Nothing);
+        }
+        let words = Words::parse(&self.words)?;
+        match &words {
+            Words::Nothing => fail(none),
+            Words::Pairs(_) if selects => fail("name cannot be provided when a selector is specified"),
+            Words::Types { names, .. } if !names.is_empty() && selects => {
+                fail("name cannot be provided when a selector is specified")
+            }
+            Words::Types { types, names } if !names.is_empty() && types.len() > 1 => fail(
+                "you may only specify a single resource type when names are given; use TYPE/NAME for several types",
+            ),
+            _ => Ok(words),
+        }
+    }
+}
+
 /// `--dry-run`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
@@ -169,16 +199,8 @@ impl Found {
 
 /// What the words and files of a command line name. `none` is the complaint when they name nothing.
 pub async fn targets(cluster: &Cluster, io: &mut Io, args: &TargetArgs, none: &str) -> Outcome<Vec<Target>> {
-    let selects = !args.selector.is_empty() || args.all;
+    let words = args.check(none)?;
     if !args.files.filenames.is_empty() {
-        if !args.words.is_empty() {
-            return fail(
-                "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
-            );
-        }
-        if args.all {
-            return fail("cannot set --all and --filename at the same time");
-        }
         let manifests = args.files.read(io.input.as_mut())?;
         let mut targets = Vec::with_capacity(manifests.len());
         for manifest in manifests {
@@ -186,17 +208,9 @@ pub async fn targets(cluster: &Cluster, io: &mut Io, args: &TargetArgs, none: &s
         }
         return Ok(targets);
     }
-    match Words::parse(&args.words)? {
+    match words {
         Words::Nothing => fail(none),
-        Words::Types { names, .. } if !names.is_empty() && selects => {
-            fail("name cannot be provided when a selector is specified")
-        }
         Words::Types { types, names } if !names.is_empty() => {
-            if types.len() > 1 {
-                return fail(
-                    "you may only specify a single resource type when names are given; use TYPE/NAME for several types",
-                );
-            }
             let info = resolve::resource(cluster, &types[0]).await?;
             let namespace = namespace_of(cluster, &info, args.all_namespaces)?;
             Ok(names
@@ -215,7 +229,6 @@ pub async fn targets(cluster: &Cluster, io: &mut Io, args: &TargetArgs, none: &s
             }
             Ok(targets)
         }
-        Words::Pairs(_) if selects => fail("name cannot be provided when a selector is specified"),
         Words::Pairs(pairs) => {
             let mut targets = Vec::with_capacity(pairs.len());
             for (word, name) in pairs {

@@ -107,6 +107,7 @@ pub async fn run(session: &mut Session, args: DeleteArgs) -> Outcome {
         return fail("setting 'all' parameter but found a non empty selector. ");
     }
     let (_, timeout) = duration::parse(&args.timeout).map_err(Failure::Message)?;
+    args.targets.check(NOTHING)?;
     let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, NOTHING).await?;
     let chosen = args.targets.all || !args.targets.selector.is_empty() || !args.field_selector.is_empty();

@@ -42,9 +42,10 @@ pub struct DescribeArgs {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: DescribeArgs) -> Outcome {
-    let cluster = session.cluster()?;
     let none = "You must specify the type of resource to describe. Use \"rctl api-resources\" for a complete list of \
                 supported resources.";
+    args.targets.check(none)?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, none).await?;
     let (found, failures) = choose(&cluster, targets, &args.targets.selector).await?;
     if found.is_empty() && failures.is_empty() {

@@ -38,8 +38,9 @@ pub struct EditArgs {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: EditArgs) -> Outcome {
-    let cluster = session.cluster()?;
     let none = "You must provide one or more resources by argument or filename.";
+    args.targets.check(none)?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, none).await?;
     let (found, failures) = common::find(&cluster, targets, &args.targets.selector, "").await?;
     for found in found {

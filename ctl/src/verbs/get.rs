@@ -116,7 +116,6 @@ pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
         )?;
         return crate::errors::usage("rctl get", "Required resource not specified.");
     }
-    let cluster = session.cluster()?;
     let target_args = TargetArgs {
         words: args.words.clone(),
         files: args.files.clone(),
@@ -124,6 +123,8 @@ pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
         all: false,
         all_namespaces: args.all_namespaces,
     };
+    target_args.check("Required resource not specified.")?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &target_args, "Required resource not specified.").await?;
     if args.watch || args.watch_only {
         return follow(session, &cluster, &args, &format, targets).await;

@@ -60,8 +60,9 @@ pub async fn run(session: &mut Session, args: PatchArgs) -> Outcome {
         PatchKind::Merge => Patch::Merge(body),
         PatchKind::Strategic => Patch::Strategic(body),
     };
-    let cluster = session.cluster()?;
     let none = "You must provide one or more resources by argument or filename.";
+    args.targets.check(none)?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, none).await?;
     let (found, mut failures) = common::find(&cluster, targets, &args.targets.selector, "").await?;
     let dry_run = args.write.dry_run();

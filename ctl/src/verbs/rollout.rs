@@ -113,6 +113,13 @@ enum Action {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: RolloutArgs) -> Outcome {
+    let (Action::Status { targets, .. }
+    | Action::History { targets, .. }
+    | Action::Undo { targets, .. }
+    | Action::Pause { targets, .. }
+    | Action::Resume { targets, .. }
+    | Action::Restart { targets, .. }) = &args.action;
+    targets.check("required resource not specified")?;
     let cluster = session.cluster()?;
     match args.action {
         Action::Status { targets, watch, timeout, revision } => {

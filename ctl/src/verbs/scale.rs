@@ -45,8 +45,9 @@ pub async fn run(session: &mut Session, args: ScaleArgs) -> Outcome {
     if args.replicas < 0 {
         return fail("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0");
     }
-    let cluster = session.cluster()?;
     let none = "one or more resources must be specified as <resource> <name> or <resource>/<name>";
+    args.targets.check(none)?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, none).await?;
     let (found, mut failures) = common::find(&cluster, targets, &args.targets.selector, "").await?;
     if found.is_empty() && failures.is_empty() {

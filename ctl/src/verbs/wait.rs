@@ -139,8 +139,9 @@ pub async fn run(session: &mut Session, args: WaitArgs) -> Outcome {
     let (negative, timeout) = duration::parse(&args.timeout).map_err(Failure::Message)?;
     let timeout = if negative { WEEK } else { timeout };
     let deadline = tokio::time::Instant::now() + timeout;
-    let cluster = session.cluster()?;
     let none = "You must provide one or more resources by argument or filename.";
+    args.targets.check(none)?;
+    let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &args.targets, none).await?;
     let mut named = Vec::new();
     let chosen = args.targets.all || !args.targets.selector.is_empty() || !args.field_selector.is_empty();
