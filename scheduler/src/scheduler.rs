@@ -17,8 +17,12 @@ use crate::model::{NodeFacts, PodTemplate};
 use crate::queue::Queue;
 use crate::view::PodView;
 
-/// How many templates' evaluations are kept. Each costs about 60 bytes a node and follows every placed pod.
-const EVALUATIONS_MAX: usize = 32;
+/// How many rows all evaluations together may have. A row is a node as a template sees it and takes about 100 bytes.
+const ROWS_MAX: usize = 32 * 1024;
+/// Few nodes allow many evaluations, but each follows every placed pod.
+const EVALUATIONS_MAX: usize = 128;
+/// Many nodes allow few.
+const EVALUATIONS_MIN: usize = 8;
 
 /// A pod that is to be bound to a node. It is accounted for there until the binding's fate is known.
 #[derive(Clone, Debug)]
@@ -306,9 +310,10 @@ impl Scheduler {
                 self.evaluations.push(found);
             }
             None => {
-                if self.evaluations.len() == EVALUATIONS_MAX {
-                    self.evaluations.remove(0);
-                }
+                let limit = ROWS_MAX / self.cluster.slot_count().max(1);
+                let limit = limit.clamp(EVALUATIONS_MIN, EVALUATIONS_MAX);
+                let excess = (self.evaluations.len() + 1).saturating_sub(limit);
+                self.evaluations.drain(..excess);
                 self.evaluations.push((Arc::clone(template), Evaluation::new(Arc::clone(template))));
             }
         }

@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn node_of(name: u8, shape: u8) -> Arc<NodeFacts> {
     let cpu = ["1", "2", "4"][usize::from(name % 3)];
     let (key, zone) = (format!("n{name}"), format!("z{}", name % 2));
-    let disk = if shape % 2 == 0 { "ssd" } else { "hdd" };
+    let disk = if shape.is_multiple_of(2) { "ssd" } else { "hdd" };
     let mut labels = json!({"kubernetes.io/hostname": key, "topology.kubernetes.io/zone": zone, "disk": disk});
     if shape == 5 {
         labels = json!({});

@@ -1,0 +1,81 @@
+//! A control plane of its own, with an empty etcd, and how long it takes to start.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::coordination::v1::Lease;
+use reeve_client::{Client, Kubeconfig, Scope, Store, reflect};
+use xtask::instance::Instance;
+use xtask::pki::Pki;
+use xtask::processes::Daemons;
+use xtask::progress::Progress;
+use xtask::{control_plane, down, etcd};
+
+use crate::process::Process;
+
+/// The programs of the control plane.
+pub const PROGRAMS: [&str; 3] = ["apiserver", "scheduler", "controller-manager"];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts etcd; the rest follows when it is timed.
+pub fn prepare(dir: &Path) -> Result<(Instance, Pki)> {
+    let instance = Instance::open_or_create(dir, false)?;
+    let pki = Pki::new(&instance);
+    pki.issue_control_plane()?;
+    control_plane::write_kubeconfigs(&instance, &pki)?;
+    etcd::start(&instance, &pki, &Daemons::new(&instance))?;
+    Ok((instance, pki))
+}
+
+/// Starts the control plane and returns how long it took until the API server served and both others led.
+pub async fn start(instance: Instance, pki: Pki, programs: PathBuf) -> Result<(Duration, Duration)> {
+    let kubeconfig = instance.admin_kubeconfig();
+    let begun = Instant::now();
+    tokio::task::spawn_blocking(move || {
+        let daemons = Daemons::new(&instance);
+        control_plane::start_apiserver(&instance, &pki, &programs, &daemons)?;
+        control_plane::start_workers(&instance, &pki, &programs, &daemons)
+    })
+    .await??;
+    let client = Client::new(Kubeconfig::load(&kubeconfig)?.connection(None)?)?;
+    client.version().await?;
+    let serving = begun.elapsed();
+    let (changes, mut changed) = tokio::sync::watch::channel(());
+    let leases: Store<Lease> = reflect(&client, Scope::all().namespace("kube-system"), move |_| {
+        changes.send_replace(());
+    });
+    let leading = async {
+        loop {
+            let held = leases
+                .list()
+                .iter()
+                .filter(|lease| lease.spec.as_ref().is_some_and(|spec| spec.holder_identity.is_some()))
+                .count();
+            if held >= 2 {
+                return Ok(begun.elapsed());
+            }
+            changed.changed().await.context("the watch of leases ended")?;
+        }
+    };
+    let leading: Result<Duration> = tokio::time::timeout(PATIENCE, leading)
+        .await
+        .with_context(|| format!("scheduler and controller-manager did not lead within {PATIENCE:?}"))?;
+    Ok((serving, leading?))
+}
+
+/// The processes of a testbed's control plane.
+pub fn processes(dir: &Path) -> Result<Vec<Process>> {
+    let instance = Instance::open(dir)?.with_context(|| format!("no testbed in {}", dir.display()))?;
+    let daemons = Daemons::new(&instance);
+    let running = PROGRAMS.iter().filter_map(|name| {
+        let record = daemons.running(name)?;
+        Some(Process { name: (*name).to_owned(), pid: record.pid })
+    });
+    Ok(running.collect())
+}
+
+/// Ends and removes the control plane.
+pub fn remove(dir: &Path) -> Result<()> {
+    down::down(dir, &Progress::new())
+}

@@ -1,0 +1,50 @@
+//! Memory and CPU time of processes, from `/proc`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// A process to measure.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// What it is called in the table.
+    pub name: String,
+    /// Its id.
+    pub pid: i32,
+}
+
+impl Process {
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = self.read("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is not a number")?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// CPU time used so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = self.read("stat")?;
+        // The program's name in parentheses may contain spaces; utime and stime are the 12th and 13th field after it.
+        let (_, rest) = stat.rsplit_once(')').context("unexpected stat")?;
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    fn read(&self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.pid);
+        std::fs::read_to_string(&path).with_context(|| format!("{}: cannot read {path}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_time() {
+        let own = Process { name: "own".to_owned(), pid: i32::try_from(std::process::id()).unwrap() };
+        assert!(own.resident().unwrap() > 100_000);
+        assert!(own.cpu_time().unwrap() < Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,97 @@
+//! The rows, in the order in which they are measured: each leaves behind what the next one needs, and makes it itself
+//! where it is missing.
+
+pub mod idle;
+pub mod pod_start;
+pub mod reads;
+pub mod rollout;
+pub mod watch;
+pub mod writes;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::options::Options;
+use crate::process::Process;
+use crate::report::Outcome;
+use crate::target::Target;
+
+/// What rows are measured on.
+pub struct Bench {
+    /// The API server.
+    pub target: Arc<Target>,
+    /// The control plane's processes, as far as they are known.
+    pub processes: Vec<Process>,
+    /// Flags.
+    pub options: Options,
+}
+
+/// A row that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    IdleMemory,
+    IdleCpu,
+    Create,
+    LoadedMemory,
+    Get,
+    Patch,
+    List,
+    Watch { watchers: usize, patches: usize },
+    Delete,
+    Rollout,
+    PodStart,
+    PodStartMany,
+}
+
+/// Name, work, target, and what to measure.
+pub type Definition = (&'static str, &'static str, &'static str, Kind);
+
+/// All rows.
+pub const ROWS: [Definition; 13] = [
+    ("idle-memory", "idle memory, apiserver + scheduler + controller-manager", "<= 40 MB", Kind::IdleMemory),
+    ("idle-cpu", "idle CPU of each component, over 10 s", "< 1 % of a core each", Kind::IdleCpu),
+    ("create", "pod creates of 4 KB, 32 at a time", ">= 3,000/s", Kind::Create),
+    ("loaded-memory", "memory of those three with 10,000 pods (40 MB of JSON)", "<= 150 MB", Kind::LoadedMemory),
+    ("get", "get of a pod, 32 at a time", ">= 20,000/s", Kind::Get),
+    ("list", "list 10,000 pods (40 MB) over TLS, 2 at a time", ">= 1,000 MB/s", Kind::List),
+    ("patch", "pod patches, 32 at a time", ">= 2,500/s", Kind::Patch),
+    (
+        "watch-200",
+        "watch: one pod patched, 200 watchers",
+        ">= 120,000 events/s, p99 <= 50 ms",
+        Kind::Watch { watchers: 200, patches: 1000 },
+    ),
+    (
+        "watch-1000",
+        "watch: one pod patched, 1,000 watchers",
+        ">= 150,000 events/s, p99 <= 50 ms",
+        Kind::Watch { watchers: 1000, patches: 200 },
+    ),
+    ("delete", "pod deletes, 32 at a time", ">= 2,500/s", Kind::Delete),
+    ("rollout", "Deployment of 1,000 replicas on 100 hollow nodes until available", "<= 1.0 s", Kind::Rollout),
+    ("pod-start", "one pod, image present, create to Ready", "<= 210 ms p50", Kind::PodStart),
+    ("pod-start-30", "30 pods at once on one node until Ready", "<= 3.9 s", Kind::PodStartMany),
+];
+
+/// Measures one row.
+pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
+    match kind {
+        Kind::IdleMemory | Kind::LoadedMemory => {
+            if kind == Kind::LoadedMemory {
+                writes::ensure_pods(bench).await?;
+            }
+            idle::memory(bench)
+        }
+        Kind::IdleCpu => idle::cpu(bench).await,
+        Kind::Create => writes::create(bench).await,
+        Kind::Patch => writes::patch(bench).await,
+        Kind::Delete => writes::delete(bench).await,
+        Kind::Get => reads::get(bench).await,
+        Kind::List => reads::list(bench).await,
+        Kind::Watch { watchers, patches } => watch::fan_out(bench, watchers, patches).await,
+        Kind::Rollout => rollout::rollout(bench).await,
+        Kind::PodStart => pod_start::one_by_one(bench).await,
+        Kind::PodStartMany => pod_start::at_once(bench).await,
+    }
+}

@@ -1,0 +1,106 @@
+//! Real pods on a real node, from create to Ready.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use reeve_client::{ListOptions, Scope, Store, reflect};
+use tokio::sync::watch;
+
+use super::Bench;
+use crate::load::{self, Load};
+use crate::objects;
+use crate::report::Outcome;
+use crate::target::PODS;
+
+const ONE_BY_ONE: usize = 20;
+const AT_ONCE: usize = 30;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Twenty pods, one at a time.
+pub async fn one_by_one(bench: &Bench) -> Result<Outcome> {
+    start(bench, ONE_BY_ONE, 1, |load| load::latencies(&load.latency)).await
+}
+
+/// Thirty pods at once.
+pub async fn at_once(bench: &Bench) -> Result<Outcome> {
+    start(bench, AT_ONCE, AT_ONCE, |load| format!("{:.2} s", load.took.as_secs_f64())).await
+}
+
+fn has_condition(conditions: impl Iterator<Item = (String, String)>) -> bool {
+    conditions.into_iter().any(|(kind, status)| kind == "Ready" && status == "True")
+}
+
+async fn start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) -> String) -> Result<Outcome> {
+    let Some(image) = bench.options.image.clone() else {
+        return Ok(Outcome::NotMeasured(
+            "needs real nodes: give --kubeconfig of a cluster with nodes, and --image".to_owned(),
+        ));
+    };
+    let target = Arc::clone(&bench.target);
+    let client = target.connect()?;
+    let nodes = client.all::<Node>().list(&ListOptions::default()).await?.items;
+    let ready = nodes.iter().any(|node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone())))
+    });
+    if !ready {
+        return Ok(Outcome::NotMeasured("no node is Ready".to_owned()));
+    }
+    target.ensure_namespace().await?;
+    let (changes, changed) = watch::channel(());
+    let scope = Scope::all().namespace(&target.namespace).labels("bench=start");
+    let pods: Store<Pod> = reflect(&client, scope, move |_| {
+        changes.send_replace(());
+    });
+    pods.wait_synced().await;
+    let run = Timestamped::now();
+    let (store, owner) = (pods.clone(), Arc::clone(&target));
+    let load = load::run(count, at_once, move |number| {
+        let (target, pods, mut changed, image) = (Arc::clone(&owner), store.clone(), changed.clone(), image.clone());
+        let name = format!("start-{}-{number}", run.0);
+        async move {
+            target.create(PODS, &target.namespace, &objects::real_pod(&name, &image)).await?;
+            let key = reeve_client::View::key(&named(&target.namespace, &name));
+            let ready = async {
+                loop {
+                    let pod = pods.get(&key);
+                    let status = pod.as_deref().and_then(|pod| pod.status.as_ref());
+                    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+                    if has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone()))) {
+                        return Ok(());
+                    }
+                    changed.changed().await.context("the watch of pods ended")?;
+                }
+            };
+            tokio::time::timeout(PATIENCE, ready)
+                .await
+                .with_context(|| format!("{name} was not Ready in {PATIENCE:?}"))?
+        }
+    })
+    .await;
+    for pod in pods.list() {
+        target.delete(PODS.at(&target.namespace, pod.metadata.name.as_deref().unwrap_or_default(), "")).await?;
+    }
+    let load = load?;
+    Ok(Outcome::measured(figure(&load), "the runtime: sandbox with the standard CNI plugins, create, start"))
+}
+
+/// Distinguishes the pods of one run from those of another.
+#[derive(Clone, Copy)]
+struct Timestamped(u128);
+
+impl Timestamped {
+    fn now() -> Self {
+        static PROCESS_START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        Self(u128::from(std::process::id()) * 1_000_000 + PROCESS_START.elapsed().as_millis())
+    }
+}
+
+fn named(namespace: &str, name: &str) -> Pod {
+    let mut pod = Pod::default();
+    pod.metadata.namespace = Some(namespace.to_owned());
+    pod.metadata.name = Some(name.to_owned());
+    pod
+}
