@@ -106,10 +106,7 @@ async fn a_stale_hint_never_decides(store: Arc<dyn Store>) {
     };
     let gone = store.update("/a/x", Hint::Absent, &mut decide).await.unwrap();
     assert!(matches!(gone, Outcome::Deleted { .. }));
-    assert_eq!(
-        store.update("/a/x", stale, &mut decide).await,
-        Err(StoreError::Rejected(refused("not found")))
-    );
+    assert_eq!(store.update("/a/x", stale, &mut decide).await, Err(StoreError::Rejected(refused("not found"))));
 
     // Keeping, on a belief that is wrong, is decided again too.
     put(store, "/a/y", "1").await;
@@ -142,7 +139,8 @@ async fn a_claim_is_never_granted_twice(store: Arc<dyn Store>) {
         let store = store.clone();
         tokio::spawn(async move {
             for address in 0..16 {
-                let claim = Claim::new(format!("/addresses/{}", (address + claimer) % 16), format!("/services/{claimer}"));
+                let claim =
+                    Claim::new(format!("/addresses/{}", (address + claimer) % 16), format!("/services/{claimer}"));
                 let key = format!("/services/{claimer}");
                 let mut decide = |_: Option<&Stored>| Ok(Write::put("service").claiming([claim.clone()]));
                 match store.update(&key, Hint::Absent, &mut decide).await {
@@ -258,11 +256,8 @@ async fn compacted_history_is_told(store: Arc<dyn Store>) {
 }
 
 async fn etcd(process: &EtcdProcess) -> Arc<dyn Store> {
-    let options = EtcdOptions {
-        endpoints: vec![process.endpoint()],
-        tls: None,
-        request_timeout: Duration::from_secs(5),
-    };
+    let options =
+        EtcdOptions { endpoints: vec![process.endpoint()], tls: None, request_timeout: Duration::from_secs(5) };
     Arc::new(EtcdStore::connect(&options).await.unwrap())
 }
 

@@ -20,9 +20,7 @@ use tonic::Code;
 
 use super::Store;
 use super::leases::{Leases, granted_seconds};
-use super::types::{
-    Action, Change, ChangeBatch, ChangeStream, Decide, Hint, Outcome, Page, StoreError, Stored, Write,
-};
+use super::types::{Action, Change, ChangeBatch, ChangeStream, Decide, Hint, Outcome, Page, StoreError, Stored, Write};
 
 /// How the connection notices a peer that is gone: upstream's figures.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -336,10 +334,8 @@ impl Store for EtcdStore {
             None => prefix.to_owned(),
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let options = GetOptions::new()
-            .with_range(prefix_end(prefix))
-            .with_limit(limit)
-            .with_revision(revision.unwrap_or(0));
+        let options =
+            GetOptions::new().with_range(prefix_end(prefix)).with_limit(limit).with_revision(revision.unwrap_or(0));
         let mut answer = self.read(self.kv.clone().get(start, Some(options))).await?;
         let read_at = answer.header().map_or(0, |header| header.revision());
         let mut items = Vec::with_capacity(answer.kvs().len());

@@ -72,12 +72,12 @@ fn spawn(data: &Path, (client, peer): (u16, u16)) -> Option<Child> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("etcd can be run");
-    let mut log = BufReader::new(child.stderr.take()?);
+    let mut log = BufReader::new(child.stderr.take().expect("its log is piped"));
     let mut line = String::new();
     loop {
         line.clear();
-        if log.read_line(&mut line).ok()? == 0 {
-            child.wait().ok()?;
+        if log.read_line(&mut line).unwrap_or(0) == 0 {
+            child.wait().expect("etcd closed its log to end");
             return None;
         }
         if line.contains("serving client traffic insecurely") || line.contains("ready to serve client requests") {

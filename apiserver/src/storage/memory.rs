@@ -12,9 +12,7 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::types::{
-    Action, Change, ChangeBatch, ChangeStream, Decide, Hint, Outcome, Page, StoreError, Stored, Write,
-};
+use super::types::{Action, Change, ChangeBatch, ChangeStream, Decide, Hint, Outcome, Page, StoreError, Stored, Write};
 use super::{Store, types::Claim};
 
 /// Revisions per batch of a watch that catches up, as in etcd.

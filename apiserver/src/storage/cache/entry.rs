@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn an_entry_knows_its_parts() {
-        let pod = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"a","labels":{"x":"1"}},"spec":{}}"#;
+        let pod =
+            br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"a","labels":{"x":"1"}},"spec":{}}"#;
         let entry = Entry::new("a/p".into(), pod, 7, &NoFields, Arc::new);
         assert_eq!((entry.namespace(), entry.name(), entry.label("x")), ("a", "p", Some("1")));
         assert!(entry.item().starts_with(br#""metadata":{"resourceVersion":"7","#));

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::resource::Resource;
 use super::snapshot::State;
-use crate::storage::types::{Change, ChangeBatch, StoreError};
 use crate::storage::SharedStore;
+use crate::storage::types::{Change, ChangeBatch, StoreError};
 
 /// Objects per page of a load.
 const PAGE: usize = 500;
@@ -118,7 +118,7 @@ async fn fill(store: &SharedStore, resources: &[Resource]) -> Result<i64, StoreE
     let begun = Instant::now();
     let revision = store.current_revision().await?;
     // Owned tasks, so that reading one page and fetching another use both cores.
-    let mut loads = futures::stream::iter(resources.to_vec().into_iter().map(|resource| {
+    let mut loads = futures::stream::iter(resources.iter().cloned().map(|resource| {
         let store = store.clone();
         let task = tokio::spawn(async move {
             let state = load(store, resource.clone(), revision).await?;

@@ -79,13 +79,7 @@ impl Cache {
     /// A cache that is not filled yet.
     pub fn new(store: SharedStore, options: CacheOptions) -> Self {
         let (progress, asks) = Progress::new(options.patience);
-        Self {
-            store,
-            options,
-            progress: Arc::new(progress),
-            asks: Mutex::new(Some(asks)),
-            resources: Mutex::default(),
-        }
+        Self { store, options, progress: Arc::new(progress), asks: Mutex::new(Some(asks)), resources: Mutex::default() }
     }
 
     /// Adds a resource; before [`Cache::start`]. The handle serves reads as soon as the cache is filled.

@@ -58,17 +58,13 @@ impl Progress {
     /// Waits until `revision` is reached.
     pub async fn wait_for(&self, revision: i64) -> Result<(), StatusError> {
         self.ready().await?;
-        self.reach(revision, Instant::now() + self.patience)
-            .await
-            .map_err(|()| too_large(revision, self.reached()))
+        self.reach(revision, Instant::now() + self.patience).await.map_err(|()| too_large(revision, self.reached()))
     }
 
     /// Waits until all is reached that was written before this call.
     pub async fn consistent(&self) -> Result<(), StatusError> {
         let deadline = Instant::now() + self.patience;
-        let late = || {
-            StatusError::unavailable("etcd does not answer: a consistent read is not possible now", 1)
-        };
+        let late = || StatusError::unavailable("etcd does not answer: a consistent read is not possible now", 1);
         let (answer, answered) = oneshot::channel();
         self.asks.try_send(answer).map_err(|_| late())?;
         let revision = match timeout_at(deadline, answered).await {

@@ -66,7 +66,9 @@ fn revision(resource_version: &str) -> Result<Option<i64>, StatusError> {
     }
     match resource_version.parse::<i64>() {
         Ok(revision) if revision >= 0 => Ok(Some(revision)),
-        _ => Err(StatusError::bad_request(format!("Invalid value: {resource_version:?}: resourceVersion must be a non-negative integer"))),
+        _ => Err(StatusError::bad_request(format!(
+            "Invalid value: {resource_version:?}: resourceVersion must be a non-negative integer"
+        ))),
     }
 }
 
@@ -151,7 +153,8 @@ impl ContinueToken {
     }
 
     pub fn decode(token: &str) -> Result<Self, StatusError> {
-        let refuse = |why: &str| StatusError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let refuse =
+            |why: &str| StatusError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| refuse(&error.to_string()))?;
         let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
         if token.v != "meta.k8s.io/v1" {

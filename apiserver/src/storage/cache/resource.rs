@@ -20,8 +20,8 @@ use super::ring::{Applied, Ring, RingLimits};
 use super::select::Selector;
 use super::snapshot::{Entries, Snapshot, State};
 use super::watchers::{QueueLimits, Taken, Watcher, Watchers, classify};
-use crate::storage::types::{Change, Hint, StoreError};
 use crate::storage::SharedStore;
+use crate::storage::types::{Change, Hint, StoreError};
 
 /// How many snapshots a resource keeps for lists that are continued.
 const KEPT_SNAPSHOTS: usize = 8;
@@ -154,9 +154,7 @@ impl Resource {
                     Applied { revision: change.revision, previous, current: Some(entry) }
                 }
                 None => match state.remove(key) {
-                    Some(previous) => {
-                        Applied { revision: change.revision, previous: Some(previous), current: None }
-                    }
+                    Some(previous) => Applied { revision: change.revision, previous: Some(previous), current: None },
                     None => continue,
                 },
             };
@@ -241,12 +239,7 @@ impl Resource {
     /// # Errors
     ///
     /// Those of [`Resource::fresh`].
-    pub async fn get(
-        &self,
-        namespace: &str,
-        name: &str,
-        version: Version,
-    ) -> Result<Option<Arc<Entry>>, StatusError> {
+    pub async fn get(&self, namespace: &str, name: &str, version: Version) -> Result<Option<Arc<Entry>>, StatusError> {
         Ok(self.fresh(version).await?.get(namespace, name))
     }
 
@@ -482,10 +475,8 @@ impl Stream for Watch {
                     revision,
                     "closed a watch that did not keep up"
                 );
-                let bookmark = this
-                    .watcher
-                    .wants_bookmarks()
-                    .then(|| Ok(vec![Arc::new(this.resource.bookmark(revision, false))]));
+                let bookmark =
+                    this.watcher.wants_bookmarks().then(|| Ok(vec![Arc::new(this.resource.bookmark(revision, false))]));
                 Poll::Ready(bookmark)
             }
             Taken::Failed(error) => {

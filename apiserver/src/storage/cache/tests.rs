@@ -155,7 +155,10 @@ async fn objects_enter_and_leave_selections() {
     assert_eq!(told(&left), ["ADDED p", "MODIFIED p", "DELETED p"]);
     // What left is shown as it last was in the selection, with the version of the change.
     let text = String::from_utf8(left[2].object().to_vec()).unwrap();
-    assert!(text.contains(r#""nodeName":"n1""#) && text.contains(&format!(r#""resourceVersion":"{}""#, left[2].revision())), "{text}");
+    assert!(
+        text.contains(r#""nodeName":"n1""#) && text.contains(&format!(r#""resourceVersion":"{}""#, left[2].revision())),
+        "{text}"
+    );
     assert_eq!(told(&drain(&mut of_app)), ["ADDED p", "MODIFIED p", "DELETED p", "ADDED q"]);
     assert_eq!(told(&drain(&mut by_name)), ["ADDED p", "MODIFIED p", "MODIFIED p", "MODIFIED p", "DELETED p"]);
     assert_eq!(told(&drain(&mut others)), [""; 0]);
@@ -341,10 +344,19 @@ async fn a_filled_store_is_loaded_in_pages() {
 /// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Put { pod: u8, node: u8, app: u8 },
-    Delete { pod: u8 },
+    Put {
+        pod: u8,
+        node: u8,
+        app: u8,
+    },
+    Delete {
+        pod: u8,
+    },
     /// A watcher begins, with one of the selections, at the state or after a list.
-    Watch { selection: u8, state_first: bool },
+    Watch {
+        selection: u8,
+        state_first: bool,
+    },
     /// The watchers read what they have.
     Drain,
 }
