@@ -1,5 +1,6 @@
 //! Services against the real kernel, in network namespaces that each test makes for itself.
 
+#[allow(dead_code, reason = "each test file uses a part of the support")]
 mod support;
 
 use std::io::ErrorKind;
@@ -13,7 +14,7 @@ use reeve_proxy::nft::{Kernel as _, Nft};
 use reeve_proxy::services::frontend::{Endpoint, Frontend, FrontendKey, Side, Without};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
 use reeve_proxy::services::{RuleSet, Update};
-use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, cannot_run, pod};
+use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, ask_udp_on, cannot_run, pod};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 const NODE_PORT: u16 = 30080;
@@ -197,4 +198,40 @@ fn a_sticky_client_keeps_its_endpoint_and_outside_policy_keeps_the_client() {
     }
     proxy.set("web", local);
     assert_eq!(ask_tcp(&site.client, NODE, NODE_PORT), Ok((pod(1), CLIENT)), "the endpoint sees its client");
+}
+
+#[test]
+fn a_udp_flow_does_not_outlive_its_endpoint() {
+    if cannot_run() {
+        return;
+    }
+    let site = Site::new();
+    let mut proxy = Proxy::start(&site);
+    proxy.set("web", web(&[0]));
+    let (to_client, questions) = std::sync::mpsc::sync_channel::<()>(0);
+    let (to_test, answers) = std::sync::mpsc::sync_channel(0);
+    // One socket for all questions, as resolvers and game clients have it.
+    let client = site.client.spawn(move || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("binds");
+        while questions.recv().is_ok() {
+            let answer = ask_udp_on(&socket, NODE, NODE_PORT).map_err(|error| error.kind());
+            to_test.send(answer).expect("the test waits");
+        }
+    });
+    let ask = || {
+        to_client.send(()).expect("the client lives");
+        answers.recv().expect("the client lives").expect("an answer")
+    };
+    assert!(ask().starts_with(&pod(0).to_string()));
+    let update = proxy.set("web", web(&[1]));
+    assert!(ask().starts_with(&pod(0).to_string()), "the kernel goes on with the flow: this is what is cleaned");
+    let touched = update.touched;
+    let deleted = site.node.within(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(reeve_proxy::conntrack::clean(&touched)).expect("conntrack works")
+    });
+    assert_eq!(deleted, 1);
+    assert!(ask().starts_with(&pod(1).to_string()));
+    drop(to_client);
+    client.join().expect("the client ends well");
 }

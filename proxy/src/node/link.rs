@@ -7,7 +7,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
-use rtnetlink::{Handle, LinkDummy, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::routes::{Changes, Routes};
 use crate::nft::model::Network;
@@ -15,7 +15,8 @@ use crate::nft::model::Network;
 /// Marks our routes among all of the node's (`/etc/iproute2/rt_protos` leaves it to private use).
 const OUR_ROUTES: RouteProtocol = RouteProtocol::Other(201);
 
-/// The link that carries the DNS address.
+/// The link that carries the DNS address: a bridge without ports, because every kernel that runs pods has bridges,
+/// and not every one has dummy links.
 pub const DNS_LINK: &str = "reeve-dns";
 
 /// Why the node's links are not as they should be.
@@ -71,7 +72,7 @@ impl Links {
         let index = match self.index_of(DNS_LINK).await? {
             Some(index) => index,
             None => {
-                let link = LinkDummy::new(DNS_LINK).build();
+                let link = LinkBridge::new(DNS_LINK).build();
                 self.handle.link().add(link).execute().await.map_err(refused(format!("add link {DNS_LINK}")))?;
                 self.index_of(DNS_LINK).await?.ok_or_else(|| LinkError::Missing(DNS_LINK.to_owned()))?
             }
