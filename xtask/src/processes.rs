@@ -2,13 +2,17 @@
 //! again by process id and start time, noticed at once when they end.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read, Seek, SeekFrom},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +28,10 @@ use crate::{cgroup, command, instance::Instance};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often a port is tried while a daemon that does not speak the readiness protocol starts.
 const PORT_PROBE: Duration = Duration::from_millis(20);
+/// How long a killed process may take to be gone.
+pub const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// Numbers the starts of this program, for names that do not repeat.
+static STARTS: AtomicU64 = AtomicU64::new(0);
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 12;
 
@@ -130,12 +138,14 @@ pub struct Daemon {
 pub struct Daemons {
     instance: Instance,
     failure: Arc<(Mutex<Option<String>>, Condvar)>,
+    /// Processes that are killed on purpose: their end is no failure.
+    expected_ends: Arc<Mutex<BTreeSet<i32>>>,
 }
 
 impl Daemons {
     /// The daemons of a testbed.
     pub fn new(instance: &Instance) -> Self {
-        Self { instance: instance.clone(), failure: Arc::default() }
+        Self { instance: instance.clone(), failure: Arc::default(), expected_ends: Arc::default() }
     }
 
     /// The process of a daemon, if it runs.
@@ -159,7 +169,9 @@ impl Daemons {
         let log_path = self.instance.log(&daemon.name);
         fs::create_dir_all(self.instance.path("logs"))?;
         fs::create_dir_all(self.instance.path("run"))?;
-        let socket_path = self.instance.path("run").join(format!("{}.notify", daemon.name));
+        // Another one for each start: the end of an earlier process is not taken for this one's.
+        let start_number = STARTS.fetch_add(1, Ordering::Relaxed);
+        let socket_path = self.instance.path("run").join(format!("{}-{start_number}.notify", std::process::id()));
         let notifications = bind_fresh(&socket_path)?;
 
         let group = cgroup::prepare(&self.instance.name(), &daemon.group)?;
@@ -181,7 +193,11 @@ impl Daemons {
         // Tells at once when the daemon ends, for as long as this program runs.
         let (this, name, ended_socket) = (self.clone(), daemon.name.clone(), socket_path.clone());
         thread::spawn(move || {
+            let pid = i32::try_from(child.id()).unwrap_or_default();
             let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+            if this.expected_ends().remove(&pid) {
+                return;
+            }
             this.fail(format!("{name} ended ({status})\n{}", this.tail(&name, log_start)));
             // Nobody listens any more once the daemon was ready: then the failure alone tells.
             if let Ok(socket) = UnixDatagram::unbound() {
@@ -214,9 +230,29 @@ impl Daemons {
         self.failure.1.notify_all();
     }
 
-    /// Forgets a failure that was provoked (tests kill daemons on purpose).
-    pub fn forget_failure(&self) {
-        self.failure().take();
+    fn expected_ends(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.expected_ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a daemon is about to be killed on purpose.
+    pub fn expect_end(&self, name: &str) {
+        if let Some(record) = self.running(name) {
+            self.expected_ends().insert(record.pid);
+        }
+    }
+
+    /// Kills a daemon as the kernel would when memory runs out, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        let record = self.running(name).with_context(|| format!("{name} does not run"))?;
+        self.expect_end(name);
+        record.signal(Signal::KILL)?;
+        if !record.wait_ended(KILLED_WITHIN)? {
+            bail!("{name} does not end although it was killed");
+        }
+        Ok(())
     }
 
     /// An error if a daemon has ended since this program started it.

@@ -13,7 +13,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 
 use crate::{
     cargo::{Profile, Workspace},
@@ -23,16 +22,13 @@ use crate::{
     node::{self, Node},
     packages,
     pki::Pki,
-    processes::Daemons,
+    processes::{Daemons, KILLED_WITHIN},
     progress::Progress,
     rctl::Rctl,
 };
 
 /// How long the nodes' side waits for the control plane; longer than its own limits.
 const CONTROL_PLANE_WITHIN: Duration = Duration::from_secs(150);
-
-/// How long a killed process may take to be gone.
-const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
@@ -236,12 +232,7 @@ impl Testbed {
     /// # Errors
     /// It does not run, or does not end.
     pub fn kill(&self, process: &str) -> Result<()> {
-        let record = self.daemons.running(process).with_context(|| format!("{process} does not run"))?;
-        record.signal(Signal::KILL)?;
-        if !record.wait_ended(KILLED_WITHIN)? {
-            bail!("{process} does not end although it was killed");
-        }
-        Ok(())
+        self.daemons.kill(process)
     }
 
     /// Ends a node as a power cut would: its programs, its containers, its mounts.
@@ -249,6 +240,9 @@ impl Testbed {
     /// # Errors
     /// A process does not end.
     pub fn kill_node(&self, name: &str) -> Result<()> {
+        for component in ["holder", "containerd", "kubelet", "proxy"] {
+            self.daemons.expect_end(&format!("{name}-{component}"));
+        }
         let marker = format!("{}/{name}", self.instance.name());
         cgroup::end(&marker, KILLED_WITHIN)
     }

@@ -23,7 +23,6 @@ fn failures_killed_components_lose_nothing() -> Result<()> {
         } else {
             bed.testbed.ensure(process)?;
         }
-        bed.testbed.daemons.forget_failure();
         let kept = bed.rctl(&["get", "configmap", &format!("before-{process}"), "-o", "name"])?;
         assert!(kept.contains("before-"), "{process}: {kept}");
         bed.rctl(&["delete", "configmap", &format!("before-{process}")])?;
@@ -46,7 +45,6 @@ fn failures_lost_node_gives_its_pods_to_others() -> Result<()> {
     let nodes = bed.testbed.nodes()?;
     let node = nodes.iter().find(|node| node.name == lost).context("the lost node")?;
     bed.testbed.start_killed_node(node)?;
-    bed.testbed.daemons.forget_failure();
     moved?;
     bed.wait_for(&["node", &lost], "the node is Ready again", xtask::rctl::is_ready).map(drop)
 }
