@@ -1,3 +1,209 @@
-//! reeve-kubelet
+//! The kubelet's command line and wiring.
 
-fn main() {}
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use k8s_openapi::api::core::v1::{Pod, Taint};
+use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
+use reeve_client::{Change, EventRecorder, Scope, View as _, reflect};
+use reeve_kubelet::agent::Agent;
+use reeve_kubelet::agent::executor::Executor;
+use reeve_kubelet::agent::inbox::{Changed, Inbox};
+use reeve_kubelet::agent::references::References;
+use reeve_kubelet::agent::services::ServiceView;
+use reeve_kubelet::config::{Config, Tuning};
+use reeve_kubelet::node::NodeKeeper;
+use reeve_kubelet::node::facts::NodeFacts;
+use reeve_kubelet::runtime::convert::HostDns;
+use reeve_kubelet::runtime::{Health, Runtime, events};
+use reeve_kubelet::server::{self, ServerFiles, Service};
+use tokio::sync::{mpsc, watch};
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The node agent: runs the pods that are bound to this node
+#[derive(Parser, Debug)]
+#[command(name = "kubelet", version)]
+struct Options {
+    #[command(flatten)]
+    api: KubeconfigOptions,
+    #[command(flatten)]
+    logs: LogOptions,
+    /// The node's name; the host name by default
+    #[arg(long, value_name = "NAME")]
+    hostname_override: Option<String>,
+    /// The IP address of the node
+    #[arg(long, value_name = "IP")]
+    node_ip: IpAddr,
+    /// The endpoint of the container runtime, a unix socket
+    #[arg(long, default_value = "unix:///run/containerd/containerd.sock", value_name = "ENDPOINT")]
+    container_runtime_endpoint: String,
+    /// Directory path for managing kubelet files (volume mounts, etc)
+    #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR")]
+    root_dir: PathBuf,
+    /// Directory for pods' logs
+    #[arg(long, default_value = "/var/log/pods", value_name = "DIR")]
+    pod_logs_dir: PathBuf,
+    /// Comma-separated list of DNS server IP addresses for pods with dnsPolicy ClusterFirst
+    #[arg(long, value_delimiter = ',', value_name = "IPS")]
+    cluster_dns: Vec<IpAddr>,
+    /// Domain for this cluster
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// Resolver configuration file used as the basis for the container DNS resolution configuration
+    #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
+    resolv_conf: PathBuf,
+    /// The IP address for the kubelet to serve on; the node's by default
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+    /// The port for the kubelet to serve on
+    #[arg(long, default_value_t = 10250)]
+    port: u16,
+    /// File containing the x509 certificate used for serving
+    #[arg(long, value_name = "FILE")]
+    tls_cert_file: PathBuf,
+    /// File containing the x509 private key matching --tls-cert-file
+    #[arg(long, value_name = "FILE")]
+    tls_private_key_file: PathBuf,
+    /// Clients must present a certificate signed by one of the authorities in this file
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: PathBuf,
+    /// Number of pods that can run on this kubelet
+    #[arg(long, default_value_t = 110)]
+    max_pods: u32,
+    /// Labels to add when registering the node: key=value pairs separated by ','
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    node_labels: Vec<String>,
+    /// Register the node with the given list of taints: key=value:effect separated by ','
+    #[arg(long, value_delimiter = ',', value_name = "TAINTS")]
+    register_with_taints: Vec<String>,
+    /// Root cgroup to use for pods
+    #[arg(long, default_value = "", value_name = "CGROUP")]
+    cgroup_root: String,
+    /// The image whose containers hold pods' namespaces; the runtime is configured with it, image collection spares it
+    #[arg(long, value_name = "IMAGE")]
+    pod_infra_container_image: Option<String>,
+}
+
+impl Options {
+    fn config(&self) -> Result<Config> {
+        let node_name = match &self.hostname_override {
+            Some(name) => name.clone(),
+            None => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+        };
+        let Some(socket) = self.container_runtime_endpoint.strip_prefix("unix://") else {
+            bail!("--container-runtime-endpoint {}: only unix:// sockets are supported", self.container_runtime_endpoint);
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Config {
+            node_name,
+            node_ip: self.node_ip,
+            runtime_endpoint: PathBuf::from(socket),
+            root_dir: self.root_dir.clone(),
+            pod_logs_dir: self.pod_logs_dir.clone(),
+            cluster_dns: self.cluster_dns.clone(),
+            cluster_domain: self.cluster_domain.clone(),
+            resolv_conf: self.resolv_conf.clone(),
+            port: self.port,
+            max_pods: self.max_pods,
+            node_labels: self.node_labels.iter().filter(|it| !it.is_empty()).map(|it| label(it)).collect::<Result<_>>()?,
+            register_with_taints: self.register_with_taints.iter().filter(|it| !it.is_empty()).map(|it| taint(it)).collect::<Result<_>>()?,
+            cgroup_root: self.cgroup_root.trim_end_matches('/').to_owned(),
+            tuning: Tuning::new(cpus),
+        })
+    }
+}
+
+fn label(text: &str) -> Result<(String, String)> {
+    let (key, value) = text.split_once('=').with_context(|| format!("--node-labels {text}: expected key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn taint(text: &str) -> Result<Taint> {
+    let (key, effect) = text.rsplit_once(':').with_context(|| format!("--register-with-taints {text}: expected key=value:effect"))?;
+    if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+        bail!("--register-with-taints {text}: effect {effect} is none of NoSchedule, PreferNoSchedule, NoExecute");
+    }
+    let (key, value) = key.split_once('=').map_or((key, None), |(key, value)| (key, Some(value.to_owned())));
+    Ok(Taint { key: key.to_owned(), value, effect: effect.to_owned(), time_added: None })
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    init_logging(&options.logs);
+    // One thread is enough for the loop and its IO; small files are written in place.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(options))
+}
+
+async fn run(options: Options) -> Result<()> {
+    let config = options.config()?;
+    let shutdown = shutdown_signal()?;
+    for folder in [&config.root_dir, &config.pod_logs_dir] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let client = options.api.client()?;
+    let facts = NodeFacts::read(&config.root_dir).context("cannot read the machine's facts")?;
+    let runtime = Runtime::new(&config.runtime_endpoint, config.tuning.runtime_timeout)?;
+    let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
+    let host_dns = HostDns::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+    if let Some(image) = &options.pod_infra_container_image {
+        tracing::debug!(%image, "the runtime's own setting decides the sandbox image");
+    }
+
+    let inbox = Inbox::default();
+    let scope = Scope::all().fields(&format!("spec.nodeName={}", config.node_name));
+    let pods = reflect::<Pod>(&client, scope, {
+        let inbox = inbox.clone();
+        move |change| {
+            inbox.put(match change {
+                Change::Applied { new, .. } => Changed::Pod(new.key()),
+                Change::Deleted { old } => Changed::Pod(old.key()),
+                Change::Synced => Changed::Synced,
+            });
+        }
+    });
+    let services = reflect::<ServiceView>(&client, Scope::all(), |_| {});
+
+    let unknown = Health {
+        runtime_problem: Some("container runtime status check may not have completed yet".into()),
+        network_problem: None,
+    };
+    let (health_sender, health) = watch::channel(unknown);
+    tokio::spawn(NodeKeeper::watch_health(runtime.clone(), config.clone(), health_sender, shutdown.clone()));
+    // Every container may start and end at the same moment; the loop empties this faster than containerd fills it.
+    let (events_sender, events_receiver) = mpsc::channel(config.max_pods as usize * 4);
+    tokio::spawn(events::follow(runtime.clone(), events_sender, shutdown.clone()));
+
+    let executor = Arc::new(Executor {
+        runtime: runtime.clone(),
+        client: client.clone(),
+        config: config.clone(),
+        references: References::new(client.clone(), inbox.clone()),
+        services,
+        recorder: recorder.clone(),
+        host_dns,
+        capacity: (i64::from(facts.cpus) * 1000, facts.memory),
+    });
+    let node = NodeKeeper { config: config.clone(), client, runtime: runtime.clone(), facts, recorder };
+    tokio::spawn(node.run(health.clone(), shutdown.clone()));
+
+    let files = ServerFiles {
+        certificate: options.tls_cert_file,
+        key: options.tls_private_key_file,
+        client_ca: options.client_ca_file,
+    };
+    let exec_dir = config.root_dir.join("exec");
+    let service = Service { pods: pods.clone(), runtime, exec_dir };
+    let address = SocketAddr::new(options.address.unwrap_or(config.node_ip), config.port);
+    let serving = server::serve(address, &files, service, shutdown.clone());
+    let agent = Agent::new(executor, pods, inbox, health).run(events_receiver, shutdown.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        result = &mut serving => result,
+        () = agent => Ok(()),
+    }
+}

@@ -1,0 +1,186 @@
+//! One pod's worker: its view of the pod, what it remembers, and its probes. Plain data and small steps without
+//! IO; the event loop owns all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use reeve_api::ObjectKey;
+use reeve_api::meta::MetaExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::pod::backoff::{Backoff, after};
+use crate::pod::observed::{ContainerState, PodObserved};
+use crate::pod::plan::{Intent, Termination, WorkerState};
+use crate::pod::probe::{ProbeKind, Tracker};
+use crate::pod::spec;
+
+/// A pod's worker.
+pub(super) struct Worker {
+    pub key: ObjectKey,
+    /// The pod as the API last had it; absent for pods that only the runtime has.
+    pub pod: Option<Arc<Pod>>,
+    pub observed: PodObserved,
+    /// The number of the look that `observed` is from; later looks have higher numbers.
+    pub observed_at: u64,
+    /// A look is under way.
+    pub observing: bool,
+    /// Something happened since it began.
+    pub observe_again: bool,
+    /// The last look failed: what the runtime holds is not known, so nothing is decided.
+    pub blind: bool,
+    pub state: WorkerState,
+    /// Containers (by id) whose readiness probe succeeds, or that have none.
+    pub ready: BTreeSet<String>,
+    pub probes: BTreeMap<(String, ProbeKind), ProbeTask>,
+    /// Containers that the event stream says ended, and how often the runtime was asked since without saying so.
+    pub ended: BTreeMap<String, u32>,
+    pub status_in_flight: bool,
+    pub status_retry: Backoff,
+    pub status_failed_at: Option<Timestamp>,
+    /// When the volumes have to be filled anew.
+    pub refresh_volumes_at: Option<Timestamp>,
+    /// Why the kubelet ended the pod (`DeadlineExceeded`), where it did.
+    pub failure: Option<(String, String)>,
+}
+
+pub(super) struct ProbeTask {
+    pub tracker: Tracker,
+    pub cancel: CancellationToken,
+}
+
+impl Worker {
+    pub fn new(key: ObjectKey, pod: Option<Arc<Pod>>) -> Self {
+        Self {
+            key,
+            pod,
+            observed: PodObserved::default(),
+            observed_at: 0,
+            observing: false,
+            observe_again: false,
+            blind: false,
+            state: WorkerState::default(),
+            ready: BTreeSet::new(),
+            probes: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            status_in_flight: false,
+            status_retry: Backoff::default(),
+            status_failed_at: None,
+            refresh_volumes_at: None,
+            failure: None,
+        }
+    }
+
+    /// Takes a pod's new state in, unless it is older than what is known.
+    pub fn take_pod(&mut self, pod: Arc<Pod>) {
+        let newer = self.pod.as_ref().is_none_or(|known| known.metadata.revision() < pod.metadata.revision());
+        if newer {
+            self.pod = Some(pod);
+        }
+    }
+
+    /// Decides what is wanted of the pod now.
+    pub fn decide_intent(&mut self, now: Timestamp) {
+        let Some(pod) = &self.pod else {
+            self.terminate(now, spec::DEFAULT_GRACE_SECONDS, true);
+            return;
+        };
+        if pod.metadata.deletion_timestamp.is_some() || self.state.object_gone {
+            let grace = spec::grace_seconds(pod);
+            self.terminate(now, grace, true);
+            return;
+        }
+        if let Some(end) = self.deadline()
+            && end <= now
+            && !spec::is_terminal(pod)
+            && self.failure.is_none()
+        {
+            let grace = spec::grace_seconds(pod);
+            self.failure = Some((
+                "DeadlineExceeded".into(),
+                "Pod was active on the node longer than the specified deadline".into(),
+            ));
+            self.terminate(now, grace, false);
+        }
+    }
+
+    /// When the pod's `activeDeadlineSeconds` are over.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let pod = self.pod.as_ref()?;
+        let seconds = u64::try_from(spec::spec(pod).active_deadline_seconds?).ok()?;
+        let start = pod.status.as_ref()?.start_time.as_ref()?.0;
+        Some(after(start, std::time::Duration::from_secs(seconds)))
+    }
+
+    /// A stop once asked for may only become shorter or more thorough.
+    fn terminate(&mut self, now: Timestamp, grace_seconds: i64, remove: bool) {
+        match &mut self.state.intent {
+            Intent::Terminate(known) => {
+                known.remove |= remove;
+                if now.as_second() + grace_seconds < known.since.as_second() + known.grace_seconds {
+                    known.since = now;
+                    known.grace_seconds = grace_seconds;
+                }
+            }
+            intent @ Intent::Run => {
+                *intent = Intent::Terminate(Termination { since: now, grace_seconds, remove });
+            }
+        }
+    }
+
+    /// Takes a look at the runtime in; `false` when a later one is known already.
+    pub fn take_observed(&mut self, number: u64, observed: PodObserved) -> bool {
+        if number <= self.observed_at {
+            return false;
+        }
+        self.observed_at = number;
+        self.observed = observed;
+        self.blind = false;
+        let running: BTreeSet<&str> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|it| it.state == ContainerState::Running)
+            .map(|it| it.id.as_str())
+            .collect();
+        self.ended.retain(|id, _| running.contains(id.as_str()));
+        self.ready.retain(|id| running.contains(id.as_str()));
+        self.state.started.retain(|id| running.contains(id.as_str()));
+        self.state.unhealthy.retain(|id, _| running.contains(id.as_str()));
+        self.probes.retain(|(id, _), probe| {
+            let keep = running.contains(id.as_str());
+            if !keep {
+                probe.cancel.cancel();
+            }
+            keep
+        });
+        let sandboxes: BTreeSet<&str> = self.observed.sandboxes.iter().map(|it| it.id.as_str()).collect();
+        self.state.stopped_sandboxes.retain(|id| sandboxes.contains(id.as_str()));
+        true
+    }
+
+    /// Whether the API's last status says so of this container: a restart of the kubelet does not make a ready
+    /// container unready.
+    pub fn was(&self, container_id: &str, what: fn(&k8s_openapi::api::core::v1::ContainerStatus) -> bool) -> bool {
+        let status = self.pod.as_ref().and_then(|pod| pod.status.as_ref());
+        let lists = status.into_iter().flat_map(|it| it.container_statuses.iter().chain(&it.init_container_statuses));
+        lists.flatten().any(|it| {
+            let id = it.container_id.as_deref().and_then(|id| id.rsplit("//").next());
+            id == Some(container_id) && what(it)
+        })
+    }
+
+    /// Stops all probes.
+    pub fn cancel_probes(&mut self) {
+        for (_, probe) in std::mem::take(&mut self.probes) {
+            probe.cancel.cancel();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancel_probes();
+    }
+}

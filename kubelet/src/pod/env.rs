@@ -1,0 +1,363 @@
+//! A container's environment: order, references and `$(VAR)` expansion, pure.
+//!
+//! Upstream's order: the Services of the namespace, then `envFrom`, then `env`; a later name replaces an
+//! earlier one; `$(VAR)` sees the Services' variables and the `env` entries above it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret};
+
+use super::spec;
+
+/// A Service as the environment sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// The Service's name.
+    pub name: String,
+    /// Its cluster address.
+    pub cluster_ip: String,
+    /// Name, number and protocol of its ports.
+    pub ports: Vec<(String, i32, String)>,
+}
+
+/// What references resolve to. A missing map is `None`.
+pub trait References {
+    /// A ConfigMap of the pod's namespace.
+    fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>>;
+    /// A Secret of the pod's namespace.
+    fn secret(&self, name: &str) -> Option<Arc<Secret>>;
+}
+
+/// Why an environment cannot be made. The container waits with reason `CreateContainerConfigError`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EnvError {
+    /// A map that must be there is not.
+    #[error("{kind} \"{name}\" not found")]
+    Missing {
+        /// `configmap` or `secret`.
+        kind: &'static str,
+        /// The map's name.
+        name: String,
+    },
+    /// A key that must be there is not.
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    MissingKey {
+        /// `ConfigMap` or `Secret`.
+        kind: &'static str,
+        /// The pod's namespace.
+        namespace: String,
+        /// The map's name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// A downward API path that does not exist.
+    #[error("field path \"{path}\" is not supported; see the downward API's fields")]
+    FieldPath {
+        /// The path.
+        path: String,
+    },
+}
+
+/// The pod's addresses, known once the sandbox is there.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// The pod's addresses, primary first.
+    pub pod_ips: Vec<String>,
+    /// The node's address.
+    pub host_ip: String,
+    /// The node's name.
+    pub node_name: String,
+    /// The node's allocatable CPU in millicores and memory in bytes, for limits that are not set.
+    pub allocatable: (i64, i64),
+}
+
+/// The environment of a container, in order, each name once.
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    services: &[ServiceFacts],
+    references: &dyn References,
+    addresses: &Addresses,
+) -> Result<Vec<(String, String)>, EnvError> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let mut result = Ordered::default();
+    let service_variables: BTreeMap<String, String> = services.iter().flat_map(service_variables).collect();
+    for source in container.env_from.iter().flatten() {
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        if let Some(from) = &source.config_map_ref {
+            match references.config_map(&from.name) {
+                Some(map) => {
+                    for (key, value) in map.data.iter().flatten() {
+                        result.set(format!("{prefix}{key}"), value.clone());
+                    }
+                }
+                None if from.optional == Some(true) => {}
+                None => return Err(EnvError::Missing { kind: "configmap", name: from.name.clone() }),
+            }
+        }
+        if let Some(from) = &source.secret_ref {
+            match references.secret(&from.name) {
+                Some(map) => {
+                    for (key, value) in map.data.iter().flatten() {
+                        result.set(format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
+                    }
+                }
+                None if from.optional == Some(true) => {}
+                None => return Err(EnvError::Missing { kind: "secret", name: from.name.clone() }),
+            }
+        }
+    }
+    // Upstream's expansion sees only what `env` set so far, and the Services' variables.
+    let mut known: BTreeMap<String, String> = service_variables.clone();
+    for variable in container.env.iter().flatten() {
+        let value = if let Some(from) = &variable.value_from {
+            if let Some(field) = &from.field_ref {
+                Some(field_value(pod, field, addresses)?)
+            } else if let Some(field) = &from.resource_field_ref {
+                Some(resource_value(pod, container, field, addresses))
+            } else if let Some(selector) = &from.config_map_key_ref {
+                let optional = selector.optional == Some(true);
+                let missing = EnvError::MissingKey {
+                    kind: "ConfigMap",
+                    namespace: namespace.clone(),
+                    name: selector.name.clone(),
+                    key: selector.key.clone(),
+                };
+                match references.config_map(&selector.name) {
+                    Some(map) => match map.data.iter().flatten().find(|(key, _)| **key == selector.key) {
+                        Some((_, value)) => Some(value.clone()),
+                        None if optional => None,
+                        None => return Err(missing),
+                    },
+                    None if optional => None,
+                    None => return Err(EnvError::Missing { kind: "configmap", name: selector.name.clone() }),
+                }
+            } else if let Some(selector) = &from.secret_key_ref {
+                let optional = selector.optional == Some(true);
+                let missing = EnvError::MissingKey {
+                    kind: "Secret",
+                    namespace: namespace.clone(),
+                    name: selector.name.clone(),
+                    key: selector.key.clone(),
+                };
+                match references.secret(&selector.name) {
+                    Some(map) => match map.data.iter().flatten().find(|(key, _)| **key == selector.key) {
+                        Some((_, value)) => Some(String::from_utf8_lossy(&value.0).into_owned()),
+                        None if optional => None,
+                        None => return Err(missing),
+                    },
+                    None if optional => None,
+                    None => return Err(EnvError::Missing { kind: "secret", name: selector.name.clone() }),
+                }
+            } else {
+                None
+            }
+        } else {
+            Some(expand(variable.value.as_deref().unwrap_or_default(), &known))
+        };
+        if let Some(value) = value {
+            known.insert(variable.name.clone(), value.clone());
+            result.set(variable.name.clone(), value);
+        }
+    }
+    let mut all = Ordered::default();
+    for (name, value) in service_variables {
+        if !result.index.contains_key(&name) {
+            all.set(name, value);
+        }
+    }
+    for (name, value) in result.entries {
+        all.set(name, value);
+    }
+    Ok(all.entries)
+}
+
+#[derive(Default)]
+struct Ordered {
+    entries: Vec<(String, String)>,
+    index: BTreeMap<String, usize>,
+}
+
+impl Ordered {
+    fn set(&mut self, name: String, value: String) {
+        if let Some(&at) = self.index.get(&name) {
+            self.entries[at].1 = value;
+        } else {
+            self.index.insert(name.clone(), self.entries.len());
+            self.entries.push((name, value));
+        }
+    }
+}
+
+/// Replaces `$(NAME)` by its value; an unknown name stays as it is, `$$` is one `$`.
+pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            match known.get(name) {
+                Some(value) => out.push_str(value),
+                None => {
+                    out.push_str("$(");
+                    out.push_str(name);
+                    out.push(')');
+                }
+            }
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The variables of a Service: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`, and Docker's link variables.
+fn service_variables(service: &ServiceFacts) -> Vec<(String, String)> {
+    let name = service.name.to_uppercase().replace('-', "_");
+    let host = &service.cluster_ip;
+    let mut out = vec![(format!("{name}_SERVICE_HOST"), host.clone())];
+    for (position, (port_name, port, protocol)) in service.ports.iter().enumerate() {
+        if position == 0 {
+            out.push((format!("{name}_SERVICE_PORT"), port.to_string()));
+            let lower = protocol.to_lowercase();
+            out.push((format!("{name}_PORT"), format!("{lower}://{host}:{port}")));
+        }
+        if !port_name.is_empty() {
+            let port_name = port_name.to_uppercase().replace('-', "_");
+            out.push((format!("{name}_SERVICE_PORT_{port_name}"), port.to_string()));
+        }
+        let lower = protocol.to_lowercase();
+        let prefix = format!("{name}_PORT_{port}_{}", protocol.to_uppercase());
+        out.push((prefix.clone(), format!("{lower}://{host}:{port}")));
+        out.push((format!("{prefix}_PROTO"), lower));
+        out.push((format!("{prefix}_PORT"), port.to_string()));
+        out.push((format!("{prefix}_ADDR"), host.clone()));
+    }
+    out
+}
+
+/// A field of the downward API.
+pub fn field_value(pod: &Pod, field: &ObjectFieldSelector, addresses: &Addresses) -> Result<String, EnvError> {
+    let metadata = &pod.metadata;
+    let path = field.field_path.as_str();
+    let value = match path {
+        "metadata.name" => metadata.name.clone(),
+        "metadata.namespace" => metadata.namespace.clone(),
+        "metadata.uid" => metadata.uid.clone(),
+        "metadata.labels" => Some(map_lines(metadata.labels.iter().flatten())),
+        "metadata.annotations" => Some(map_lines(metadata.annotations.iter().flatten())),
+        "spec.nodeName" => Some(addresses.node_name.clone()),
+        "spec.serviceAccountName" => spec::spec(pod).service_account_name.clone(),
+        "status.hostIP" | "status.hostIPs" => Some(addresses.host_ip.clone()),
+        "status.podIP" => Some(addresses.pod_ips.first().cloned().unwrap_or_default()),
+        "status.podIPs" => Some(addresses.pod_ips.join(",")),
+        _ => {
+            let subscript = |prefix: &str| {
+                path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned)
+            };
+            if let Some(key) = subscript("metadata.labels['") {
+                metadata.labels.as_ref().and_then(|map| map.get(&key)).cloned()
+            } else if let Some(key) = subscript("metadata.annotations['") {
+                metadata.annotations.as_ref().and_then(|map| map.get(&key)).cloned()
+            } else {
+                return Err(EnvError::FieldPath { path: path.to_owned() });
+            }
+        }
+    };
+    Ok(value.unwrap_or_default())
+}
+
+fn map_lines<'a>(map: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    map.map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A resource of a container in units of the divisor, rounded up. What is not limited is the node's.
+pub fn resource_value(pod: &Pod, container: &Container, field: &ResourceFieldSelector, addresses: &Addresses) -> String {
+    let container = field.container_name.as_deref().and_then(|name| spec::container(pod, name)).unwrap_or(container);
+    let resources = container.resources.clone().unwrap_or_default();
+    let (kind, resource) = field.resource.split_once('.').unwrap_or(("limits", field.resource.as_str()));
+    let map = if kind == "requests" { resources.requests } else { resources.limits };
+    let is_cpu = resource == "cpu";
+    let parse = |text: &str| if is_cpu { crate::quantity::milli(text) } else { crate::quantity::whole(text) };
+    let value = map.and_then(|map| map.get(resource).map(|quantity| parse(&quantity.0))).flatten();
+    let value = value.unwrap_or(match (kind, resource) {
+        ("limits", "cpu") => addresses.allocatable.0,
+        ("limits", "memory") => addresses.allocatable.1,
+        _ => 0,
+    });
+    let divisor = field.divisor.as_ref().and_then(|divisor| parse(&divisor.0)).filter(|it| *it > 0);
+    let divisor = divisor.unwrap_or(if is_cpu { 1000 } else { 1 });
+    (value.max(0).unsigned_abs().div_ceil(divisor.unsigned_abs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::{ConfigMapKeySelector, EnvVar, EnvVarSource};
+
+    struct Maps(Vec<ConfigMap>);
+
+    impl References for Maps {
+        fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>> {
+            self.0.iter().find(|map| map.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
+        }
+        fn secret(&self, _: &str) -> Option<Arc<Secret>> {
+            None
+        }
+    }
+
+    fn variable(name: &str, value: &str) -> EnvVar {
+        EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() }
+    }
+
+    fn from_map(name: &str, map: &str, key: &str, optional: bool) -> EnvVar {
+        let selector = ConfigMapKeySelector { name: map.into(), key: key.into(), optional: Some(optional) };
+        let source = EnvVarSource { config_map_key_ref: Some(selector), ..EnvVarSource::default() };
+        EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
+    }
+
+    #[test]
+    fn later_names_win_and_expansion_sees_what_is_above() {
+        let service = ServiceFacts {
+            name: "my-db".into(),
+            cluster_ip: "10.96.0.7".into(),
+            ports: vec![("sql".into(), 5432, "TCP".into())],
+        };
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("m".into());
+        map.data = Some([("k".to_owned(), "from-map".to_owned())].into());
+        let container = Container {
+            env: Some(vec![
+                variable("A", "1"),
+                variable("B", "$(A)-$(MY_DB_SERVICE_HOST)-$(NO)-$$(A)"),
+                from_map("C", "m", "k", false),
+                from_map("D", "none", "k", true),
+                variable("A", "2"),
+            ]),
+            ..Container::default()
+        };
+        let got = environment(&Pod::default(), &container, &[service], &Maps(vec![map]), &Addresses::default()).unwrap();
+        let get = |name: &str| got.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        assert_eq!(get("A"), Some("2"));
+        assert_eq!(get("B"), Some("1-10.96.0.7-$(NO)-$(A)"));
+        assert_eq!(get("C"), Some("from-map"));
+        assert_eq!(get("D"), None);
+        assert_eq!(get("MY_DB_SERVICE_PORT_SQL"), Some("5432"));
+        assert_eq!(get("MY_DB_PORT_5432_TCP"), Some("tcp://10.96.0.7:5432"));
+    }
+
+    #[test]
+    fn a_missing_map_is_an_error_that_names_it() {
+        let container = Container { env: Some(vec![from_map("C", "m", "k", false)]), ..Container::default() };
+        let error = environment(&Pod::default(), &container, &[], &Maps(vec![]), &Addresses::default()).unwrap_err();
+        assert_eq!(error.to_string(), "configmap \"m\" not found");
+    }
+}

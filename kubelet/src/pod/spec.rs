@@ -1,0 +1,136 @@
+//! Questions about a pod's specification that several decisions ask.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use reeve_api::ObjectKey;
+use sha2::{Digest as _, Sha256};
+
+/// `spec.restartPolicy`, and what it means for a container that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Start again whatever the exit code.
+    Always,
+    /// Start again after a non-zero exit code.
+    OnFailure,
+    /// Never start again.
+    Never,
+}
+
+impl RestartPolicy {
+    /// Whether a container that ended with this code is started again.
+    pub fn restarts(self, exit_code: i32) -> bool {
+        match self {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => exit_code != 0,
+            RestartPolicy::Never => false,
+        }
+    }
+}
+
+/// The grace period of pods that name none, in seconds.
+pub const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// The pod's spec; an empty one for a pod without.
+pub fn spec(pod: &Pod) -> &PodSpec {
+    static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+    pod.spec.as_ref().unwrap_or(&EMPTY)
+}
+
+/// The pod's restart policy; `Always` is the default.
+pub fn restart_policy(pod: &Pod) -> RestartPolicy {
+    match spec(pod).restart_policy.as_deref() {
+        Some("Never") => RestartPolicy::Never,
+        Some("OnFailure") => RestartPolicy::OnFailure,
+        _ => RestartPolicy::Always,
+    }
+}
+
+/// The init containers, in order of their start.
+pub fn init_containers(pod: &Pod) -> &[Container] {
+    spec(pod).init_containers.as_deref().unwrap_or_default()
+}
+
+/// The app containers.
+pub fn containers(pod: &Pod) -> &[Container] {
+    &spec(pod).containers
+}
+
+/// All containers, init containers first.
+pub fn all_containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    init_containers(pod).iter().chain(containers(pod))
+}
+
+/// The container of that name.
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    all_containers(pod).find(|container| container.name == name)
+}
+
+/// Whether an init container is a sidecar: it is not waited for, and runs as long as the pod.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Whether the pod uses the node's network.
+pub fn host_network(pod: &Pod) -> bool {
+    spec(pod).host_network == Some(true)
+}
+
+/// The pod's UID; empty where the API gave none, which it never does.
+pub fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// Namespace and name.
+pub fn key(pod: &Pod) -> ObjectKey {
+    ObjectKey::of(&pod.metadata)
+}
+
+/// Seconds between the request to stop and the kill, as upstream computes it: what the deletion
+/// asks for, else what the spec asks for; at least one.
+pub fn grace_seconds(pod: &Pod) -> i64 {
+    pod.metadata
+        .deletion_timestamp
+        .as_ref()
+        .and(pod.metadata.deletion_grace_period_seconds)
+        .or(spec(pod).termination_grace_period_seconds)
+        .unwrap_or(DEFAULT_GRACE_SECONDS)
+        .max(1)
+}
+
+/// Whether the API says that the pod has ended for good.
+pub fn is_terminal(pod: &Pod) -> bool {
+    matches!(
+        pod.status.as_ref().and_then(|status| status.phase.as_deref()),
+        Some("Succeeded" | "Failed")
+    )
+}
+
+/// A hash of the part of a container's definition whose change restarts it. Upstream's choice: name and
+/// image, nothing else can change in place.
+pub fn hash(container: &Container) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(container.name.as_bytes());
+    hasher.update([0]);
+    hasher.update(container.image.as_deref().unwrap_or_default().as_bytes());
+    hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The quality of service class by upstream's rule: `Guaranteed` where every container has equal, non-zero
+/// requests and limits of CPU and memory, `BestEffort` where none has any, `Burstable` otherwise.
+pub fn qos_class(pod: &Pod) -> &'static str {
+    let none = ResourceRequirements::default();
+    let (mut any, mut guaranteed) = (false, true);
+    for container in all_containers(pod) {
+        let resources = container.resources.as_ref().unwrap_or(&none);
+        for resource in ["cpu", "memory"] {
+            let limit = resources.limits.as_ref().and_then(|limits| limits.get(resource));
+            let request = resources.requests.as_ref().and_then(|requests| requests.get(resource));
+            any |= limit.is_some() || request.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}

@@ -1,0 +1,299 @@
+//! `reeve.v1.Streams` for the pods of this node.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use reeve_api::ObjectKey;
+use reeve_proto::v1::exec_request::Input;
+use reeve_proto::v1::exec_response::Output;
+use reeve_proto::v1::streams_server::Streams;
+use reeve_proto::v1::{
+    ExecRequest, ExecResponse, ExecStart, LogsRequest, LogsResponse, PortForwardRequest, PortForwardResponse,
+    port_forward_request,
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::logs::{self, LogOptions};
+use super::{Service, port_forward};
+use crate::pod::observed::{Container, ContainerState, PodObserved};
+use crate::pod::spec;
+use crate::runtime::exec::{ExecControl, ExecProcess, ExecSpec};
+use crate::runtime::{Runtime, RuntimeError};
+
+/// Messages that wait for a slow client; each is at most one read.
+const QUEUE_LENGTH: usize = 8;
+const READ: usize = 32 << 10;
+/// How long the output of a process that ended is waited for: a child may hold its streams open.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Streams for Service {
+    type LogsStream = Answers<LogsResponse>;
+    type ExecStream = Answers<ExecResponse>;
+    type AttachStream = Answers<ExecResponse>;
+    type PortForwardStream = Answers<PortForwardResponse>;
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let request = request.into_inner();
+        let (key, observed, name) = self.find(&request.namespace, &request.pod, &request.container).await?;
+        let latest = observed.latest(&name);
+        let container = if request.previous {
+            latest.and_then(|it| observed.before(&name, it.attempt))
+        } else {
+            latest
+        };
+        let Some(container) = container.cloned() else {
+            return Err(if request.previous {
+                Status::invalid_argument(format!("previous terminated container \"{name}\" in pod \"{}\" not found", key.name))
+            } else {
+                Status::invalid_argument(format!("container \"{name}\" in pod \"{}\" is waiting to start: ContainerCreating", key.name))
+            });
+        };
+        let since = match (request.since_seconds, request.since_time.as_str()) {
+            (Some(seconds), _) => Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok(),
+            (None, "") => None,
+            (None, text) => Some(text.parse().map_err(|error| Status::invalid_argument(format!("sinceTime: {error}")))?),
+        };
+        let options = LogOptions {
+            follow: request.follow && container.state == ContainerState::Running,
+            timestamps: request.timestamps,
+            since,
+            tail: request.tail_lines.and_then(|it| usize::try_from(it).ok()),
+            limit: request.limit_bytes.and_then(|it| u64::try_from(it).ok()),
+        };
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let (runtime, id, path) = (self.runtime.clone(), container.id.clone(), container.log_path.clone());
+        tokio::spawn(async move {
+            let ended = async move { container_end(runtime, id).await };
+            if let Err(error) = logs::stream(path.into(), options, ended, sender).await {
+                tracing::warn!(pod = %key, container = %name, %error, "a log could not be read");
+            }
+        });
+        Ok(answer(ReceiverStream::new(receiver).map(|data| Ok(LogsResponse { data }))))
+    }
+
+    async fn exec(&self, request: Request<Streaming<ExecRequest>>) -> Result<Response<Self::ExecStream>, Status> {
+        let mut input = request.into_inner();
+        let start = exec_start(&mut input).await?;
+        if start.command.is_empty() {
+            return Err(Status::invalid_argument("you must specify at least one command for the container"));
+        }
+        let container = self.running(&start).await?;
+        let wanted = ExecSpec { command: start.command, stdin: start.stdin, tty: start.tty };
+        let process = self.runtime.exec(&container.id, &wanted, &self.exec_dir).await;
+        let process = process.map_err(|error| Status::internal(format!("error executing command in container: {error}")))?;
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+        tokio::spawn(run_exec(process, input, sender));
+        Ok(answer(ReceiverStream::new(receiver)))
+    }
+
+    async fn attach(&self, request: Request<Streaming<ExecRequest>>) -> Result<Response<Self::AttachStream>, Status> {
+        let mut input = request.into_inner();
+        let start = exec_start(&mut input).await?;
+        self.running(&start).await?;
+        Err(Status::unimplemented("attach is not served yet; use exec or logs -f"))
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<Streaming<PortForwardRequest>>,
+    ) -> Result<Response<Self::PortForwardStream>, Status> {
+        let mut input = request.into_inner();
+        let Some(port_forward_request::Input::Start(start)) = input.message().await?.and_then(|it| it.input) else {
+            return Err(Status::invalid_argument("the first message must be the start"));
+        };
+        let port = u16::try_from(start.port).map_err(|_| Status::invalid_argument(format!("port {} is out of range", start.port)))?;
+        let (pod, observed) = self.pod(&start.namespace, &start.pod).await?;
+        let sandbox = observed.ready_sandbox().ok_or_else(|| Status::failed_precondition("the pod's sandbox is not running"))?;
+        let pid = if spec::host_network(&pod) {
+            None
+        } else {
+            let pid = self.runtime.sandbox_pid(&sandbox.id).await.map_err(internal)?;
+            Some(pid.ok_or_else(|| Status::internal("the runtime tells no process of the sandbox"))?)
+        };
+        let dialled = tokio::task::spawn_blocking(move || port_forward::dial(pid, port)).await.map_err(|error| Status::internal(error.to_string()))?;
+        let stream = dialled.and_then(tokio::net::TcpStream::from_std);
+        let stream = stream.map_err(|error| Status::unavailable(format!("dial port {port} in the pod: {error}")))?;
+        let (mut read, mut write) = stream.into_split();
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = input.message().await {
+                let Some(port_forward_request::Input::Data(data)) = message.input else { continue };
+                if let Err(error) = write.write_all(&data).await {
+                    tracing::debug!(%error, "a forwarded connection was closed by the pod");
+                    return;
+                }
+            }
+            if let Err(error) = write.shutdown().await {
+                tracing::debug!(%error, "a forwarded connection was closed by the pod");
+            }
+        });
+        tokio::spawn(async move {
+            let mut buffer = vec![0; READ];
+            loop {
+                let answer = tokio::select! {
+                    read = read.read(&mut buffer) => match read {
+                        Ok(0) => return,
+                        Ok(count) => Ok(PortForwardResponse { data: Bytes::copy_from_slice(&buffer[..count]) }),
+                        Err(error) => Err(Status::unavailable(error.to_string())),
+                    },
+                    () = sender.closed() => return,
+                };
+                let failed = answer.is_err();
+                if sender.send(answer).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ok(answer(ReceiverStream::new(receiver)))
+    }
+}
+
+fn answer<T>(stream: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Response<Answers<T>> {
+    Response::new(Box::pin(stream))
+}
+
+fn internal(error: RuntimeError) -> Status {
+    Status::internal(error.to_string())
+}
+
+impl Service {
+    async fn pod(&self, namespace: &str, name: &str) -> Result<(std::sync::Arc<k8s_openapi::api::core::v1::Pod>, PodObserved), Status> {
+        let key = ObjectKey::new(namespace, name);
+        let pod = self.pods.get(&key).ok_or_else(|| Status::not_found(format!("pod \"{name}\" not found on this node")))?;
+        let observed = self.runtime.observe_pod(spec::uid(&pod)).await.map_err(internal)?;
+        Ok((pod, observed))
+    }
+
+    async fn find(&self, namespace: &str, name: &str, container: &str) -> Result<(ObjectKey, PodObserved, String), Status> {
+        let (pod, observed) = self.pod(namespace, name).await?;
+        let names: Vec<&str> = spec::containers(&pod).iter().map(|it| it.name.as_str()).collect();
+        let container = match (container, names.as_slice()) {
+            ("", [only]) => (*only).to_owned(),
+            ("", _) => {
+                return Err(Status::invalid_argument(format!(
+                    "a container name must be specified for pod {name}, choose one of: [{}]",
+                    names.join(" ")
+                )));
+            }
+            (wanted, _) if spec::container(&pod, wanted).is_some() => wanted.to_owned(),
+            (wanted, _) => return Err(Status::invalid_argument(format!("container {wanted} is not valid for pod {name}"))),
+        };
+        Ok((spec::key(&pod), observed, container))
+    }
+
+    async fn running(&self, start: &ExecStart) -> Result<Container, Status> {
+        let (_, observed, name) = self.find(&start.namespace, &start.pod, &start.container).await?;
+        let latest = observed.latest(&name).filter(|it| it.state == ContainerState::Running);
+        latest.cloned().ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))
+    }
+}
+
+async fn exec_start(input: &mut Streaming<ExecRequest>) -> Result<ExecStart, Status> {
+    match input.message().await?.and_then(|it| it.input) {
+        Some(Input::Start(start)) => Ok(start),
+        _ => Err(Status::invalid_argument("the first message must be the start")),
+    }
+}
+
+/// Resolves when the container's process has ended. containerd's `Wait` blocks until then.
+async fn container_end(runtime: Runtime, id: String) {
+    if let Err(error) = runtime.wait(&id).await {
+        tracing::debug!(%id, %error, "the end of a container could not be awaited");
+    }
+}
+
+/// Carries an exec session from its start to its exit code.
+async fn run_exec(process: ExecProcess, input: Streaming<ExecRequest>, sender: mpsc::Sender<Result<ExecResponse, Status>>) {
+    let ExecProcess { stdin, stdout, stderr, mut control } = process;
+    let feeding = tokio::spawn(feed(input, stdin, control.clone()));
+    let out = tokio::spawn(copy(stdout, sender.clone(), Output::Stdout));
+    let err = stderr.map(|stderr| tokio::spawn(copy(stderr, sender.clone(), Output::Stderr)));
+    let exit = tokio::select! {
+        exit = control.wait() => Some(exit),
+        // The user went away: so does the process.
+        () = sender.closed() => None,
+    };
+    match exit {
+        Some(exit) => {
+            let drained = async {
+                for task in [Some(out), err].into_iter().flatten() {
+                    if let Err(error) = task.await {
+                        tracing::warn!(%error, "an exec's output task failed");
+                    }
+                }
+            };
+            if tokio::time::timeout(DRAIN, drained).await.is_err() {
+                tracing::debug!("a child of an exec's process keeps its output open");
+            }
+            let last = exit.map(|code| ExecResponse { output: Some(Output::ExitCode(code)) }).map_err(internal);
+            if sender.send(last).await.is_err() {
+                tracing::debug!("the user of an exec went away at its end");
+            }
+        }
+        None => {
+            control.kill().await;
+            if let Err(error) = control.wait().await {
+                tracing::debug!(%error, "the end of a killed exec process could not be awaited");
+            }
+        }
+    }
+    feeding.abort();
+    control.finish().await;
+}
+
+async fn feed(mut input: Streaming<ExecRequest>, mut stdin: Option<tokio::net::unix::pipe::Sender>, mut control: ExecControl) {
+    loop {
+        let message = match input.message().await {
+            Ok(Some(message)) => message.input,
+            Ok(None) | Err(_) => Some(Input::StdinClosed(true)),
+        };
+        let closed = match message {
+            Some(Input::Stdin(data)) => match &mut stdin {
+                Some(pipe) => pipe.write_all(&data).await.is_err(),
+                None => false,
+            },
+            Some(Input::Resize(size)) => {
+                if let Err(error) = control.resize(size.width, size.height).await {
+                    tracing::debug!(%error, "a terminal could not be resized");
+                }
+                false
+            }
+            Some(Input::StdinClosed(_)) => true,
+            Some(Input::Start(_)) | None => false,
+        };
+        if closed && stdin.take().is_some() {
+            if let Err(error) = control.close_stdin().await {
+                tracing::debug!(%error, "an exec's stdin could not be closed");
+            }
+        } else if closed {
+            return;
+        }
+    }
+}
+
+async fn copy(mut from: impl AsyncRead + Unpin, sender: mpsc::Sender<Result<ExecResponse, Status>>, wrap: fn(Bytes) -> Output) {
+    let mut buffer = vec![0; READ];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(count) => {
+                let response = ExecResponse { output: Some(wrap(Bytes::copy_from_slice(&buffer[..count]))) };
+                if sender.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an exec's output could not be read");
+                return;
+            }
+        }
+    }
+}
