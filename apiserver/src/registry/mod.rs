@@ -5,6 +5,7 @@ pub mod erased;
 pub mod kinds;
 pub mod strategy;
 
+mod pod_template;
 mod rows;
 
 use std::collections::HashMap;

@@ -1,0 +1,192 @@
+//! Deployment: replicas of a pod that are replaced step by step.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, RollingUpdateDeployment};
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use reeve_api::validation::{BadValue, ErrorList, Path};
+
+use super::{generation, workload};
+use crate::registry::pod_template::defaults;
+use crate::registry::strategy::{RequestContext, Strategy};
+
+/// The strategy.
+pub struct Deployments;
+
+impl Strategy for Deployments {
+    type Object = Deployment;
+
+    fn default(&self, deployment: &mut Deployment) {
+        let spec = deployment.spec.get_or_insert_default();
+        spec.replicas.get_or_insert(1);
+        spec.revision_history_limit.get_or_insert(10);
+        spec.progress_deadline_seconds.get_or_insert(600);
+        let strategy = spec.strategy.get_or_insert_default();
+        if strategy.type_.as_deref().unwrap_or_default().is_empty() {
+            strategy.type_ = Some("RollingUpdate".to_owned());
+        }
+        if strategy.type_.as_deref() == Some("RollingUpdate") {
+            let quarter = || IntOrString::String("25%".to_owned());
+            let rolling = strategy.rolling_update.get_or_insert_default();
+            rolling.max_surge.get_or_insert_with(quarter);
+            rolling.max_unavailable.get_or_insert_with(quarter);
+        }
+        defaults::pod_template(&mut spec.template);
+        deployment.status.get_or_insert_default();
+    }
+
+    fn prepare_for_create(&self, _context: &RequestContext, deployment: &mut Deployment) {
+        deployment.status = Some(DeploymentStatus::default());
+        generation::start(&mut deployment.metadata);
+    }
+
+    fn validate(&self, deployment: &Deployment) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("spec");
+        let empty = DeploymentSpec::default();
+        let spec = deployment.spec.as_ref().unwrap_or(&empty);
+        workload::not_negative(spec.replicas.map(i64::from), &path.child("replicas"), &mut errors);
+        workload::selector_and_template(&spec.selector, &spec.template, "deployment", &path, &mut errors);
+        update_strategy(spec, &path.child("strategy"), &mut errors);
+        let ready = spec.min_ready_seconds;
+        workload::not_negative(ready.map(i64::from), &path.child("minReadySeconds"), &mut errors);
+        workload::not_negative(
+            spec.revision_history_limit.map(i64::from),
+            &path.child("revisionHistoryLimit"),
+            &mut errors,
+        );
+        if let Some(deadline) = spec.progress_deadline_seconds {
+            let path = path.child("progressDeadlineSeconds");
+            workload::not_negative(Some(i64::from(deadline)), &path, &mut errors);
+            if deadline <= ready.unwrap_or_default() {
+                errors.invalid(&path, deadline, "must be greater than minReadySeconds");
+            }
+        }
+        errors
+    }
+
+    fn prepare_for_update(&self, _context: &RequestContext, deployment: &mut Deployment, old: &Deployment) {
+        deployment.status.clone_from(&old.status);
+        // Upstream counts a changed annotation as a change, since rollbacks once travelled in them.
+        let changed = deployment.spec != old.spec || deployment.metadata.annotations != old.metadata.annotations;
+        generation::follow(&mut deployment.metadata, &old.metadata, changed);
+    }
+
+    fn validate_update(&self, deployment: &Deployment, old: &Deployment) -> ErrorList {
+        let mut errors = self.validate(deployment);
+        let selector = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.selector.clone());
+        let new = selector(deployment);
+        if new != selector(old) {
+            errors.invalid(&Path::new("spec").child("selector"), BadValue::json(&new), "field is immutable");
+        }
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _context: &RequestContext, deployment: &mut Deployment, old: &Deployment) {
+        deployment.spec.clone_from(&old.spec);
+        deployment.metadata.labels.clone_from(&old.metadata.labels);
+        generation::keep(&mut deployment.metadata, &old.metadata);
+    }
+
+    fn validate_status_update(&self, deployment: &Deployment, old: &Deployment) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("status");
+        let Some(status) = &deployment.status else { return errors };
+        let of = |count: Option<i32>| count.unwrap_or_default();
+        let total = of(status.replicas);
+        for (field, count) in [
+            ("replicas", status.replicas),
+            ("updatedReplicas", status.updated_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+            ("unavailableReplicas", status.unavailable_replicas),
+        ] {
+            workload::not_negative(count.map(i64::from), &path.child(field), &mut errors);
+        }
+        for (field, count) in [
+            ("updatedReplicas", of(status.updated_replicas)),
+            ("readyReplicas", of(status.ready_replicas)),
+            ("availableReplicas", of(status.available_replicas)),
+        ] {
+            if count > total {
+                errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
+            }
+        }
+        if of(status.available_replicas) > of(status.ready_replicas) {
+            errors.invalid(
+                &path.child("availableReplicas"),
+                of(status.available_replicas),
+                "cannot be greater than readyReplicas",
+            );
+        }
+        let before = old.status.as_ref().and_then(|status| status.collision_count);
+        if let Some(before) = before
+            && status.collision_count.unwrap_or_default() < before
+        {
+            errors.invalid(&path.child("collisionCount"), status.collision_count, "cannot be decremented");
+        }
+        errors
+    }
+
+    fn scale(&self, deployment: &Deployment) -> Option<Scale> {
+        let spec = deployment.spec.as_ref()?;
+        let present = deployment.status.as_ref().and_then(|status| status.replicas);
+        Some(workload::scale(&deployment.metadata, spec.replicas, present, &spec.selector))
+    }
+
+    fn set_replicas(&self, deployment: &mut Deployment, replicas: i32) {
+        deployment.spec.get_or_insert_default().replicas = Some(replicas);
+    }
+}
+
+fn update_strategy(spec: &DeploymentSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let Some(strategy) = &spec.strategy else { return };
+    let path_rolling = path.child("rollingUpdate");
+    match (strategy.type_.as_deref().unwrap_or_default(), &strategy.rolling_update) {
+        ("Recreate", Some(_)) => {
+            errors.forbidden(&path_rolling, "may not be specified when strategy `type` is 'Recreate'")
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", None) => errors.required(&path_rolling, "this should be defaulted and never be nil"),
+        ("RollingUpdate", Some(rolling)) => rolling_update(rolling, &path_rolling, errors),
+        (other, _) => errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+    }
+}
+
+fn rolling_update(rolling: &RollingUpdateDeployment, path: &Path<'_>, errors: &mut ErrorList) {
+    let unavailable = bound(rolling.max_unavailable.as_ref(), &path.child("maxUnavailable"), errors);
+    let surge = bound(rolling.max_surge.as_ref(), &path.child("maxSurge"), errors);
+    if unavailable == Some(0) && surge == Some(0) {
+        let value = rolling.max_unavailable.as_ref().map_or_else(BadValue::null, BadValue::json);
+        errors.invalid(&path.child("maxUnavailable"), value, "may not be 0 when `maxSurge` is 0");
+    }
+    if let (Some(IntOrString::String(text)), Some(percent)) = (&rolling.max_unavailable, unavailable)
+        && percent > 100
+    {
+        errors.invalid(&path.child("maxUnavailable"), text, "must not be greater than 100%");
+    }
+}
+
+/// The number or percentage of a bound, checked.
+fn bound(value: Option<&IntOrString>, path: &Path<'_>, errors: &mut ErrorList) -> Option<i64> {
+    match value? {
+        IntOrString::Int(number) => {
+            workload::not_negative(Some(i64::from(*number)), path, errors);
+            Some(i64::from(*number))
+        }
+        IntOrString::String(text) => {
+            let percent = text
+                .strip_suffix('%')
+                .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok());
+            if percent.is_none() {
+                errors.invalid(
+                    path,
+                    text,
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
+                     '93%', regex used for validation is '[0-9]+%')",
+                );
+            }
+            percent
+        }
+    }
+}

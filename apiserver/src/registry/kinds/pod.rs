@@ -1,0 +1,272 @@
+//! Pod: containers that run together on a node.
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use reeve_api::validation::{ErrorList, Path};
+
+use crate::registry::pod_template::{defaults, quality_of_service, validation};
+use crate::registry::strategy::{RequestContext, Strategy};
+
+/// Seconds that a pod stays on a node that is not ready or cannot be reached.
+const NODE_TROUBLE_SECONDS: i64 = 300;
+const MOST_SYSTEM_PRIORITIES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+/// The strategy.
+pub struct Pods;
+
+impl Strategy for Pods {
+    type Object = Pod;
+
+    fn default(&self, pod: &mut Pod) {
+        let spec = pod.spec.get_or_insert_default();
+        defaults::pod_spec(spec);
+        defaults::pod_only(spec);
+        if let Some(status) = &mut pod.status {
+            // The first of the addresses is the address.
+            let first = status.pod_ips.iter().flatten().next().map(|address| address.ip.clone());
+            match (status.pod_ip.clone().filter(|address| !address.is_empty()), first) {
+                (Some(address), first) if first.as_ref() != Some(&address) => {
+                    status.pod_ips = Some(vec![PodIP { ip: address }]);
+                }
+                (None, Some(first)) => status.pod_ip = Some(first),
+                _ => {}
+            }
+        }
+    }
+
+    fn prepare_for_create(&self, context: &RequestContext, pod: &mut Pod) {
+        pod.metadata.generation = Some(1);
+        let spec = pod.spec.get_or_insert_default();
+        let mut status = k8s_openapi::api::core::v1::PodStatus {
+            phase: Some("Pending".to_owned()),
+            qos_class: Some(quality_of_service::class(spec).to_owned()),
+            ..Default::default()
+        };
+        if is_gated(spec) {
+            status.conditions = Some(vec![PodCondition {
+                type_: "PodScheduled".to_owned(),
+                status: "False".to_owned(),
+                reason: Some("SchedulingGated".to_owned()),
+                message: Some("Scheduling is blocked due to non-empty scheduling gates".to_owned()),
+                last_transition_time: Some(Time(context.now)),
+                ..PodCondition::default()
+            }]);
+        }
+        pod.status = Some(status);
+    }
+
+    fn admit_create(&self, _context: &RequestContext, pod: &mut Pod) {
+        let spec = pod.spec.get_or_insert_default();
+        if spec.service_account_name.as_deref().unwrap_or_default().is_empty() {
+            spec.service_account_name = Some("default".to_owned());
+        }
+        spec.service_account.clone_from(&spec.service_account_name);
+        let class = spec.priority_class_name.as_deref().unwrap_or_default();
+        let system = MOST_SYSTEM_PRIORITIES.iter().find(|(name, _)| *name == class);
+        spec.priority = Some(system.map_or(0, |(_, priority)| *priority));
+        spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
+        for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            let tolerations = spec.tolerations.get_or_insert_default();
+            if !tolerations.iter().any(|toleration| covers(toleration, key)) {
+                tolerations.push(Toleration {
+                    key: Some(key.to_owned()),
+                    operator: Some("Exists".to_owned()),
+                    effect: Some("NoExecute".to_owned()),
+                    toleration_seconds: Some(NODE_TROUBLE_SECONDS),
+                    value: None,
+                });
+            }
+        }
+    }
+
+    fn validate(&self, pod: &Pod) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let empty = PodSpec::default();
+        validation::pod_spec(pod.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+        errors
+    }
+
+    fn prepare_for_update(&self, _context: &RequestContext, pod: &mut Pod, old: &Pod) {
+        pod.status.clone_from(&old.status);
+        pod.metadata.generation = next_generation(old, pod.spec != old.spec);
+    }
+
+    fn validate_update(&self, pod: &Pod, old: &Pod) -> ErrorList {
+        let mut errors = self.validate(pod);
+        let (empty_new, empty_old) = (PodSpec::default(), PodSpec::default());
+        let new = pod.spec.as_ref().unwrap_or(&empty_new);
+        let old = old.spec.as_ref().unwrap_or(&empty_old);
+        let path = Path::new("spec");
+        for (field, new, old) in [
+            ("containers", new.containers.len(), old.containers.len()),
+            (
+                "initContainers",
+                new.init_containers.iter().flatten().count(),
+                old.init_containers.iter().flatten().count(),
+            ),
+        ] {
+            if new != old {
+                errors.forbidden(&path.child(field), "pod updates may not add or remove containers");
+                return errors;
+            }
+        }
+        deadline(new, old, &path, &mut errors);
+        tolerations_only_grow(new, old, &path, &mut errors);
+        if only_mutable_fields_differ(new, old) {
+            return errors;
+        }
+        errors.forbidden(
+            &path,
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
+             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
+             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+        );
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _context: &RequestContext, pod: &mut Pod, old: &Pod) {
+        pod.spec.clone_from(&old.spec);
+        pod.metadata.generation = old.metadata.generation;
+        pod.metadata.owner_references.clone_from(&old.metadata.owner_references);
+        let class = pod.spec.as_ref().map(|spec| quality_of_service::class(spec).to_owned());
+        let before = old.status.as_ref().and_then(|status| status.qos_class.clone());
+        pod.status.get_or_insert_default().qos_class = before.or(class);
+    }
+
+    fn validate_status_update(&self, pod: &Pod, old: &Pod) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("status");
+        let node = |pod: &Pod| {
+            let status = pod.status.as_ref();
+            status.and_then(|status| status.nominated_node_name.clone()).unwrap_or_default()
+        };
+        let nominated = node(pod);
+        if !nominated.is_empty() && nominated != node(old) {
+            errors.invalid_each(
+                &path.child("nominatedNodeName"),
+                &nominated,
+                reeve_api::validation::format::dns1123_subdomain(&nominated),
+            );
+        }
+        errors
+    }
+
+    fn grace_period_seconds(&self, pod: &Pod, requested: Option<i64>) -> Option<i64> {
+        let spec = pod.spec.as_ref();
+        let own = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(0);
+        let seconds = requested.unwrap_or(own);
+        let unscheduled = spec.and_then(|spec| spec.node_name.as_deref()).unwrap_or_default().is_empty();
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if unscheduled || matches!(phase, Some("Failed" | "Succeeded")) {
+            return Some(0);
+        }
+        Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn fields(&self, pod: &Pod) -> Vec<(&'static str, String)> {
+        let spec = pod.spec.as_ref();
+        let status = pod.status.as_ref();
+        let of_spec =
+            |get: fn(&PodSpec) -> &Option<String>| spec.and_then(|spec| get(spec).clone()).unwrap_or_default();
+        let of_status = |get: fn(&k8s_openapi::api::core::v1::PodStatus) -> &Option<String>| {
+            status.and_then(|status| get(status).clone()).unwrap_or_default()
+        };
+        let host_network = spec.is_some_and(|spec| spec.host_network == Some(true));
+        vec![
+            ("spec.nodeName", of_spec(|spec| &spec.node_name)),
+            ("spec.restartPolicy", of_spec(|spec| &spec.restart_policy)),
+            ("spec.schedulerName", of_spec(|spec| &spec.scheduler_name)),
+            ("spec.serviceAccountName", of_spec(|spec| &spec.service_account_name)),
+            ("spec.hostNetwork", host_network.to_string()),
+            ("status.phase", of_status(|status| &status.phase)),
+            ("status.podIP", of_status(|status| &status.pod_ip)),
+            ("status.nominatedNodeName", of_status(|status| &status.nominated_node_name)),
+        ]
+    }
+}
+
+fn is_gated(spec: &PodSpec) -> bool {
+    spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())
+}
+
+fn next_generation(old: &Pod, changed: bool) -> Option<i64> {
+    let generation = old.metadata.generation.unwrap_or(1);
+    Some(if changed { generation + 1 } else { generation })
+}
+
+/// Whether a toleration already speaks of a taint without effect `NoExecute` being excluded.
+fn covers(toleration: &Toleration, key: &str) -> bool {
+    let own_key = toleration.key.as_deref().unwrap_or_default();
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    (own_key == key || own_key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+}
+
+fn deadline(new: &PodSpec, old: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let path = path.child("activeDeadlineSeconds");
+    match (new.active_deadline_seconds, old.active_deadline_seconds) {
+        (Some(new), Some(old)) if new > old => {
+            errors.invalid(&path, new, "must be less than or equal to previous value");
+        }
+        (None, Some(_)) => errors.invalid(&path, None::<i64>, "must not update from a positive integer to nil value"),
+        _ => {}
+    }
+}
+
+fn tolerations_only_grow(new: &PodSpec, old: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let without_seconds = |toleration: &Toleration| Toleration { toleration_seconds: None, ..toleration.clone() };
+    let kept =
+        |old: &Toleration| new.tolerations.iter().flatten().any(|new| without_seconds(new) == without_seconds(old));
+    if !old.tolerations.iter().flatten().all(kept) {
+        errors.forbidden(
+            &path.child("tolerations"),
+            "existing toleration can not be modified except its tolerationSeconds",
+        );
+    }
+}
+
+fn only_mutable_fields_differ(new: &PodSpec, old: &PodSpec) -> bool {
+    let mut masked = new.clone();
+    let pairs = masked
+        .containers
+        .iter_mut()
+        .zip(&old.containers)
+        .chain(masked.init_containers.iter_mut().flatten().zip(old.init_containers.iter().flatten()));
+    for (new, old) in pairs {
+        new.image.clone_from(&old.image);
+    }
+    masked.active_deadline_seconds = old.active_deadline_seconds;
+    masked.tolerations.clone_from(&old.tolerations);
+    if old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0)
+        && new.termination_grace_period_seconds == Some(1)
+    {
+        masked.termination_grace_period_seconds = old.termination_grace_period_seconds;
+    }
+    if is_gated(old) {
+        // Gates may go, and while one is there the choice of nodes may be narrowed.
+        let gone_only = new
+            .scheduling_gates
+            .iter()
+            .flatten()
+            .all(|gate| old.scheduling_gates.iter().flatten().any(|old| old == gate));
+        if gone_only {
+            masked.scheduling_gates.clone_from(&old.scheduling_gates);
+        }
+        masked.node_selector.clone_from(&old.node_selector);
+        masked.affinity.clone_from(&old.affinity);
+    }
+    masked == *old
+}
