@@ -10,6 +10,7 @@ pub mod json;
 pub mod meta;
 pub mod names;
 pub mod patch;
+pub mod print;
 pub mod quantity;
 pub mod resource;
 pub mod selector;

@@ -1,0 +1,77 @@
+//! Tables: the columns of each resource and the cells of its objects, as `kubectl get` shows them
+//! (`k8s.io/kubernetes/pkg/printers/internalversion`).
+
+mod cluster;
+mod columns;
+mod network;
+mod pod;
+mod view;
+mod workload;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::resource::GroupVersionResource;
+use view::{View, age, object_name};
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The header, for instance `Cluster-IP`.
+    pub name: &'static str,
+    /// `string` or `integer`.
+    pub kind: &'static str,
+    /// `name` for the column that names the object, otherwise empty.
+    pub format: &'static str,
+    /// What the column tells.
+    pub description: &'static str,
+    /// 0 for columns that are always shown, 1 for those of the wide output.
+    pub priority: i32,
+}
+
+type Cells = fn(View<'_>, Timestamp) -> Vec<Value>;
+
+fn printer(resource: &GroupVersionResource) -> (&'static [Column], Cells) {
+    match (resource.group.as_str(), resource.resource.as_str()) {
+        ("", "namespaces") => (columns::NAMESPACES, cluster::namespace),
+        ("", "nodes") => (columns::NODES, cluster::node),
+        ("", "pods") => (columns::PODS, pod::cells),
+        ("", "services") => (columns::SERVICES, network::service),
+        ("", "configmaps") => (columns::CONFIGMAPS, cluster::config_map),
+        ("", "secrets") => (columns::SECRETS, cluster::secret),
+        ("", "serviceaccounts") => (columns::SERVICEACCOUNTS, plain),
+        ("" | "events.k8s.io", "events") => (columns::EVENTS, cluster::event),
+        ("apps", "deployments") => (columns::DEPLOYMENTS, workload::deployment),
+        ("apps", "replicasets") => (columns::REPLICASETS, workload::replica_set),
+        ("coordination.k8s.io", "leases") => (columns::LEASES, cluster::lease),
+        ("discovery.k8s.io", "endpointslices") => (columns::ENDPOINTSLICES, network::endpoint_slice),
+        _ => (columns::DEFAULT, plain),
+    }
+}
+
+/// The columns of a resource's table, in order.
+pub fn columns(resource: &GroupVersionResource) -> &'static [Column] {
+    printer(resource).0
+}
+
+/// The cells of an object, one for each of [`columns`]. Fields that are absent or of another type than
+/// they should be read as empty.
+pub fn cells(resource: &GroupVersionResource, object: &Value, now: Timestamp) -> Vec<Value> {
+    (printer(resource).1)(View(object), now)
+}
+
+/// The text of a cell, as it is shown to people.
+pub fn text(cell: &Value) -> String {
+    match cell {
+        Value::String(text) => text.clone(),
+        Value::Null => "<none>".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn plain(object: View<'_>, now: Timestamp) -> Vec<Value> {
+    vec![object_name(object), age(object, now)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Rows of objects as users see them.
+
+use serde_json::json;
+
+use super::*;
+
+fn row(group: &str, resource: &str, object: Value) -> Vec<String> {
+    let resource = GroupVersionResource::new(group, "v1", resource);
+    let now = "2026-01-01T00:10:00Z".parse().unwrap();
+    let cells = cells(&resource, &object, now);
+    assert_eq!(cells.len(), columns(&resource).len());
+    cells.iter().map(text).collect()
+}
+
+fn pod(status: Value, deleted: bool) -> Vec<String> {
+    let mut object = json!({
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "c"}], "nodeName": "n"},
+        "status": status,
+    });
+    if deleted {
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:09:00Z");
+    }
+    row("", "pods", object)[1..4].to_vec()
+}
+
+#[test]
+fn a_pods_state_is_one_word() {
+    let running = json!({
+        "phase": "Running",
+        "containerStatuses": [{"ready": true, "restartCount": 0, "state": {"running": {}}}],
+    });
+    assert_eq!(pod(running.clone(), false), ["1/1", "Running", "0"]);
+    assert_eq!(pod(running, true), ["1/1", "Terminating", "0"]);
+    assert_eq!(pod(json!({"phase": "Pending"}), false), ["0/1", "Pending", "0"]);
+    let crashing = json!({
+        "phase": "Running",
+        "containerStatuses": [{
+            "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:05:00Z"}},
+        }],
+    });
+    assert_eq!(pod(crashing, false), ["0/1", "CrashLoopBackOff", "3 (5m ago)"]);
+    let done = json!({
+        "phase": "Succeeded",
+        "containerStatuses": [{"restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}],
+    });
+    assert_eq!(pod(done, false), ["0/1", "Completed", "0"]);
+}
+
+#[test]
+fn a_service_shows_ports_and_addresses() {
+    let service = json!({
+        "metadata": {"name": "s", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "type": "NodePort", "clusterIP": "10.0.0.1", "selector": {"b": "2", "a": "1"},
+            "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
+        },
+    });
+    assert_eq!(
+        row("", "services", service),
+        ["s", "NodePort", "10.0.0.1", "<none>", "80:30080/TCP,53/UDP", "10m", "a=1,b=2"]
+    );
+}
+
+#[test]
+fn a_node_shows_its_roles_and_readiness() {
+    let node = json!({
+        "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/worker": ""}},
+        "spec": {"unschedulable": true},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    assert_eq!(row("", "nodes", node)[..4], ["n", "Ready,SchedulingDisabled", "worker", "<unknown>"]);
+}
+
+#[test]
+fn every_table_fits_its_columns_even_when_empty() {
+    for (group, resource) in [
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("", "pods"),
+        ("", "services"),
+        ("", "configmaps"),
+        ("", "secrets"),
+        ("", "serviceaccounts"),
+        ("", "events"),
+        ("events.k8s.io", "events"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("coordination.k8s.io", "leases"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("example.com", "widgets"),
+    ] {
+        row(group, resource, json!({}));
+    }
+}
