@@ -35,7 +35,7 @@ impl From<Node> for NodeView {
             name: node.metadata.name().into(),
             unschedulable: spec.unschedulable.unwrap_or_default(),
             taints: taints.collect(),
-            pods_allowed: pods.and_then(|pods| amount::whole(&pods.0)).unwrap_or(0),
+            pods_allowed: pods.and_then(|pods| amount::whole(pods).ok()).unwrap_or(0),
             allocatable: amount::resources(allocatable.as_ref(), 0),
             labels: Labels::from_iter(node.metadata.labels.unwrap_or_default()),
         };
