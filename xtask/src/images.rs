@@ -39,6 +39,10 @@ struct Image<'a> {
 /// # Errors
 /// A program cannot be read, or the archive cannot be written.
 pub fn write_archive(pause: &Path, demo: &Path, archive: &Path) -> Result<()> {
+    let (stamp, stamp_path) = (stamp(&[pause, demo])?, stamp_path(archive));
+    if archive.exists() && fs::read_to_string(&stamp_path).is_ok_and(|present| present == stamp) {
+        return Ok(());
+    }
     let pause_layer = layer(&[("pause", pause)], &[])?;
     let links: Vec<(String, &str)> = APPLETS.iter().map(|name| (format!("bin/{name}"), "demo")).collect();
     let demo_layer = layer(&[("bin/demo", demo)], &links)?;
@@ -61,11 +65,23 @@ pub fn write_archive(pause: &Path, demo: &Path, archive: &Path) -> Result<()> {
         demo(DEMO_1, 1),
         demo(DEMO_2, 2),
     ];
-    let bytes = layout(&images)?;
-    if fs::read(archive).is_ok_and(|present| present == bytes) {
-        return Ok(());
+    crate::instance::write_private(archive, &layout(&images)?)?;
+    crate::instance::write_private(&stamp_path, stamp.as_bytes())
+}
+
+/// Tells whether the programs are the ones that an archive was made from, without reading them.
+fn stamp(programs: &[&Path]) -> Result<String> {
+    let mut stamp = String::new();
+    for program in programs {
+        let metadata = fs::metadata(program).with_context(|| format!("cannot read {}", program.display()))?;
+        let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        stamp.push_str(&format!("{} {} {}\n", program.display(), metadata.len(), modified.as_nanos()));
     }
-    crate::instance::write_private(archive, &bytes)
+    Ok(stamp)
+}
+
+fn stamp_path(archive: &Path) -> PathBuf {
+    archive.with_extension("stamp")
 }
 
 /// A layer with executables and links; times and owners are fixed, so that equal contents give
@@ -170,9 +186,10 @@ fn architecture() -> &'static str {
 /// # Errors
 /// containerd refuses the archive.
 pub fn import(ctr: &[String], node_dir: &Path, archive: &Path, snapshotter: &str) -> Result<()> {
-    let digest = hex(&fs::read(archive).with_context(|| format!("cannot read {}", archive.display()))?);
+    let stamp_path = stamp_path(archive);
+    let stamp = fs::read_to_string(&stamp_path).with_context(|| format!("cannot read {}", stamp_path.display()))?;
     let marker: PathBuf = node_dir.join("imported-images");
-    if fs::read_to_string(&marker).is_ok_and(|imported| imported == digest) {
+    if fs::read_to_string(&marker).is_ok_and(|imported| imported == stamp) {
         return Ok(());
     }
     let Some((program, words)) = ctr.split_first() else { return Ok(()) };
@@ -180,7 +197,7 @@ pub fn import(ctr: &[String], node_dir: &Path, archive: &Path, snapshotter: &str
     import.args(words).args(["--namespace", "k8s.io", "images", "import", "--snapshotter", snapshotter]);
     command::run(import.arg(archive))?;
     let mut file = fs::File::create(&marker)?;
-    file.write_all(digest.as_bytes()).with_context(|| format!("cannot write {}", marker.display()))
+    file.write_all(stamp.as_bytes()).with_context(|| format!("cannot write {}", marker.display()))
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ enum Command {
         /// How the cluster's programs are built.
         #[arg(long, value_enum, default_value_t)]
         profile: Profile,
+        /// Takes the programs as they were built before.
+        #[arg(long)]
+        no_build: bool,
     },
     /// Removes everything that `up` made.
     Down {
@@ -72,12 +75,19 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Build => Workspace::locate()?.build(&[]),
-        Command::Up { nodes, dir, control_plane_only, no_demo, profile } => {
+        Command::Up { nodes, dir, control_plane_only, no_demo, profile, no_build } => {
             let nodes = if control_plane_only { 0 } else { nodes };
             let dir = std::path::absolute(dir)?;
             let progress = Progress::new();
             let testbed = up::up(
-                &up::Options { dir, nodes, demo: !no_demo, controller_manager_flags: Vec::new(), profile },
+                &up::Options {
+                    dir,
+                    nodes,
+                    demo: !no_demo,
+                    controller_manager_flags: Vec::new(),
+                    profile,
+                    build: !no_build,
+                },
                 &progress,
             )?;
             print_next_steps(&testbed, progress.elapsed().as_secs_f64());

@@ -135,8 +135,14 @@ fn end_to_end(workspace: &Workspace, progress: &Progress) -> Result<Tally> {
     down::down(&dir, progress).context("cannot remove what an earlier run left")?;
     // A lost node is noticed after two of its lease's renewals instead of after the default.
     let controller_manager_flags = vec!["--node-monitor-grace-period=20s".to_owned()];
-    let options =
-        up::Options { dir: dir.clone(), nodes: 3, demo: true, controller_manager_flags, profile: Profile::Release };
+    let options = up::Options {
+        dir: dir.clone(),
+        nodes: 3,
+        demo: true,
+        controller_manager_flags,
+        profile: Profile::Release,
+        build: false,
+    };
     let mut tests = workspace.cargo();
     tests.args(["test", "--locked", "--no-fail-fast", "--package", "reeve-integration-tests", "--test", "end_to_end"]);
     // They share one cluster, and some of them kill parts of it: one after the other.

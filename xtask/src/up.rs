@@ -43,6 +43,8 @@ pub struct Options {
     pub controller_manager_flags: Vec<String>,
     /// How the programs are built.
     pub profile: Profile,
+    /// Whether to build them first, or to take them as they are.
+    pub build: bool,
 }
 
 /// A testbed that is up.
@@ -70,7 +72,9 @@ pub fn up(options: &Options, progress: &Progress) -> Result<Testbed> {
     let mut workspace = Workspace::locate()?;
     workspace.profile = options.profile;
     progress.step("packages of the distribution", || packages::ensure(options.nodes > 0))?;
-    progress.step("build", || workspace.build(&[]))?;
+    if options.build {
+        progress.step("build", || workspace.build(&[]))?;
+    }
     let testbed = start(options, &workspace, progress)?;
     if options.demo && options.nodes > 0 {
         progress.step("demo: a Deployment and its Services", || demo::apply(&workspace, &testbed.rctl))?;
