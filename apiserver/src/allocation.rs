@@ -43,7 +43,10 @@ impl ServiceRange {
             let address = Ipv4Addr::from(self.base + 1 + offset);
             (!used(address)).then_some(address)
         };
-        (0..upper).map(|step| reserved + (begin + step) % upper).find_map(&free).or_else(|| (0..reserved).find_map(&free))
+        (0..upper)
+            .map(|step| reserved + (begin + step) % upper)
+            .find_map(&free)
+            .or_else(|| (0..reserved).find_map(&free))
     }
 }
 
@@ -86,9 +89,7 @@ impl PortRange {
     pub fn pick(self, used: impl Fn(u16) -> bool, unit: f64) -> Option<u16> {
         let size = u32::from(self.last - self.first) + 1;
         let begin = (f64::from(size) * unit) as u32;
-        (0..size)
-            .map(|step| self.first + ((begin + step) % size) as u16)
-            .find(|&port| !used(port))
+        (0..size).map(|step| self.first + ((begin + step) % size) as u16).find(|&port| !used(port))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
+use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use k8s_openapi::Resource;
 use reeve_api::{GroupVersionResource, Reason, StatusError};
 use serde::Serialize;
 
@@ -26,12 +26,7 @@ fn server() -> User {
 }
 
 /// Makes what is missing; leaves alone what is there.
-pub async fn run(
-    handlers: &Handlers,
-    range: ServiceRange,
-    address: IpAddr,
-    port: u16,
-) -> Result<(), StatusError> {
+pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port: u16) -> Result<(), StatusError> {
     for name in NAMESPACES {
         let namespace = Namespace { metadata: named(name, None), ..Namespace::default() };
         create(handlers, "", &namespace).await?;
@@ -46,8 +41,9 @@ fn named(name: &str, namespace: Option<&str>) -> ObjectMeta {
 
 fn service(range: ServiceRange, port: u16) -> Service {
     let mut metadata = named("kubernetes", Some("default"));
-    metadata.labels =
-        Some([("component".to_owned(), "apiserver".to_owned()), ("provider".to_owned(), "kubernetes".to_owned())].into());
+    metadata.labels = Some(
+        [("component".to_owned(), "apiserver".to_owned()), ("provider".to_owned(), "kubernetes".to_owned())].into(),
+    );
     Service {
         metadata,
         spec: Some(ServiceSpec {
@@ -95,11 +91,7 @@ async fn publish_address(handlers: &Handlers, address: IpAddr, port: u16) -> Res
     handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
 }
 
-async fn create<K: Resource + Serialize>(
-    handlers: &Handlers,
-    namespace: &str,
-    object: &K,
-) -> Result<(), StatusError> {
+async fn create<K: Resource + Serialize>(handlers: &Handlers, namespace: &str, object: &K) -> Result<(), StatusError> {
     let body = serde_json::to_vec(object).map_err(StatusError::internal)?;
     let target = target::<K>(namespace, "");
     match handlers.create(&server(), &target, body.into(), &WriteOptions::default()).await {

@@ -43,10 +43,8 @@ impl Chain {
         address: SocketAddr,
         mut request: Request<Incoming>,
     ) -> Response<Body> {
-        let is_grpc = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let is_grpc =
+            request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let refuse = |error: &StatusError| if is_grpc { to_grpc(error).into_http() } else { to_http(error) };
         let method = request.method().clone();
         let path = request.uri().path().to_owned();

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use reeve_client::backoff::{Backoff, retry};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +35,9 @@ use crate::handlers::{HandlerOptions, Handlers};
 use crate::options::Options;
 use crate::pod_streams::PodStreams;
 use crate::registry::Registry;
+use crate::storage::SharedStore;
 use crate::storage::cache::{Cache, CacheOptions};
 use crate::storage::etcd::{EtcdOptions, EtcdStore, EtcdTls};
-use crate::storage::SharedStore;
 
 /// Puts the parts together and serves until `shutdown`.
 ///
@@ -54,6 +55,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     )?;
     let bind = SocketAddr::new(options.bind_address, options.secure_port);
     let listener = TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
+    // Port 0 asks for any free port.
+    let bind = listener.local_addr()?;
     let advertised = match options.advertise_address {
         Some(address) => address,
         None => outward_address(options.bind_address)?,
@@ -103,23 +106,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 
 /// Fills the cache and makes the first objects. Until then the server answers, but is not ready.
 async fn prepare(cache: &Cache, handlers: &Handlers, options: &Options, advertised: IpAddr, readiness: &Readiness) {
-    let backoff = reeve_client::backoff::Backoff::RECONNECT;
-    let mut failures = 0;
-    loop {
-        let result = async {
-            cache.ready().await?;
-            readiness.cache_is_synced();
-            bootstrap::run(handlers, options.service_cluster_ip_range, advertised, options.secure_port).await
-        };
-        match result.await {
-            Ok(()) => break,
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(%error, failures, "not ready yet");
-                tokio::time::sleep(backoff.delay(failures, rand::random())).await;
-            }
-        }
-    }
+    let attempt = || async {
+        cache.ready().await?;
+        readiness.cache_is_synced();
+        bootstrap::run(handlers, options.service_cluster_ip_range, advertised, options.secure_port).await
+    };
+    retry(Backoff::RECONNECT, "filling the cache and making the first objects", attempt).await;
     readiness.bootstrap_is_done();
     tracing::info!("ready");
 }

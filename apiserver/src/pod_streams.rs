@@ -61,7 +61,10 @@ impl PodStreams {
         let endpoint = Endpoint::from_shared(format!("https://{}", location.kubelet))
             .and_then(|endpoint| endpoint.tls_config(tls.clone()))
             .map_err(|error| {
-                StatusError::internal(format_args!("the kubelet of node {} cannot be addressed: {error}", location.node))
+                StatusError::internal(format_args!(
+                    "the kubelet of node {} cannot be addressed: {error}",
+                    location.node
+                ))
             })?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);

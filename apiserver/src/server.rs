@@ -73,8 +73,7 @@ async fn connection(
             return;
         }
     };
-    let peer: Option<Arc<PeerIdentity>> =
-        stream.get_ref().1.peer_certificates().and_then(peer_identity).map(Arc::new);
+    let peer: Option<Arc<PeerIdentity>> = stream.get_ref().1.peer_certificates().and_then(peer_identity).map(Arc::new);
     let service = hyper::service::service_fn(move |request| {
         let (chain, peer) = (chain.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(chain.serve(peer, address, request).await) }

@@ -26,6 +26,25 @@ impl Backoff {
     }
 }
 
+/// Attempts something until it succeeds. Each failure is logged; the first may be part of a normal start.
+pub async fn retry<T, E, F>(backoff: Backoff, what: &'static str, mut attempt: impl FnMut() -> F) -> T
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut failures = 0_u32;
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!(what, %error, failures, "failed and will be tried again");
+                tokio::time::sleep(backoff.delay(failures, rand::random())).await;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +56,15 @@ mod tests {
         assert_eq!(delays, [1, 2, 4, 5, 5]);
         assert_eq!(backoff.delay(1, 0.0), Duration::from_millis(500));
         assert_eq!(backoff.delay(u32::MAX, 1.0), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_tried_until_it_succeeds() {
+        let mut attempts = 0;
+        let done = retry(Backoff::RECONNECT, "test", || {
+            attempts += 1;
+            std::future::ready(if attempts < 3 { Err("not yet") } else { Ok(attempts) })
+        });
+        assert_eq!(done.await, 3);
     }
 }

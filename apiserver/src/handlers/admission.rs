@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
-use reeve_api::{GroupVersionResource, Reason, StatusError};
 use reeve_api::status::StatusCause;
+use reeve_api::{GroupVersionResource, Reason, StatusError};
 
 use super::Handlers;
 use crate::registry::{AnyObject, Row};
@@ -32,10 +32,8 @@ impl Handlers {
         if namespace.metadata.deletion_timestamp.is_none() {
             return Ok(());
         }
-        let why = format!(
-            "unable to create new content in namespace {} because it is being terminated",
-            target.namespace
-        );
+        let why =
+            format!("unable to create new content in namespace {} because it is being terminated", target.namespace);
         let mut error = StatusError::forbidden(&target.resource, name, why);
         if let Some(details) = &mut error.details {
             details.causes = Some(vec![StatusCause {
@@ -68,10 +66,7 @@ pub(super) fn label_namespace(row: &Row, object: &mut dyn AnyObject) {
     if row.info.resource.group.is_empty() && row.info.resource.resource == "namespaces" {
         let metadata = object.metadata_mut();
         if let Some(name) = metadata.name.clone() {
-            metadata
-                .labels
-                .get_or_insert_with(BTreeMap::new)
-                .insert("kubernetes.io/metadata.name".to_owned(), name);
+            metadata.labels.get_or_insert_with(BTreeMap::new).insert("kubernetes.io/metadata.name".to_owned(), name);
         }
     }
 }

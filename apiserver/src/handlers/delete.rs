@@ -176,7 +176,8 @@ fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, now: Timestamp) -> 
     }
     let before = object.metadata().clone();
     add_policy_finalizer(object.metadata_mut(), &options.propagation_policy);
-    let held = object.metadata().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) || object.is_held();
+    let held =
+        object.metadata().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) || object.is_held();
     if !held {
         return Deletion::Now;
     }
@@ -247,8 +248,7 @@ fn check_preconditions(
 ) -> Result<(), StatusError> {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     if !options.uid.is_empty() && options.uid != uid {
-        let why =
-            format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", options.uid);
+        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", options.uid);
         return Err(StatusError::conflict(&target.resource, &target.name, why));
     }
     if !options.resource_version.is_empty() && options.resource_version != present.revision.to_string() {

@@ -237,6 +237,11 @@ impl Handlers {
         &self.registry
     }
 
+    /// The clock, for answers that go on after the request.
+    pub fn clock(&self) -> fn() -> Timestamp {
+        self.clock
+    }
+
     /// The time at which a request is decided.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
@@ -260,7 +265,9 @@ impl Handlers {
         }
         if row.info.namespaced {
             if target.namespace.is_empty() && (!target.name.is_empty() || verb == Verb::Create) {
-                return Err(StatusError::bad_request("the server does not allow this method on the requested resource"));
+                return Err(StatusError::bad_request(
+                    "the server does not allow this method on the requested resource",
+                ));
             }
         } else if !target.namespace.is_empty() && target.resource.resource != "namespaces" {
             return Err(unknown());

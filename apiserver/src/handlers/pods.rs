@@ -44,18 +44,18 @@ impl Handlers {
             _ => container_of(&pod, name, container)?,
         };
         let spec = pod.spec.unwrap_or_default();
-        let node_name = spec.node_name.filter(|node| !node.is_empty()).ok_or_else(|| {
-            StatusError::bad_request(format!("pod {name} does not have a host assigned"))
-        })?;
+        let node_name = spec
+            .node_name
+            .filter(|node| !node.is_empty())
+            .ok_or_else(|| StatusError::bad_request(format!("pod {name} does not have a host assigned")))?;
         let entry = self
             .stored(NODES_PREFIX)
             .get("", &node_name, Version::Any)
             .await?
             .ok_or_else(|| StatusError::not_found(&GroupVersionResource::of::<Node>(), &node_name))?;
         let node: Node = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;
-        let kubelet = kubelet_address(&node).ok_or_else(|| {
-            StatusError::internal(format_args!("node {node_name} tells no address of its kubelet"))
-        })?;
+        let kubelet = kubelet_address(&node)
+            .ok_or_else(|| StatusError::internal(format_args!("node {node_name} tells no address of its kubelet")))?;
         Ok(PodLocation { node: node_name, kubelet, container })
     }
 }
@@ -64,9 +64,8 @@ fn kubelet_address(node: &Node) -> Option<String> {
     let status = node.status.as_ref()?;
     let addresses = status.addresses.as_ref()?;
     // The order in which upstream's --kubelet-preferred-address-types prefers an address that needs no resolver.
-    let address = ["InternalIP", "ExternalIP"]
-        .iter()
-        .find_map(|kind| addresses.iter().find(|address| address.type_ == *kind))?;
+    let address =
+        ["InternalIP", "ExternalIP"].iter().find_map(|kind| addresses.iter().find(|address| address.type_ == *kind))?;
     let port = status
         .daemon_endpoints
         .as_ref()

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use reeve_api::StatusError;
 use reeve_api::json::{self, Mask};
 use reeve_api::selector::{FieldSelector, LabelSelector, Operator, Requirement};
-use reeve_api::StatusError;
 
 use super::{Handlers, ListOptions, ObjectAnswer, Selection};
 use crate::registry::{Conversion, Row, SubresourceAction};
 use crate::request::{Target, User, Verb};
-use crate::storage::cache::{
-    Entry, FieldRequirement, LabelOperator, LabelRequirement, ListQuery, Selector, Version,
-};
+use crate::storage::cache::{Entry, FieldRequirement, LabelOperator, LabelRequirement, ListQuery, Selector, Version};
 
 /// An object of a list, in the form that clients of the row see.
 #[derive(Clone)]
@@ -120,8 +118,8 @@ impl Handlers {
 pub(super) fn selector(row: &Row, target: &Target, selection: &Selection) -> Result<Selector, StatusError> {
     let labels = LabelSelector::parse(&selection.labels)
         .map_err(|error| StatusError::bad_request(format!("unable to parse requirement: {error}")))?;
-    let fields = FieldSelector::parse(&selection.fields)
-        .map_err(|error| StatusError::bad_request(error.to_string()))?;
+    let fields =
+        FieldSelector::parse(&selection.fields).map_err(|error| StatusError::bad_request(error.to_string()))?;
     for requirement in fields.requirements() {
         known_field(row, &requirement.field)?;
     }

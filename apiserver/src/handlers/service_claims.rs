@@ -73,8 +73,7 @@ fn service(object: &dyn AnyObject) -> Option<&Service> {
 
 fn held_by(service: &Service) -> HashSet<String> {
     let Some(spec) = &service.spec else { return HashSet::new() };
-    let addresses =
-        spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok()).map(address_key);
+    let addresses = spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok()).map(address_key);
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.node_port?).ok().filter(|&number| number > 0)?;
         Some(port_key(protocol(port), number))
@@ -193,8 +192,7 @@ impl Handlers {
             Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
             _ => false,
         };
-        let old_ports: Vec<ServicePort> =
-            old.and_then(|old| old.spec.as_ref()?.ports.clone()).unwrap_or_default();
+        let old_ports: Vec<ServicePort> = old.and_then(|old| old.spec.as_ref()?.ports.clone()).unwrap_or_default();
         let range = self.options.node_ports;
         let mut taken: HashSet<String> = HashSet::new();
         for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
@@ -220,7 +218,8 @@ impl Handlers {
                         continue;
                     }
                     if valid.is_none() {
-                        let why = format!("provided port is not in the valid range. The range of valid ports is {range}");
+                        let why =
+                            format!("provided port is not in the valid range. The range of valid ports is {range}");
                         errors.invalid(&path, number, why);
                         continue;
                     }

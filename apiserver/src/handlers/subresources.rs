@@ -84,8 +84,7 @@ impl Handlers {
             dry_run: asked.dry_run.is_some_and(|run| !run.is_empty()),
         };
         self.delete_row(row, target, &options).await?;
-        let status =
-            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         let mut answer = ObjectAnswer::unstored(serde_json::to_vec(&status).map_err(StatusError::internal)?);
         answer.created = true;
         Ok(answer)
@@ -176,7 +175,11 @@ fn check_binding(target: &Target, binding: &Binding) -> Result<(), StatusError> 
     let path = Path::new("target");
     let mut errors = ErrorList::new();
     if !matches!(binding.target.kind.as_deref(), None | Some("" | "Node")) {
-        errors.not_supported(&path.child("kind"), binding.target.kind.clone().unwrap_or_default(), &["Node", "<empty>"]);
+        errors.not_supported(
+            &path.child("kind"),
+            binding.target.kind.clone().unwrap_or_default(),
+            &["Node", "<empty>"],
+        );
     }
     if binding.target.name.as_deref().unwrap_or_default().is_empty() {
         errors.required(&path.child("name"), "");

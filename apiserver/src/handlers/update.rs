@@ -119,8 +119,7 @@ impl Handlers {
             let result = {
                 let (claims, warnings, lost, dry) = (&mut claims, &mut warnings, &lost, &mut dry);
                 let mut decide = |present: Option<&Stored>| {
-                    let present =
-                        present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
+                    let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                     let old = decode_stored(row, &present.value)?;
                     let mut object = make(present, old.as_ref())?;
                     check_versions(target, present, old.metadata(), object.metadata())?;
@@ -185,12 +184,7 @@ fn is_finished(object: &dyn AnyObject) -> bool {
         && !object.is_held()
 }
 
-fn check_versions(
-    target: &Target,
-    present: &Stored,
-    old: &ObjectMeta,
-    new: &ObjectMeta,
-) -> Result<(), StatusError> {
+fn check_versions(target: &Target, present: &Stored, old: &ObjectMeta, new: &ObjectMeta) -> Result<(), StatusError> {
     if let Some(version) = new.resource_version.as_deref().filter(|version| !version.is_empty())
         && version != "0"
         && version != present.revision.to_string()
@@ -198,7 +192,11 @@ fn check_versions(
         version.parse::<i64>().map_err(|_| {
             let mut errors = reeve_api::validation::ErrorList::new();
             let path = reeve_api::validation::Path::new("metadata");
-            errors.invalid(&path.child("resourceVersion"), version, format!("strconv.ParseUint: parsing {version:?}: invalid syntax"));
+            errors.invalid(
+                &path.child("resourceVersion"),
+                version,
+                format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
+            );
             StatusError::invalid(&target.resource.group, &target.resource.resource, &target.name, errors.into_causes())
         })?;
         return Err(StatusError::modified(&target.resource, &target.name));
@@ -206,9 +204,7 @@ fn check_versions(
     if let (Some(new), Some(old)) = (new.uid.as_deref().filter(|uid| !uid.is_empty()), old.uid.as_deref())
         && new != old
     {
-        let why = format!(
-            "Precondition failed: UID in precondition: {new}, UID in object meta: {old}"
-        );
+        let why = format!("Precondition failed: UID in precondition: {new}, UID in object meta: {old}");
         return Err(StatusError::conflict(&target.resource, &target.name, why));
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use reeve_api::json::{self, Mask};
 use reeve_api::StatusError;
+use reeve_api::json::{self, Mask};
 
 use super::read::{converted, selector};
 use super::{Handlers, WatchOptions};
@@ -130,8 +130,12 @@ fn check_rules(options: &WatchOptions) -> Result<(), StatusError> {
         (Some(_), "") => {
             "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         }
-        (Some(_), _) => "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        (None, _) => "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        (Some(_), _) => {
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        }
+        (None, _) => {
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        }
     };
     Err(StatusError::new(reeve_api::Reason::Invalid, format!("ListOptions.meta.k8s.io \"\" is invalid: {wrong}")))
 }

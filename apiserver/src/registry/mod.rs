@@ -113,6 +113,11 @@ impl Registry {
         Self::new(rows::builtin())
     }
 
+    /// Whether a kind is built in, though it may have no resource of its own.
+    pub(self) fn knows(kind: &GroupVersionKind) -> bool {
+        rows::names(kind)
+    }
+
     fn new(rows: Vec<Row>) -> Self {
         let by_resource = rows.iter().enumerate().map(|(index, row)| (row.info.resource.clone(), index)).collect();
         Self { rows: rows.into_iter().map(Arc::new).collect(), by_resource }

@@ -131,6 +131,11 @@ fn events() -> Row {
     }
 }
 
+/// Whether a built-in row has objects of a kind.
+pub(super) fn names(kind: &GroupVersionKind) -> bool {
+    builtin().iter().any(|row| row.info.kind() == *kind)
+}
+
 /// All rows: the core group first, then the others by name.
 pub(super) fn builtin() -> Vec<Row> {
     vec![

@@ -22,10 +22,7 @@ impl Discovery {
 
 #[tonic::async_trait]
 impl Service for Discovery {
-    async fn resources(
-        &self,
-        _: Request<v1::ResourcesRequest>,
-    ) -> Result<Response<v1::ResourcesResponse>, Status> {
+    async fn resources(&self, _: Request<v1::ResourcesRequest>) -> Result<Response<v1::ResourcesResponse>, Status> {
         let mut resources = Vec::new();
         for row in self.handlers.registry().rows() {
             let info = &row.info;

@@ -56,9 +56,11 @@ fn forward<T: Send + 'static>(location: PodLocation, stream: Streaming<T>) -> Ou
 /// The checked start, then what the client sends after it.
 fn resume(start: v1::ExecStart, requests: Streaming<v1::ExecRequest>) -> impl Stream<Item = v1::ExecRequest> {
     let first = v1::ExecRequest { input: Some(v1::exec_request::Input::Start(start)) };
-    futures::stream::iter([first]).chain(requests.take_while(|item| futures::future::ready(item.is_ok())).filter_map(
-        |item| futures::future::ready(item.ok()),
-    ))
+    futures::stream::iter([first]).chain(
+        requests
+            .take_while(|item| futures::future::ready(item.is_ok()))
+            .filter_map(|item| futures::future::ready(item.ok())),
+    )
 }
 
 #[tonic::async_trait]
@@ -74,18 +76,13 @@ impl Service for Streams {
         Ok(Response::new(forward(location, stream)))
     }
 
-    async fn exec(
-        &self,
-        request: Request<Streaming<v1::ExecRequest>>,
-    ) -> Result<Response<Self::ExecStream>, Status> {
+    async fn exec(&self, request: Request<Streaming<v1::ExecRequest>>) -> Result<Response<Self::ExecStream>, Status> {
         let user = user(&request)?;
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "exec").await?;
         let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
-        let response = kubelet
-            .exec(resume(start, requests))
-            .await
-            .map_err(|status| kubelet_error(&location, status))?;
+        let response =
+            kubelet.exec(resume(start, requests)).await.map_err(|status| kubelet_error(&location, status))?;
         Ok(Response::new(forward(location, response.into_inner())))
     }
 
@@ -97,10 +94,8 @@ impl Service for Streams {
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "attach").await?;
         let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
-        let response = kubelet
-            .attach(resume(start, requests))
-            .await
-            .map_err(|status| kubelet_error(&location, status))?;
+        let response =
+            kubelet.attach(resume(start, requests)).await.map_err(|status| kubelet_error(&location, status))?;
         Ok(Response::new(forward(location, response.into_inner())))
     }
 

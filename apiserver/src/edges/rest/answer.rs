@@ -8,9 +8,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use jiff::Timestamp;
+use reeve_api::StatusError;
 use reeve_api::json;
 use reeve_api::resource::api_version;
-use reeve_api::StatusError;
 use serde_json::Value;
 use tonic::body::Body;
 
@@ -191,10 +191,10 @@ pub fn watch(
     stream: WatchStream,
     form: Form,
     row: Option<Arc<Row>>,
-    now: Timestamp,
+    clock: fn() -> Timestamp,
     query: &Query,
 ) -> Response<Body> {
-    let mut tables = table::WatchTables::new(row, now, query);
+    let mut tables = table::WatchTables::new(row, clock, query);
     let frames = stream.map(move |batch| {
         let lines: Vec<Bytes> = batch.iter().map(|item| line(item, form, &mut tables)).collect();
         let bytes = match lines.as_slice() {

@@ -57,8 +57,7 @@ impl Documents {
         }
         let mut schemas = serde_json::Map::new();
         for ((group, version), rows) in &versions {
-            let path =
-                if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
             put(&path, resource_list(group, version, rows));
             let url = format!("/openapi/v3/{path}");
             schemas.insert(path.clone(), json!({"serverRelativeURL": url}));
@@ -107,10 +106,8 @@ impl Documents {
             ));
         }
         // Discovery has one form; clients that ask for a newer one fall back to it.
-        let (_, encoding) = negotiate(headers).unwrap_or((
-            super::negotiation::Form::Object,
-            super::negotiation::Encoding::Json,
-        ));
+        let (_, encoding) =
+            negotiate(headers).unwrap_or((super::negotiation::Form::Object, super::negotiation::Encoding::Json));
         whole(document.clone(), encoding, 200).map(Some)
     }
 }
@@ -166,7 +163,8 @@ fn schema(base: &str, rows: &[&Row]) -> Value {
         let gvk = row.info.kind();
         let scope = if row.info.namespaced { "/namespaces/{namespace}" } else { "" };
         let path = format!("/{base}{scope}/{}/{{name}}", row.info.resource.resource);
-        let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+        let parameter =
+            |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
         let operation = json!({
             "parameters": [parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation")],
             "responses": {"200": {"description": "OK"}},

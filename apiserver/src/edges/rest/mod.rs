@@ -106,7 +106,7 @@ impl Rest {
                 let registry = self.handlers.registry();
                 let row = registry.get(&target.resource).cloned();
                 let stream = self.handlers.watch(user, &target, options).await?;
-                Ok(answer::watch(stream, form, row, self.handlers.now(), &query))
+                Ok(answer::watch(stream, form, row, self.handlers.clock(), &query))
             }
             Verb::Create => {
                 let (form, encoding) = negotiate(request.headers())?;
@@ -214,7 +214,9 @@ fn write_options(query: &Query, headers: &HeaderMap) -> Result<WriteOptions, Sta
         other => {
             return Err(StatusError::new(
                 Reason::Invalid,
-                format!("PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {other:?}: supported values: \"All\""),
+                format!(
+                    "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {other:?}: supported values: \"All\""
+                ),
             ));
         }
     };

@@ -50,9 +50,7 @@ pub fn route(path: &str) -> Route {
         ["api", version, rest @ ..] => resource("", version, rest),
         ["apis"] => Route::Groups,
         ["apis", group] => Route::Group((*group).to_owned()),
-        ["apis", group, version] => {
-            Route::GroupVersion { group: (*group).to_owned(), version: (*version).to_owned() }
-        }
+        ["apis", group, version] => Route::GroupVersion { group: (*group).to_owned(), version: (*version).to_owned() },
         ["apis", group, version, rest @ ..] => resource(group, version, rest),
         _ => Route::Other,
     }
@@ -135,9 +133,10 @@ impl Query {
     pub fn number(&self, name: &str) -> Result<Option<i64>, StatusError> {
         match self.values.get(name).filter(|text| !text.is_empty()) {
             None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| {
-                StatusError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| StatusError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
         }
     }
 }

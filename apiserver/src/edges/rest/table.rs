@@ -141,15 +141,15 @@ fn table(
 /// The tables of a watch: the first one has the columns, as upstream's.
 pub struct WatchTables {
     row: Option<Arc<Row>>,
-    now: Timestamp,
+    clock: fn() -> Timestamp,
     include: Include,
     columns_sent: bool,
 }
 
 impl WatchTables {
     /// For a watch of a row's objects.
-    pub fn new(row: Option<Arc<Row>>, now: Timestamp, query: &Query) -> Self {
-        Self { row, now, include: Include::of(query).unwrap_or(Include::Metadata), columns_sent: false }
+    pub fn new(row: Option<Arc<Row>>, clock: fn() -> Timestamp, query: &Query) -> Self {
+        Self { row, clock, include: Include::of(query).unwrap_or(Include::Metadata), columns_sent: false }
     }
 
     /// The table of one event's object.
@@ -158,7 +158,7 @@ impl WatchTables {
         let revision = revision(object);
         let mut out = BytesMut::new();
         let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-        match table(&row.info.resource, object, revision, self.now, self.include, with_columns, &mut out) {
+        match table(&row.info.resource, object, revision, (self.clock)(), self.include, with_columns, &mut out) {
             Ok(()) => out.freeze(),
             Err(error) => {
                 tracing::error!(%error, "an object of a watch cannot be printed");

@@ -103,8 +103,8 @@ fn validate_endpoint(endpoint: &Endpoint, address_type: &str, path: &Path<'_>, e
         count if count > ADDRESSES_MAX => errors.too_many(&path_addresses, count, ADDRESSES_MAX),
         _ => {}
     }
-    for (index, address) in endpoint.addresses.iter().enumerate() {
-        let path = path_addresses.index(index);
+    for address in &endpoint.addresses {
+        let path = path_addresses;
         match address_type {
             "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
                 errors.invalid(&path, address, "must be an IPv4 address");

@@ -49,7 +49,8 @@ impl Strategy for Nodes {
         let empty = NodeSpec::default();
         let spec = node.spec.as_ref().unwrap_or(&empty);
         let path = Path::new("spec");
-        let path_taints = path.child("taints");
+        let path_metadata = Path::new("metadata");
+        let path_taints = path_metadata.child("taints");
         let mut seen = std::collections::BTreeSet::new();
         for (index, taint) in spec.taints.iter().flatten().enumerate() {
             let path = path_taints.index(index);

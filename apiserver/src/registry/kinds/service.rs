@@ -38,7 +38,7 @@ impl Strategy for Services {
     type Object = Service;
 
     fn name_rule(&self) -> NameRule {
-        NameRule::Dns1123Label
+        NameRule::ShortName
     }
 
     fn default(&self, service: &mut Service) {

@@ -42,10 +42,10 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     for (index, entry) in spec.init_containers.iter().flatten().enumerate() {
         container(entry, &volumes, &mut names, spec, true, &path_init.index(index), errors);
     }
-    one_of(spec.restart_policy.as_deref(), &["Always", "Never", "OnFailure"], &path.child("restartPolicy"), errors);
+    one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &path.child("restartPolicy"), errors);
     one_of(
         spec.dns_policy.as_deref(),
-        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         &path.child("dnsPolicy"),
         errors,
     );
@@ -222,7 +222,7 @@ fn container<'a>(
     );
     one_of(
         container.termination_message_policy.as_deref(),
-        &["FallbackToLogsOnError", "File"],
+        &["File", "FallbackToLogsOnError"],
         &path.child("terminationMessagePolicy"),
         errors,
     );
@@ -349,10 +349,13 @@ fn probe(probe: &Probe, must_succeed_once: bool, path: &Path<'_>, errors: &mut E
             errors.invalid(&path.child("grpc").child("port"), action.port, problem);
         }
     }
-    if !handlers.contains(&true) {
+    let names = ["exec", "httpGet", "tcpSocket", "grpc"];
+    let mut present = names.into_iter().zip(handlers).filter(|(_, is_set)| *is_set);
+    if present.next().is_none() {
         errors.required(path, "must specify a handler type");
-    } else if handlers.iter().filter(|is_set| **is_set).count() > 1 {
-        errors.forbidden(path, "may not specify more than 1 handler type");
+    }
+    for (field, _) in present {
+        errors.forbidden(&path.child(field), "may not specify more than 1 handler type");
     }
     for (field, value) in [
         ("initialDelaySeconds", probe.initial_delay_seconds),

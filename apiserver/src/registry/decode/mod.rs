@@ -1,0 +1,110 @@
+//! From bytes to typed objects, with upstream's opinion on fields that should not be there and its
+//! texts about values of the wrong type.
+
+mod duplicates;
+mod mistake;
+
+use reeve_api::{GroupVersionKind, StatusError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// What to do about unknown and duplicate fields (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them and warn.
+    #[default]
+    Warn,
+    /// Refuse the object.
+    Strict,
+}
+
+impl FieldValidation {
+    /// From the query parameter; `None` for a word that is none of the three.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "Ignore" => Some(Self::Ignore),
+            "" | "Warn" => Some(Self::Warn),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// Why bytes are not an object of the kind. The text is the whole message for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(pub String);
+
+impl From<DecodeError> for StatusError {
+    fn from(error: DecodeError) -> Self {
+        StatusError::bad_request(error.0)
+    }
+}
+
+/// What an object says that it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+/// Decodes an object; the second part are the warnings.
+pub(super) fn decode<T: DeserializeOwned>(
+    json: &[u8],
+    validation: FieldValidation,
+    kind: &GroupVersionKind,
+) -> Result<(T, Vec<String>), DecodeError> {
+    let mut problems = Vec::new();
+    let deserializer = &mut serde_json::Deserializer::from_slice(json);
+    let decoded = serde_ignored::deserialize(deserializer, |path| {
+        problems.push(format!("unknown field {:?}", mistake::path(&path)));
+    });
+    let value = match decoded.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => value,
+        Err(error) => return Err(explain(json, kind, &error)),
+    };
+    if validation == FieldValidation::Ignore {
+        return Ok((value, Vec::new()));
+    }
+    let mut all: Vec<String> =
+        duplicates::find(json).into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    all.append(&mut problems);
+    if validation == FieldValidation::Strict && !all.is_empty() {
+        return Err(refuse(kind, &kind.kind, &kind.version, &format!("strict decoding error: {}", all.join(", "))));
+    }
+    Ok((value, all))
+}
+
+fn refuse(wanted: &GroupVersionKind, kind: &str, version: &str, why: &str) -> DecodeError {
+    DecodeError(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", wanted.kind))
+}
+
+/// The message for bytes that could not be decoded.
+fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) -> DecodeError {
+    let Ok(header) = serde_json::from_slice::<Header>(json) else {
+        return DecodeError(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
+             {error}",
+            wanted.kind
+        ));
+    };
+    let kind = header.kind.unwrap_or_else(|| wanted.kind.clone());
+    let api_version = header.api_version.unwrap_or_else(|| wanted.api_version());
+    let given = GroupVersionKind::from_object(&api_version, &kind);
+    if given == *wanted {
+        return refuse(wanted, &kind, &given.version, &mistake::explain(json, wanted, error));
+    }
+    let known = super::Registry::knows(&given);
+    let why = if known {
+        let group = if wanted.group.is_empty() { "core" } else { wanted.group.split('.').next().unwrap_or_default() };
+        format!("converting ({}.{kind}) to ({group}.{}): unknown conversion", given.version, wanted.kind)
+    } else {
+        format!("no kind {kind:?} is registered for version {api_version:?} in this server")
+    };
+    refuse(wanted, &kind, &given.version, &why)
+}

@@ -1,0 +1,236 @@
+//! A real API server over a real etcd, for one test.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use clap::Parser as _;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use reeve_apiserver::options::Options;
+use reeve_client::config::Pem;
+use reeve_client::{Client, ConnectionConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// The server, its etcd and its certificates. Everything ends when it is dropped.
+pub struct TestServer {
+    folder: tempfile::TempDir,
+    port: u16,
+    etcd_port: u16,
+    etcd: Child,
+    authority: Issuer<'static, KeyPair>,
+    server: Option<(CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>)>,
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl TestServer {
+    /// Starts etcd and the server, and waits until it is ready.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port, etcd_port, peer_port] = free_ports();
+        let etcd = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(folder.path().join("etcd"))
+            .arg(format!("--listen-client-urls=http://127.0.0.1:{etcd_port}"))
+            .arg(format!("--advertise-client-urls=http://127.0.0.1:{etcd_port}"))
+            .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"))
+            .arg("--log-level=error")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd must be installed");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test-ca");
+        let certificate = params.self_signed(&key).expect("a CA");
+        write(folder.path(), "ca.crt", &certificate.pem());
+        let authority = Issuer::new(params, key);
+        let mut server = Self { folder, port, etcd_port, etcd, authority, server: None };
+        server.issue("server", "apiserver", &[]);
+        server.run().await;
+        server
+    }
+
+    async fn run(&mut self) {
+        let flag = |name: &str, value: String| format!("--{name}={value}");
+        let file = |name: &str| self.file(name).display().to_string();
+        let options = Options::parse_from([
+            "apiserver".to_owned(),
+            flag("etcd-servers", format!("http://127.0.0.1:{}", self.etcd_port)),
+            flag("bind-address", "127.0.0.1".into()),
+            flag("secure-port", self.port.to_string()),
+            flag("client-ca-file", file("ca.crt")),
+            flag("tls-cert-file", file("server.crt")),
+            flag("tls-private-key-file", file("server.key")),
+        ]);
+        let token = CancellationToken::new();
+        let running = tokio::spawn(reeve_apiserver::run(options, token.clone()));
+        self.server = Some((token, running));
+        let ready = reeve_client::backoff::retry(reeve_client::backoff::Backoff::RECONNECT, "readiness", || async {
+            match self.try_rest("admin", Method::GET, "/readyz", None, None).await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.body),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        tokio::time::timeout(std::time::Duration::from_secs(30), ready).await.expect("the server becomes ready");
+    }
+
+    /// Stops the server and starts it again on the same etcd.
+    pub async fn restart(&mut self) {
+        let (token, running) = self.server.take().expect("a running server");
+        token.cancel();
+        running.await.expect("no panic").expect("a clean end");
+        self.run().await;
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A certificate for a user; made once.
+    fn issue(&self, file: &str, user: &str, groups: &[&str]) {
+        if self.file(&format!("{file}.crt")).exists() {
+            return;
+        }
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, user);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
+        write(self.folder.path(), &format!("{file}.crt"), &certificate.pem());
+        write(self.folder.path(), &format!("{file}.key"), &key.serialize_pem());
+    }
+
+    /// The certificate's file stem of a user.
+    fn user(&self, user: &str) -> String {
+        match user {
+            "admin" => self.issue("admin", "kubernetes-admin", &["system:masters"]),
+            node if node.starts_with("system:node:") => self.issue(user, node, &["system:nodes"]),
+            other => self.issue(user, other, &[]),
+        }
+        user.to_owned()
+    }
+
+    /// A gRPC client of a user (`admin`, `system:node:NAME`, or any name without rights).
+    pub fn client(&self, user: &str) -> Client {
+        let user = self.user(user);
+        Client::new(ConnectionConfig {
+            server: format!("https://127.0.0.1:{}", self.port),
+            certificate_authority: Some(Pem::File(self.file("ca.crt"))),
+            client_certificate: Some((
+                Pem::File(self.file(&format!("{user}.crt"))),
+                Pem::File(self.file(&format!("{user}.key"))),
+            )),
+            token: None,
+            tls_server_name: None,
+            namespace: "default".into(),
+            user_agent: "test/1".into(),
+            origin: "test".into(),
+        })
+        .expect("a client")
+    }
+
+    /// One REST request of the administrator.
+    pub async fn rest(&self, method: Method, path: &str, body: Option<(&str, Value)>) -> Answer {
+        self.rest_as("admin", method, path, None, body).await
+    }
+
+    /// One REST request of a user; the empty user has no certificate.
+    pub async fn rest_as(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+        body: Option<(&str, Value)>,
+    ) -> Answer {
+        self.try_rest(user, method, path, accept, body).await.expect("an answer")
+    }
+
+    async fn try_rest(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+        body: Option<(&str, Value)>,
+    ) -> anyhow::Result<Answer> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.file("ca.crt"))?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = if user.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let user = self.user(user);
+            let chain = vec![CertificateDer::from_pem_file(self.file(&format!("{user}.crt")))?];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(self.file(&format!("{user}.key")))?)?
+        };
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let name = ServerName::try_from("localhost")?;
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let bytes = match body {
+            Some((media, value)) => {
+                request = request.header("content-type", media);
+                value.to_string().into_bytes()
+            }
+            None => vec![],
+        };
+        let response = sender.send_request(request.body(Full::new(bytes::Bytes::from(bytes)))?).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some((token, _)) = &self.server {
+            token.cancel();
+        }
+        self.etcd.kill().expect("etcd is ours to end");
+        self.etcd.wait().expect("etcd ends");
+    }
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("a file in our own folder");
+}
+
+/// Ports that were free a moment ago; all are held until all are known.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    std::array::from_fn(|index| held[index].local_addr().expect("an address").port())
+}
