@@ -3,7 +3,7 @@
 //! nft reads the script, sends it as one netlink batch, and the kernel swaps it in at once. A change of a few
 //! elements costs one short process whatever the table holds, because nft fetches no elements for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::process::Stdio;
@@ -22,40 +22,32 @@ pub trait Kernel: Send {
     fn existing(&mut self, table: &str) -> impl Future<Output = Result<Option<Existing>, KernelError>> + Send;
 }
 
-/// What a table holds, without rules and elements.
+/// What a table holds, as far as it can be told cheaply: to list sets or maps, nft reads the elements of all of
+/// them, which are many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     /// Its chains.
     pub chains: BTreeSet<Name>,
-    /// Its sets and maps; true for maps.
-    pub sets: BTreeMap<Name, bool>,
 }
 
-impl Existing {
-    /// Reads what `nft --json list table` says (libnftables-json(5)).
-    fn parse(text: &[u8]) -> Result<Existing, serde_json::Error> {
-        #[derive(serde::Deserialize)]
-        struct Listing {
-            nftables: Vec<Entry>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Entry {
-            chain: Option<Named>,
-            set: Option<Named>,
-            map: Option<Named>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Named {
-            name: String,
-        }
-        let mut existing = Existing::default();
-        for entry in serde_json::from_slice::<Listing>(text)?.nftables {
-            existing.chains.extend(entry.chain.map(|chain| Name::new(chain.name)));
-            existing.sets.extend(entry.set.map(|set| (Name::new(set.name), false)));
-            existing.sets.extend(entry.map.map(|map| (Name::new(map.name), true)));
-        }
-        Ok(existing)
-    }
+/// What `nft --json list` says (libnftables-json(5)).
+#[derive(serde::Deserialize)]
+struct Listing {
+    nftables: Vec<Entry>,
+}
+
+#[derive(serde::Deserialize)]
+struct Entry {
+    table: Option<Named>,
+    chain: Option<Named>,
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    name: String,
+    /// The table it is in; tables themselves have none.
+    #[serde(default)]
+    table: String,
 }
 
 /// Why a transaction was not applied.
@@ -137,6 +129,14 @@ impl Nft {
     }
 }
 
+impl Nft {
+    /// Lists the `ip` family's objects of a kind, without elements.
+    async fn list(&self, kind: &str) -> Result<Listing, KernelError> {
+        let text = self.run(&["--json", "--terse", "list", kind, "ip"], String::new()).await?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+}
+
 impl Kernel for Nft {
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), KernelError> {
         if transaction.is_empty() {
@@ -146,18 +146,12 @@ impl Kernel for Nft {
     }
 
     async fn existing(&mut self, table: &str) -> Result<Option<Existing>, KernelError> {
-        #[derive(serde::Deserialize)]
-        struct Tables {
-            nftables: Vec<serde_json::Value>,
-        }
-        let tables: Tables =
-            serde_json::from_slice(&self.run(&["--json", "list", "tables", "ip"], String::new()).await?)?;
-        let exists = tables.nftables.iter().any(|entry| entry.pointer("/table/name").is_some_and(|name| name == table));
-        if !exists {
+        let tables = self.list("tables").await?;
+        if !tables.nftables.into_iter().filter_map(|entry| entry.table).any(|found| found.name == table) {
             return Ok(None);
         }
-        // Terse: without elements, so it is short however many there are.
-        let listing = self.run(&["--json", "--terse", "list", "table", "ip", table], String::new()).await?;
-        Ok(Some(Existing::parse(&listing)?))
+        let chains = self.list("chains").await?.nftables.into_iter().filter_map(|entry| entry.chain);
+        let ours = chains.filter(|chain| chain.table == table).map(|chain| Name::new(chain.name));
+        Ok(Some(Existing { chains: ours.collect() }))
     }
 }

@@ -166,13 +166,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Delete a set or map of which only the name is known: what another version of this program left.
-    pub fn delete_set_named(&mut self, name: &Name, is_map: bool) -> Result<(), InvalidObject> {
-        use super::model::{KeyType, ValueType};
-        let value = if is_map { ValueType::Verdict } else { ValueType::Nothing };
-        self.delete_set(&Set::map(name.clone(), KeyType::Address, value))
-    }
-
     /// Delete an element, which must exist.
     pub fn delete_element(&mut self, set: &Set, key: Key) -> Result<(), InvalidObject> {
         check_name(&set.name)?;

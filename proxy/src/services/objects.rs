@@ -14,6 +14,9 @@ pub const TABLE: &str = "reeve-proxy";
 /// The mark of packets whose connection gets this node's address as source (upstream's bit).
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
+/// An empty chain. Its name says which version of this program's fixed sets the table has: change it with them.
+pub const LAYOUT: &str = "layout-1";
+
 /// The chain that marks clients which are no pods.
 const MARK_STRANGERS: &str = "mark-strangers";
 
@@ -95,8 +98,6 @@ pub enum Fixed {
     EndpointsOutside(Protocol),
     /// The same for clients outside the cluster, where that differs.
     NodePortEndpointsOutside(Protocol),
-    /// Empty. Its name says which version of this program's sets the table has.
-    Layout,
     /// External addresses without endpoints.
     RejectedServices,
     /// Node ports without endpoints.
@@ -107,7 +108,6 @@ impl Fixed {
     /// All of them.
     pub fn all() -> Vec<Fixed> {
         let mut all = vec![
-            Fixed::Layout,
             Fixed::PodNetworks,
             Fixed::ClusterIps,
             Fixed::Hairpin,
@@ -130,7 +130,6 @@ impl Fixed {
     /// The set's name in the table.
     pub fn name(self) -> Name {
         let fixed = match self {
-            Fixed::Layout => "layout-1",
             Fixed::PodNetworks => "pod-networks",
             Fixed::ClusterIps => "cluster-ips",
             Fixed::Hairpin => "hairpin",
@@ -154,7 +153,7 @@ impl Fixed {
     pub fn set(self) -> Set {
         let (key, value) = match self {
             Fixed::PodNetworks => (KeyType::Network, ValueType::Nothing),
-            Fixed::Layout | Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
+            Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
             Fixed::Hairpin => (KeyType::AddressPair, ValueType::Nothing),
             Fixed::Services | Fixed::ServicesOutside => (KeyType::Service, ValueType::Verdict),
             Fixed::NodePorts | Fixed::NodePortsOutside => (KeyType::NodePort, ValueType::Verdict),
@@ -235,6 +234,7 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
     let goto_services = || [Rule::always([Action::Jump("services".into())])];
     objects.extend(
         [
+            Chain::regular(LAYOUT, []),
             Chain::regular("services", services),
             Chain::regular("outside", outside),
             Chain::regular(MARK_STRANGERS, Vec::from_iter(strangers)),
@@ -363,7 +363,7 @@ pub enum Ownership {
 pub fn ownership(object: &Object) -> Ownership {
     match object {
         Object::Element(Fixed::ClusterIps | Fixed::Hairpin, _) => Ownership::Shared,
-        Object::Chain(chain) if !chain.name.as_str().starts_with(STICKY) => Ownership::Common,
+        Object::Chain(chain) if !chain.name.as_str().starts_with(STICKY) && !has_set(&chain.name) => Ownership::Common,
         Object::Element(..) | Object::Chain(_) | Object::Set(_) => Ownership::Own,
     }
 }
@@ -445,8 +445,16 @@ fn spread(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, endpoi
     name
 }
 
-/// What the names of chains and sets for session affinity begin with.
+/// What the name of a frontend's chain for session affinity begins with.
 const STICKY: &str = "sticky-";
+
+/// What the name of an endpoint's chain for session affinity, and of its set of clients, begins with.
+const RECENT: &str = "recent-";
+
+/// Whether a chain has a set of the same name.
+pub fn has_set(chain: &Name) -> bool {
+    chain.as_str().starts_with(RECENT)
+}
 
 /// Session affinity: a chain for the frontend, and a chain and a set of recent clients for each endpoint.
 fn sticky(
@@ -458,13 +466,15 @@ fn sticky(
 ) -> Name {
     // The timeout is part of the names: a set's timeout cannot be changed, so another one is another set.
     let family_name = family.name();
-    let name = Name::new(match frontend.key {
+    let suffix = match frontend.key {
         FrontendKey::Address(address, protocol, port) => {
-            format!("{STICKY}{timeout}s-{family_name}-{address}-{protocol}-{port}")
+            format!("{timeout}s-{family_name}-{address}-{protocol}-{port}")
         }
-        FrontendKey::NodePort(protocol, port) => format!("{STICKY}{timeout}s-{family_name}-{protocol}-{port}"),
-    });
-    let of_endpoint = |endpoint: SocketAddrV4| Name::new(format!("{name}-{}-{}", endpoint.ip(), endpoint.port()));
+        FrontendKey::NodePort(protocol, port) => format!("{timeout}s-{family_name}-{protocol}-{port}"),
+    };
+    let name = Name::new(format!("{STICKY}{suffix}"));
+    let of_endpoint =
+        |endpoint: SocketAddrV4| Name::new(format!("{RECENT}{suffix}-{}-{}", endpoint.ip(), endpoint.port()));
     let mut rules: Vec<Rule> = family.mark().into_iter().collect();
     let mut all = Vec::new();
     for endpoint in endpoints {

@@ -6,7 +6,7 @@ use reeve_api::ObjectKey;
 
 use super::frontend::{Endpoint, Frontend, FrontendKey, keep_slots};
 use super::objects::{self, Fixed, Object, ObjectId, Ownership, Surroundings, TABLE};
-use crate::nft::model::{Chain, Name};
+use crate::nft::model::{Chain, KeyType, Name, Set};
 use crate::nft::{Existing, InvalidObject, Transaction};
 
 /// What the kernel should hold.
@@ -101,7 +101,7 @@ impl RuleSet {
             });
         let changes: Vec<Change> = all.map(|object| Change { old: None, new: Some(object) }).collect();
         match existing {
-            Some(existing) if existing.sets.contains_key(&Fixed::Layout.name()) => {
+            Some(existing) if existing.chains.contains(&Name::from(objects::LAYOUT)) => {
                 self.clear(&mut transaction, existing, &changes)?;
             }
             _ => transaction.replace_table(),
@@ -123,7 +123,8 @@ impl RuleSet {
             .filter(|object| matches!(object, Object::Set(_) | Object::Chain(_)))
             .map(Object::id)
             .collect();
-        for set in Fixed::all().iter().map(|fixed| fixed.set()).filter(|set| existing.sets.contains_key(&set.name)) {
+        // The layout is there, so all of its sets and maps are: they came in one transaction.
+        for set in Fixed::all().iter().map(|fixed| fixed.set()) {
             transaction.flush_set(&set)?;
         }
         for chain in &existing.chains {
@@ -132,8 +133,9 @@ impl RuleSet {
         for chain in existing.chains.iter().filter(|chain| !wanted.contains(&ObjectId::Chain((*chain).clone()))) {
             transaction.delete_chain(chain)?;
         }
-        for (set, is_map) in existing.sets.iter().filter(|(set, _)| !wanted.contains(&ObjectId::Set((*set).clone()))) {
-            transaction.delete_set_named(set, *is_map)?;
+        let remembering = existing.chains.iter().filter(|chain| objects::has_set(chain));
+        for set in remembering.filter(|set| !wanted.contains(&ObjectId::Set((*set).clone()))) {
+            transaction.delete_set(&Set::set(set.clone(), KeyType::Address))?;
         }
         Ok(())
     }
