@@ -1,0 +1,524 @@
+//! Wires stores, queues and runners: which change calls for a look at which key.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::Mutex;
+use reeve_api::meta::MetaExt as _;
+use reeve_api::{GroupVersionResource, ObjectKey, ResourceInfo};
+use reeve_client::backoff::Backoff;
+use reeve_client::{Change, Client, Error, EventRecorder, Next, Queue, Runner, RunnerConfig, runner};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::action::{Action, again};
+use crate::executor::{ExecuteError, Executor};
+use crate::selector::{matches, matches_pairs};
+use crate::stores::{Listener, Stores};
+use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
+use crate::{deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_gc, replicaset};
+use crate::{root_ca, service_account};
+
+/// How long a failed key waits, as upstream's rate limiter of controllers.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
+
+/// A controller of this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// `deployment-controller`
+    Deployment,
+    /// `replicaset-controller`
+    ReplicaSet,
+    /// `endpointslice-controller`
+    EndpointSlice,
+    /// `node-ipam-controller`
+    NodeIpam,
+    /// `node-lifecycle-controller`
+    NodeLifecycle,
+    /// `namespace-controller`
+    Namespace,
+    /// `garbage-collector-controller`
+    GarbageCollector,
+    /// `serviceaccount-controller`
+    ServiceAccount,
+    /// `root-ca-certificate-publisher-controller`
+    RootCa,
+    /// `pod-garbage-collector-controller`
+    PodGc,
+}
+
+impl Controller {
+    /// All of them, with upstream's names and older names.
+    pub const ALL: [(Controller, &'static str, &'static str); 10] = [
+        (Controller::Deployment, "deployment-controller", "deployment"),
+        (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
+        (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
+        (Controller::NodeIpam, "node-ipam-controller", "nodeipam"),
+        (Controller::NodeLifecycle, "node-lifecycle-controller", "nodelifecycle"),
+        (Controller::Namespace, "namespace-controller", "namespace"),
+        (Controller::GarbageCollector, "garbage-collector-controller", "garbagecollector"),
+        (Controller::ServiceAccount, "serviceaccount-controller", "serviceaccount"),
+        (Controller::RootCa, "root-ca-certificate-publisher-controller", "root-ca-cert-publisher"),
+        (Controller::PodGc, "pod-garbage-collector-controller", "podgc"),
+    ];
+}
+
+/// How many keys of each controller are worked on at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers {
+    /// Deployments.
+    pub deployments: usize,
+    /// ReplicaSets.
+    pub replica_sets: usize,
+    /// Services.
+    pub services: usize,
+    /// Namespaces.
+    pub namespaces: usize,
+    /// Objects that may be garbage.
+    pub garbage: usize,
+    /// Namespaces that need a service account.
+    pub service_accounts: usize,
+}
+
+/// What the flags say.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which controllers run.
+    pub controllers: BTreeSet<Controller>,
+    /// How many workers each has.
+    pub workers: Workers,
+    /// The pod addresses to give to nodes; absent to leave nodes alone.
+    pub node_cidrs: Option<node_ipam::Plan>,
+    /// How long a node may be silent.
+    pub node_monitor_grace_period: SignedDuration,
+    /// How many ended pods may stay.
+    pub terminated_pod_gc_threshold: i32,
+    /// The certificate authority that pods are given, in PEM.
+    pub root_ca: Option<String>,
+}
+
+/// Where keys are put.
+pub struct Queues {
+    /// Deployments.
+    pub deployments: Queue<ObjectKey>,
+    /// ReplicaSets.
+    pub replica_sets: Queue<ObjectKey>,
+    /// Services.
+    pub services: Queue<ObjectKey>,
+    /// The one key of node IPAM.
+    pub node_ipam: Queue<()>,
+    /// Nodes by name.
+    pub nodes: Queue<String>,
+    /// Namespaces that are being deleted.
+    pub namespaces: Queue<ObjectKey>,
+    /// Objects that may be garbage.
+    pub garbage: Queue<garbage::Key>,
+    /// Namespaces that need a service account.
+    pub service_accounts: Queue<ObjectKey>,
+    /// Namespaces that need the certificate authority.
+    pub root_ca: Queue<ObjectKey>,
+    /// What pod garbage collection looks at.
+    pub pod_gc: Queue<pod_gc::Key>,
+}
+
+struct Runners {
+    deployments: Runner<ObjectKey>,
+    replica_sets: Runner<ObjectKey>,
+    services: Runner<ObjectKey>,
+    node_ipam: Runner<()>,
+    nodes: Runner<String>,
+    namespaces: Runner<ObjectKey>,
+    garbage: Runner<garbage::Key>,
+    service_accounts: Runner<ObjectKey>,
+    root_ca: Runner<ObjectKey>,
+    pod_gc: Runner<pod_gc::Key>,
+}
+
+fn queues(workers: &Workers) -> (Queues, Runners) {
+    let config = |name, workers| RunnerConfig { name, workers, backoff: BACKOFF };
+    let (deployments, run_deployments) = runner(config("deployment", workers.deployments));
+    let (replica_sets, run_replica_sets) = runner(config("replicaset", workers.replica_sets));
+    let (services, run_services) = runner(config("endpointslice", workers.services));
+    let (node_ipam, run_node_ipam) = runner(config("node-ipam", 1));
+    let (nodes, run_nodes) = runner(config("node-lifecycle", 8));
+    let (namespaces, run_namespaces) = runner(config("namespace", workers.namespaces));
+    let (garbage, run_garbage) = runner(config("garbage-collector", workers.garbage));
+    let (service_accounts, run_service_accounts) = runner(config("serviceaccount", workers.service_accounts));
+    let (root_ca, run_root_ca) = runner(config("root-ca-certificate-publisher", 2));
+    let (pod_gc, run_pod_gc) = runner(config("pod-garbage-collector", 2));
+    (
+        Queues {
+            deployments,
+            replica_sets,
+            services,
+            node_ipam,
+            nodes,
+            namespaces,
+            garbage,
+            service_accounts,
+            root_ca,
+            pod_gc,
+        },
+        Runners {
+            deployments: run_deployments,
+            replica_sets: run_replica_sets,
+            services: run_services,
+            node_ipam: run_node_ipam,
+            nodes: run_nodes,
+            namespaces: run_namespaces,
+            garbage: run_garbage,
+            service_accounts: run_service_accounts,
+            root_ca: run_root_ca,
+            pod_gc: run_pod_gc,
+        },
+    )
+}
+
+/// Why a turn failed; its key is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// A write failed.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// A read failed.
+    #[error(transparent)]
+    Read(#[from] Error),
+}
+
+/// What turns work with.
+pub struct Context {
+    /// The local copies of the cluster.
+    pub stores: Arc<Stores>,
+    /// The one who writes.
+    pub executor: Executor,
+    /// Where keys are put.
+    pub queues: Queues,
+    /// What the flags say.
+    pub settings: Settings,
+    /// When nodes were last seen alive.
+    pub pulse: Mutex<node_lifecycle::shell::Pulse>,
+    /// The resources that the server serves, as last asked.
+    pub discovery: Mutex<Vec<ResourceInfo>>,
+}
+
+impl Context {
+    /// Performs a turn's actions and says when the key is due again.
+    pub async fn perform(&self, actions: Vec<Action>) -> Result<Next, TurnError> {
+        let next = again(&actions).map_or(Next::Done, Next::After);
+        let outcome = self.executor.perform(actions).await;
+        self.settle(outcome)?;
+        Ok(next)
+    }
+
+    /// A turn that was decided on an old state is over: the newer state's event has put its key into the queue.
+    pub fn settle(&self, outcome: Result<(), ExecuteError>) -> Result<(), ExecuteError> {
+        match outcome {
+            Err(error) if error.is_stale() => {
+                tracing::debug!(%error, "decided on an old state");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Puts keys into queues as changes come. Before this process leads there is no context and nothing to do.
+#[derive(Default)]
+struct Dispatcher {
+    context: OnceLock<Arc<Context>>,
+}
+
+impl Dispatcher {
+    fn with(&self, tell: impl FnOnce(&Context)) {
+        if let Some(context) = self.context.get() {
+            tell(context);
+        }
+    }
+}
+
+impl Context {
+    fn pod_changed(&self, old: Option<&PodView>, new: Option<&PodView>) {
+        let queues = &self.queues;
+        for pod in [old, new].into_iter().flatten() {
+            if let Some(key) = replicaset::controller_of(pod) {
+                if new.is_none()
+                    && let Some(owner) =
+                        self.stores.replica_sets.get(&key).as_deref().and_then(deployment::controller_of)
+                {
+                    queues.deployments.add(owner);
+                }
+                queues.replica_sets.add(key);
+            }
+        }
+        let Some(pod) = new.or(old) else { return };
+        let namespace = pod.metadata.namespace.as_str();
+        if let Some(new) = new.filter(|new| new.metadata.controller().is_none()) {
+            for replica_set in self.stores.replica_sets.namespace(namespace) {
+                if replica_set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &new.metadata.labels)) {
+                    queues.replica_sets.add(ObjectKey::of(&replica_set.metadata));
+                }
+            }
+        }
+        for service in self.stores.services.namespace(namespace) {
+            let Some(selector) = &service.spec.selector else { continue };
+            if [old, new].into_iter().flatten().any(|pod| matches_pairs(selector, &pod.metadata.labels)) {
+                queues.services.add(service.metadata.key());
+            }
+        }
+        let Some(new) = new else { return };
+        let moved = old.is_none_or(|old| old.node != new.node);
+        if !new.node.is_empty() {
+            match self.stores.nodes.get(&ObjectKey::cluster(new.node.as_str())) {
+                Some(node) if !node.spec.taints.is_empty() => queues.nodes.add(new.node.to_string()),
+                Some(_) => {}
+                None if moved => queues.pod_gc.add_after(
+                    pod_gc::Key::Node(new.node.to_string()),
+                    Duration::from_secs(pod_gc::QUARANTINE_SECONDS),
+                ),
+                None => {}
+            }
+        } else if new.metadata.is_deleting() {
+            queues.pod_gc.add(pod_gc::Key::Unbound(new.metadata.key()));
+        }
+        if new.has_ended() && old.is_none_or(|old| !old.has_ended()) {
+            queues.pod_gc.add(pod_gc::Key::Ended);
+        }
+    }
+
+    fn node_changed(&self, old: Option<&NodeView>, new: Option<&NodeView>) {
+        let Some(node) = new.or(old) else { return };
+        self.queues.nodes.add(node.metadata.name.to_string());
+        if new.is_none_or(|new| new.spec.pod_cidr.is_none()) {
+            self.queues.node_ipam.add(());
+        }
+        if new.is_none() {
+            let key = pod_gc::Key::Node(node.metadata.name.to_string());
+            self.queues.pod_gc.add_after(key, Duration::from_secs(pod_gc::QUARANTINE_SECONDS));
+        }
+        let ready = |node: &NodeView| node.condition("Ready").is_some_and(|condition| condition.status == "True");
+        if old.is_some_and(ready) != new.is_some_and(ready) {
+            // Whether any node is ready decides about the taints of the others that are not.
+            for other in self.stores.nodes.list().iter().filter(|other| !ready(other)) {
+                self.queues.nodes.add(other.metadata.name.to_string());
+            }
+        }
+        if old.and_then(NodeView::zone) != new.and_then(NodeView::zone) {
+            for pod in self.stores.pods.indexed(crate::stores::BY_NODE, &node.metadata.name) {
+                self.pod_changed(None, Some(&pod));
+            }
+        }
+    }
+
+    fn replica_set_changed(&self, old: Option<&ReplicaSet>, new: Option<&ReplicaSet>) {
+        for replica_set in [old, new].into_iter().flatten() {
+            if let Some(key) = deployment::controller_of(replica_set) {
+                self.queues.deployments.add(key);
+            }
+        }
+        let Some(replica_set) = new else { return };
+        self.queues.replica_sets.add(ObjectKey::of(&replica_set.metadata));
+        if replica_set.metadata.controller().is_none() {
+            let labels = replica_set.metadata.labels.clone().unwrap_or_default();
+            for deployment in self.stores.deployments.namespace(replica_set.metadata.namespace()) {
+                if deployment.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &labels)) {
+                    self.queues.deployments.add(ObjectKey::of(&deployment.metadata));
+                }
+            }
+        }
+    }
+
+    fn namespace_changed(&self, namespace: &Namespace) {
+        let key = ObjectKey::of(&namespace.metadata);
+        if namespace.metadata.is_deleting() {
+            self.queues.namespaces.add(key);
+        } else {
+            self.queues.service_accounts.add(key.clone());
+            self.queues.root_ca.add(key);
+        }
+    }
+
+    fn any_changed(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>) {
+        for key in garbage::shell::keys(self, resource, old, new) {
+            self.queues.garbage.add(key);
+        }
+        if let (Some(old), None) = (old, new)
+            && !old.namespace.is_empty()
+        {
+            let key = ObjectKey::cluster(old.namespace.as_str());
+            if self.stores.namespaces.get(&key).is_some_and(|namespace| namespace.metadata.is_deleting()) {
+                self.queues.namespaces.add(key);
+            }
+        }
+    }
+
+    /// Looks at everything once: what changed before this process led was told to nobody.
+    fn look_at_everything(&self) {
+        let stores = &self.stores;
+        stores.namespaces.list().iter().for_each(|namespace| self.namespace_changed(namespace));
+        stores.nodes.list().iter().for_each(|node| self.node_changed(None, Some(node)));
+        stores.services.list().iter().for_each(|service| self.queues.services.add(service.metadata.key()));
+        let deployments = stores.deployments.list();
+        deployments.iter().for_each(|deployment| self.queues.deployments.add(ObjectKey::of(&deployment.metadata)));
+        let replica_sets = stores.replica_sets.list();
+        replica_sets.iter().for_each(|replica_set| self.replica_set_changed(None, Some(replica_set)));
+        stores.pods.list().iter().for_each(|pod| self.pod_changed(None, Some(pod)));
+        stores.each(|store| {
+            let resource = store.resource();
+            store.visit(&mut |meta| self.any_changed(&resource, None, Some(meta)));
+        });
+    }
+}
+
+/// The state before and after a change.
+fn sides<V>(change: &Change<V>) -> (Option<&V>, Option<&V>) {
+    match change {
+        Change::Applied { old, new } => (old.as_deref(), Some(new)),
+        Change::Deleted { old } => (Some(old), None),
+        Change::Synced => (None, None),
+    }
+}
+
+impl Listener for Dispatcher {
+    fn pod(&self, change: &Change<PodView>) {
+        let (old, new) = sides(change);
+        self.with(|context| context.pod_changed(old, new));
+    }
+
+    fn node(&self, change: &Change<NodeView>) {
+        let (old, new) = sides(change);
+        self.with(|context| context.node_changed(old, new));
+    }
+
+    fn lease(&self, change: &Change<LeaseView>) {
+        if let Some(lease) = change.object() {
+            self.with(|context| context.queues.nodes.add(lease.metadata.name.to_string()));
+        }
+    }
+
+    fn service(&self, change: &Change<ServiceView>) {
+        if let Some(service) = change.object() {
+            self.with(|context| context.queues.services.add(service.metadata.key()));
+        }
+    }
+
+    fn slice(&self, change: &Change<EndpointSlice>) {
+        if let Some(key) = change.object().and_then(|slice| endpointslice::service_of(slice)) {
+            self.with(|context| context.queues.services.add(key));
+        }
+    }
+
+    fn deployment(&self, change: &Change<Deployment>) {
+        if let Some(deployment) = change.object() {
+            self.with(|context| context.queues.deployments.add(ObjectKey::of(&deployment.metadata)));
+        }
+    }
+
+    fn replica_set(&self, change: &Change<ReplicaSet>) {
+        let (old, new) = sides(change);
+        self.with(|context| context.replica_set_changed(old, new));
+    }
+
+    fn namespace(&self, change: &Change<Namespace>) {
+        if let (_, Some(namespace)) = sides(change) {
+            self.with(|context| context.namespace_changed(namespace));
+        }
+    }
+
+    fn service_account(&self, change: &Change<MetaView<ServiceAccount>>) {
+        if let (Some(old), None) = sides(change) {
+            self.with(|context| {
+                context.queues.service_accounts.add(ObjectKey::cluster(old.metadata.namespace.as_str()))
+            });
+        }
+    }
+
+    fn config_map(&self, change: &Change<MetaView<ConfigMap>>) {
+        if let Some(map) = change.object().filter(|map| &*map.metadata.name == root_ca::NAME) {
+            self.with(|context| context.queues.root_ca.add(ObjectKey::cluster(map.metadata.namespace.as_str())));
+        }
+    }
+
+    fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>) {
+        self.with(|context| context.any_changed(resource, old, new));
+    }
+}
+
+/// The controllers with their stores, which are kept up to date also before this process leads.
+pub struct Manager {
+    client: Client,
+    settings: Settings,
+    dispatcher: Arc<Dispatcher>,
+    stores: Arc<Stores>,
+}
+
+impl Manager {
+    /// Begins to follow the cluster. Must be called inside a tokio runtime.
+    pub fn new(client: Client, settings: Settings) -> Self {
+        let dispatcher = Arc::new(Dispatcher::default());
+        let stores = Arc::new(Stores::follow(&client, dispatcher.clone()));
+        Self { client, settings, dispatcher, stores }
+    }
+
+    /// Runs the controllers until `stop`. When `lost` comes first, all writes end at once.
+    pub async fn run(self, stop: CancellationToken, lost: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = lost.cancelled() => return,
+            () = self.stores.wait_synced() => {}
+        }
+        let (queues, runners) = queues(&self.settings.workers);
+        let recorder = EventRecorder::new(&self.client, "controllermanager", "");
+        let context = Arc::new(Context {
+            executor: Executor::new(self.client, recorder, self.stores.clone()),
+            stores: self.stores,
+            queues,
+            settings: self.settings,
+            pulse: Mutex::default(),
+            discovery: Mutex::default(),
+        });
+        if self.dispatcher.context.set(context.clone()).is_err() {
+            tracing::error!("the controllers run already");
+            return;
+        }
+        context.look_at_everything();
+        let mut running = start(&context, runners, &stop);
+        tracing::info!(controllers = ?context.settings.controllers, "the controllers run");
+        tokio::select! {
+            () = lost.cancelled() => {
+                context.executor.stop();
+                running.abort_all();
+            }
+            () = async { while running.join_next().await.is_some() {} } => {}
+        }
+    }
+}
+
+fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    macro_rules! run {
+        ($controller:ident, $runner:expr, $turn:path) => {
+            if context.settings.controllers.contains(&Controller::$controller) {
+                let (context, stop, runner) = (context.clone(), stop.clone(), $runner);
+                running.spawn(async move {
+                    runner.run(stop, move |key| $turn(context.clone(), key)).await;
+                });
+            }
+        };
+    }
+    run!(Deployment, runners.deployments, deployment::shell::turn);
+    run!(ReplicaSet, runners.replica_sets, replicaset::shell::turn);
+    run!(EndpointSlice, runners.services, endpointslice::shell::turn);
+    run!(NodeIpam, runners.node_ipam, node_ipam::shell::turn);
+    run!(NodeLifecycle, runners.nodes, node_lifecycle::shell::turn);
+    run!(Namespace, runners.namespaces, namespace::shell::turn);
+    run!(GarbageCollector, runners.garbage, garbage::shell::turn);
+    run!(ServiceAccount, runners.service_accounts, service_account::shell::turn);
+    run!(RootCa, runners.root_ca, root_ca::shell::turn);
+    run!(PodGc, runners.pod_gc, pod_gc::shell::turn);
+    running
+}

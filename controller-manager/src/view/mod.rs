@@ -1,0 +1,18 @@
+//! What the controllers read of the kinds that a cluster has many of: narrow, with repeated strings shared.
+//!
+//! Ten thousand pods of a few workloads share their labels, owners, tolerations, namespace and node names; what
+//! remains of a pod is its name, uid, address and a few times.
+
+mod intern;
+mod lease;
+mod meta;
+mod node;
+mod pod;
+mod service;
+
+pub use intern::{Interned, intern};
+pub use lease::LeaseView;
+pub use meta::{Labels, Meta, MetaView, Owner};
+pub use node::{NodeCondition, NodeView};
+pub use pod::{NamedPort, Phase, PodView, Readiness, TolerationView, orphans_of};
+pub use service::{ServicePortView, ServiceView};

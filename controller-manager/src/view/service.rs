@@ -1,0 +1,93 @@
+//! Services, narrow.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use reeve_api::ObjectKey;
+use reeve_client::View;
+use serde::Deserialize;
+
+use super::meta::Meta;
+
+/// What the EndpointSlice controller reads of a Service.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServiceView {
+    /// The metadata.
+    pub metadata: Meta,
+    /// The specification.
+    #[serde(default)]
+    pub spec: ServiceSpecView,
+}
+
+/// The specification's part of the view.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceSpecView {
+    /// Which pods serve; absent when someone else keeps the slices.
+    pub selector: Option<BTreeMap<String, String>>,
+    /// The ports.
+    pub ports: Vec<ServicePortView>,
+    /// `None` for a headless Service.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    /// `ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`.
+    #[serde(rename = "type")]
+    pub type_: Option<String>,
+    /// `IPv4`, `IPv6`.
+    pub ip_families: Vec<String>,
+    /// Whether pods that are not ready are published as well.
+    pub publish_not_ready_addresses: bool,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServicePortView {
+    /// Empty when it is the only one.
+    pub name: Option<String>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Option<String>,
+    /// The Service's port.
+    pub port: i32,
+    /// The pods' port, by number or name.
+    pub target_port: Option<IntOrString>,
+    /// For instance `kubernetes.io/h2c`.
+    pub app_protocol: Option<String>,
+}
+
+impl ServiceView {
+    /// Whether the Service has no address of its own.
+    pub fn is_headless(&self) -> bool {
+        self.spec.cluster_ip.as_deref() == Some("None")
+    }
+}
+
+impl View for ServiceView {
+    type Kind = Service;
+    const FIELDS: &'static [&'static str] = &[
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "metadata.resourceVersion",
+        "metadata.creationTimestamp",
+        "metadata.deletionTimestamp",
+        "metadata.labels",
+        "metadata.ownerReferences",
+        "metadata.finalizers",
+        "spec.selector",
+        "spec.ports",
+        "spec.clusterIP",
+        "spec.type",
+        "spec.ipFamilies",
+        "spec.publishNotReadyAddresses",
+    ];
+
+    fn key(&self) -> ObjectKey {
+        self.metadata.key()
+    }
+
+    fn revision(&self) -> i64 {
+        self.metadata.revision
+    }
+}
