@@ -118,8 +118,7 @@ fn render(nodes: &[Node], root: &Value, current: &Value, out: &mut String) {
 impl Path {
     fn find<'a>(&self, root: &'a Value, current: &'a Value) -> Vec<&'a Value> {
         let mut found = vec![if self.from_root { root } else { current }];
-        let mut steps = self.steps.iter().peekable();
-        while let Some(step) = steps.next() {
+        for step in &self.steps {
             found = match step {
                 Step::Recursive => {
                     let mut all = Vec::new();

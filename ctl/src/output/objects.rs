@@ -1,11 +1,11 @@
 //! Tables of objects, by kind.
 
 use jiff::Timestamp;
-use reeve_api::ResourceInfo;
+use reeve_api::{ResourceInfo, print};
 use serde_json::Value;
 
 use super::table::Table;
-use crate::value::{entries, name, namespace, text};
+use crate::value::{entries, namespace};
 
 /// How to lay out a table of objects.
 #[derive(Clone, Debug, Default)]
@@ -61,11 +61,57 @@ pub fn table(info: &ResourceInfo, objects: &[Value], layout: &Layout, now: Times
 }
 
 /// The columns that the kind has.
-fn columns(_info: &ResourceInfo, objects: &[Value], _wide: bool, now: Timestamp) -> (Vec<String>, Vec<Vec<String>>) {
-    let headers = vec!["NAME".to_owned(), "AGE".to_owned()];
+fn columns(info: &ResourceInfo, objects: &[Value], wide: bool, now: Timestamp) -> (Vec<String>, Vec<Vec<String>>) {
+    let columns = print::columns(&info.resource);
+    let shown = |index: usize| wide || columns.get(index).is_none_or(|column| column.priority == 0);
+    let headers = columns
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| shown(*index))
+        .map(|(_, column)| column.name.to_uppercase())
+        .collect();
     let rows = objects
         .iter()
-        .map(|object| vec![name(object).to_owned(), super::age::since(text(object, "metadata.creationTimestamp"), now)])
+        .map(|object| {
+            let cells = print::cells(&info.resource, object, now);
+            cells.iter().enumerate().filter(|(index, _)| shown(*index)).map(|(_, cell)| print::text(cell)).collect()
+        })
         .collect();
     (headers, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::colour::Palette;
+
+    #[test]
+    fn extra_columns_stand_where_kubectl_puts_them() {
+        let pods = crate::resolve::builtin("pods").expect("built in");
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web", "a.b/tier": "x"}}});
+        let layout = Layout {
+            with_namespace: true,
+            with_kind: true,
+            show_labels: true,
+            label_columns: vec!["a.b/tier".into(), "none".into()],
+            ..Layout::default()
+        };
+        let table = table(pods, &[pod], &layout, Timestamp::UNIX_EPOCH);
+        let text = table.render(true, Palette::PLAIN);
+        let headers: Vec<&str> = text.lines().next().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(headers, ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "TIER", "NONE", "LABELS"]);
+        assert!(text.contains("shop        pod/web "), "{text}");
+        assert!(text.trim_end().ends_with("x      <none>   a.b/tier=x,app=web"), "{text}");
+    }
+
+    #[test]
+    fn wide_tables_have_all_columns() {
+        let pods = crate::resolve::builtin("pods").expect("built in");
+        let layout = Layout { wide: true, ..Layout::default() };
+        let table = table(pods, &[json!({"metadata": {"name": "web"}})], &layout, Timestamp::UNIX_EPOCH);
+        assert!(table.headers.contains(&"NODE".to_owned()));
+        assert_eq!(table.headers.len(), table.rows[0].len());
+    }
 }

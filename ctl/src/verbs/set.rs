@@ -65,8 +65,11 @@ pub async fn run(session: &mut Session, args: SetArgs) -> Outcome {
     image(session, args).await
 }
 
+/// A container's name and its new image.
+type Change = (String, String);
+
 /// Splits words into those that name objects and `KEY=VALUE` changes that follow.
-pub fn split_changes(words: &[String], what: &str) -> Outcome<(Vec<String>, Vec<(String, String)>)> {
+fn split_changes(words: &[String], what: &str) -> Outcome<(Vec<String>, Vec<Change>)> {
     let mut targets = Vec::new();
     let mut changes = Vec::new();
     for word in words {
@@ -113,13 +116,7 @@ async fn image(session: &mut Session, args: ImageArgs) -> Outcome {
     Failure::collect(failures)
 }
 
-async fn one(
-    session: &mut Session,
-    cluster: &Cluster,
-    args: &ImageArgs,
-    changes: &[(String, String)],
-    found: &Found,
-) -> Outcome {
+async fn one(session: &mut Session, cluster: &Cluster, args: &ImageArgs, changes: &[Change], found: &Found) -> Outcome {
     let operations = operations(&found.object, &found.info.kind, changes)?;
     if operations.is_empty() {
         // As kubectl: nothing to change is nothing to say.
@@ -147,7 +144,7 @@ async fn one(
 
 /// The JSON patch that sets images. Each change tests that the container is still where it was, so that a list that
 /// changed meanwhile is refused instead of mixed up.
-fn operations(object: &Value, kind: &str, changes: &[(String, String)]) -> Outcome<Vec<Value>> {
+fn operations(object: &Value, kind: &str, changes: &[Change]) -> Outcome<Vec<Value>> {
     let Some(path) = pod_spec_path(kind) else {
         return fail(format!("cannot set an image: a {kind} has no pod template"));
     };
@@ -181,7 +178,7 @@ fn operations(object: &Value, kind: &str, changes: &[(String, String)]) -> Outco
 mod tests {
     use super::*;
 
-    fn change(container: &str, image: &str) -> Vec<(String, String)> {
+    fn change(container: &str, image: &str) -> Vec<Change> {
         vec![(container.to_owned(), image.to_owned())]
     }
 
