@@ -74,6 +74,11 @@ impl BadValue {
         Self("null".to_owned())
     }
 
+    /// A value whose text was made by the caller.
+    pub fn shown(text: String) -> Self {
+        Self(text)
+    }
+
     /// A value shown as JSON.
     pub fn json<T: serde::Serialize>(value: &T) -> Self {
         Self(serde_json::to_string(value).unwrap_or_else(|error| error.to_string()))

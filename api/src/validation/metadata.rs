@@ -16,10 +16,12 @@ const FIELD_IMMUTABLE: &str = "field is immutable";
 pub enum NameRule {
     /// Most kinds.
     Dns1123Subdomain,
-    /// Namespaces, and services since they may begin with a digit.
+    /// Namespaces.
     Dns1123Label,
-    /// Services, classically.
+    /// Names that DNS knew first: they begin with a letter.
     Dns1035Label,
+    /// Services.
+    ShortName,
     /// RBAC objects: anything that is one segment of a path.
     PathSegment,
 }
@@ -42,6 +44,15 @@ impl NameRule {
             NameRule::Dns1123Subdomain => format::dns1123_subdomain(name),
             NameRule::Dns1123Label => format::dns1123_label(name),
             NameRule::Dns1035Label => format::dns1035_label(name),
+            NameRule::ShortName => {
+                let mut problems = format::dns1123_label(name);
+                for problem in &mut problems {
+                    if *problem == format::max_length(format::LABEL_MAX) {
+                        *problem = format!("must be no more than {} characters", format::LABEL_MAX);
+                    }
+                }
+                problems
+            }
             NameRule::PathSegment => Vec::new(),
         }
     }
@@ -183,14 +194,18 @@ fn owner_references(owners: &[OwnerReference], path: &Path<'_>, errors: &mut Err
             }
         }
         if group.is_empty() && version == "v1" && owner.kind == "Event" {
-            errors.invalid(path, BadValue::json(owner), "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid(
+                path,
+                BadValue::shown(shown_owner(owner)),
+                "/v1, Kind=Event is disallowed from being an owner",
+            );
         }
         if owner.controller == Some(true) {
             match controller {
                 None => controller = Some(owner),
                 Some(first) => errors.invalid(
                     path,
-                    BadValue::json(&owners),
+                    BadValue::shown(format!("[{}]", owners.iter().map(shown_owner).collect::<Vec<_>>().join(","))),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
                         first.kind, first.name, owner.kind, owner.name
@@ -199,6 +214,24 @@ fn owner_references(owners: &[OwnerReference], path: &Path<'_>, errors: &mut Err
             }
         }
     }
+}
+
+/// An owner reference as messages show it: the fields in upstream's order.
+fn shown_owner(owner: &OwnerReference) -> String {
+    let mut text = format!(
+        "{{\"apiVersion\":{},\"kind\":{},\"name\":{},\"uid\":{}",
+        super::quote(&owner.api_version),
+        super::quote(&owner.kind),
+        super::quote(&owner.name),
+        super::quote(&owner.uid)
+    );
+    for (field, flag) in [("controller", owner.controller), ("blockOwnerDeletion", owner.block_owner_deletion)] {
+        if let Some(flag) = flag {
+            text.push_str(&format!(",\"{field}\":{flag}"));
+        }
+    }
+    text.push('}');
+    text
 }
 
 /// Finalizers of upstream itself, the only ones without a domain.

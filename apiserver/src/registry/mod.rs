@@ -114,7 +114,7 @@ impl Registry {
     }
 
     /// Whether a kind is built in, though it may have no resource of its own.
-    pub(self) fn knows(kind: &GroupVersionKind) -> bool {
+    fn knows(kind: &GroupVersionKind) -> bool {
         rows::names(kind)
     }
 

@@ -61,7 +61,7 @@ pub(super) fn decode<T: DeserializeOwned>(
 ) -> Result<(T, Vec<String>), DecodeError> {
     let mut problems = Vec::new();
     let deserializer = &mut serde_json::Deserializer::from_slice(json);
-    let decoded = serde_ignored::deserialize(deserializer, |path| {
+    let decoded = serde_ignored::deserialize(&mut *deserializer, |path| {
         problems.push(format!("unknown field {:?}", mistake::path(&path)));
     });
     let value = match decoded.and_then(|value| deserializer.end().map(|()| value)) {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{DaemonEndpoint, Node, NodeSpec, Taint};
 use reeve_api::quantity::Quantity;
-use reeve_api::validation::{BadValue, ErrorList, Path, format};
+use reeve_api::validation::{BadValue, ErrorList, Path, format, quote};
 
 use crate::registry::strategy::{RequestContext, Strategy};
 
@@ -64,10 +64,26 @@ impl Strategy for Nodes {
                 errors.not_supported(&path.child("effect"), &taint.effect, &effects);
             }
             if !seen.insert((&taint.key, &taint.effect)) {
-                errors.duplicate(&path, BadValue::json(taint));
+                let shown = format!(
+                    "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}: taints must be unique by key and effect \
+                     pair",
+                    quote(&taint.key),
+                    quote(value),
+                    quote(&taint.effect)
+                );
+                errors.duplicate(&path, BadValue::shown(shown));
             }
         }
         let path_ranges = path.child("podCIDRs");
+        let ranges = spec.pod_cidrs.as_deref().unwrap_or_default();
+        let of_version_6 = ranges.iter().filter(|range| range.contains(':')).count();
+        if ranges.len() > 2 || (ranges.len() == 2 && of_version_6 != 1) {
+            errors.invalid(
+                &path_ranges,
+                BadValue::json(&ranges),
+                "may specify no more than one CIDR for each IP family",
+            );
+        }
         for (index, range) in spec.pod_cidrs.iter().flatten().enumerate() {
             if !is_range(range) {
                 errors.invalid(

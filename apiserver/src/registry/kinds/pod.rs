@@ -22,6 +22,9 @@ impl Strategy for Pods {
         let spec = pod.spec.get_or_insert_default();
         defaults::pod_spec(spec);
         defaults::pod_only(spec);
+        // A negative time means at once.
+        spec.termination_grace_period_seconds =
+            spec.termination_grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
         if let Some(status) = &mut pod.status {
             // The first of the addresses is the address.
             let first = status.pod_ips.iter().flatten().next().map(|address| address.ip.clone());

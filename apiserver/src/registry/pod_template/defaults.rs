@@ -120,12 +120,14 @@ fn ephemeral_container(container: &mut EphemeralContainer) {
 /// Images that may change under their name are pulled each time.
 fn pull_policy(image: &str) -> &'static str {
     let name = image.rsplit('/').next().unwrap_or_default();
-    if name.contains('@') {
-        return "IfNotPresent";
-    }
+    let (name, has_digest) = match name.split_once('@') {
+        Some((name, _)) => (name, true),
+        None => (name, false),
+    };
     match name.rsplit_once(':') {
-        None | Some((_, "latest")) => "Always",
-        Some(_) => "IfNotPresent",
+        Some((_, "latest")) => "Always",
+        None if !has_digest => "Always",
+        _ => "IfNotPresent",
     }
 }
 
@@ -223,6 +225,10 @@ fn volume(volume: &mut Volume) {
     }
     if let Some(template) = volume.ephemeral.as_mut().and_then(|source| source.volume_claim_template.as_mut()) {
         fill(&mut template.spec.volume_mode, "Filesystem");
+    }
+    if let Some(source) = &mut volume.image {
+        let reference = source.reference.as_deref().unwrap_or_default();
+        fill(&mut source.pull_policy, pull_policy(reference));
     }
     if let Some(source) = &mut volume.iscsi {
         fill(&mut source.iscsi_interface, "default");
