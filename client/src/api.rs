@@ -221,6 +221,36 @@ pub struct Deleted {
     pub gone: bool,
 }
 
+/// How to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Do all but store.
+    pub dry_run: bool,
+    /// Who writes, for field ownership.
+    pub field_manager: String,
+    /// What to do about fields that the kind does not have: `Strict`, `Warn`, `Ignore`; empty for the server's default.
+    pub field_validation: String,
+}
+
+impl WriteOptions {
+    fn message(&self) -> v1::WriteOptions {
+        v1::WriteOptions {
+            dry_run: self.dry_run,
+            field_manager: self.field_manager.clone(),
+            field_validation: self.field_validation.clone(),
+        }
+    }
+}
+
+/// What a write stored, and what the server has to say about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written<K> {
+    /// The object as it is stored.
+    pub object: K,
+    /// For the user to read.
+    pub warnings: Vec<String>,
+}
+
 /// A change that a watch saw.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent<K> {
@@ -324,6 +354,17 @@ impl<K> Api<K> {
         patch: &Patch,
         dry_run: bool,
     ) -> Result<T, Error> {
+        let options = WriteOptions { dry_run, ..WriteOptions::default() };
+        Ok(self.send_patch_with(name, subresource, patch, &options).await?.object)
+    }
+
+    async fn send_patch_with<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        subresource: &str,
+        patch: &Patch,
+        options: &WriteOptions,
+    ) -> Result<Written<T>, Error> {
         let (kind, body) = match patch {
             Patch::Json(body) => (v1::patch_request::Type::Json, body),
             Patch::Merge(body) => (v1::patch_request::Type::Merge, body),
@@ -333,10 +374,11 @@ impl<K> Api<K> {
             resource: Some(self.reference(name, subresource)),
             r#type: kind.into(),
             patch: encode(body)?.into(),
-            options: Some(v1::WriteOptions { dry_run, ..v1::WriteOptions::default() }),
+            options: Some(options.message()),
         };
         let response = self.client.grpc().patch(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = response.into_inner();
+        Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 }
 
@@ -414,6 +456,11 @@ impl<K: DeserializeOwned> Api<K> {
         self.send_patch(name, "status", patch, false).await
     }
 
+    /// Changes parts of an object, with options; returns the server's warnings too.
+    pub async fn patch_written(&self, name: &str, patch: &Patch, options: &WriteOptions) -> Result<Written<K>, Error> {
+        self.send_patch_with(name, "", patch, options).await
+    }
+
     /// What a patch would make of an object.
     pub async fn patch_dry_run(&self, name: &str, patch: &Patch) -> Result<K, Error> {
         self.send_patch(name, "", patch, true).await
@@ -435,6 +482,18 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
         };
         let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
         decode(&response.into_inner().object)
+    }
+
+    /// Stores a new object, with options; returns the server's warnings too.
+    pub async fn create_written(&self, object: &K, options: &WriteOptions) -> Result<Written<K>, Error> {
+        let request = v1::CreateRequest {
+            resource: Some(self.reference("", "")),
+            object: encode(object)?.into(),
+            options: Some(options.message()),
+        };
+        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
+        let response = response.into_inner();
+        Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 
     /// Replaces an object; with a resource version in it, only that version.

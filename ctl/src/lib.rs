@@ -45,7 +45,8 @@ pub fn run(args: &[String], mut io: Io) -> i32 {
     };
     let mut session = Session::new(io, cli.globals);
     let outcome = verbs::dispatch(&mut session, cli.verb);
-    let outcome = outcome.and_then(|()| Ok(session.io.out.flush()?));
+    let warned = session.print_warnings();
+    let outcome = outcome.and(warned).and_then(|()| Ok(session.io.out.flush()?));
     match outcome {
         Ok(()) => 0,
         Err(failure) => {

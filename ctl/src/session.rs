@@ -1,12 +1,14 @@
 //! One run of rctl: its input and output, its global flags, and the connection that they describe.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
 use reeve_api::{Reason, ResourceInfo, StatusError};
 use reeve_client::config::ConfigError;
-use reeve_client::{Api, Client, ConnectionConfig, Error, Kubeconfig, Patch};
+use reeve_client::{Api, Client, ConnectionConfig, Error, Kubeconfig, Patch, WriteOptions, Written};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -23,12 +25,30 @@ pub struct Session {
     pub io: Io,
     /// Global flags.
     pub globals: Globals,
+    field_validation: Rc<RefCell<String>>,
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 impl Session {
     /// A run that has not connected yet.
     pub fn new(io: Io, globals: Globals) -> Self {
-        Self { io, globals }
+        Self { io, globals, field_validation: Rc::default(), warnings: Rc::default() }
+    }
+
+    /// What writes ask the server to do about unknown fields: `Strict`, `Warn`, `Ignore`.
+    pub fn validate_fields(&self, how: &str) {
+        how.clone_into(&mut self.field_validation.borrow_mut());
+    }
+
+    /// Prints what the server warned of, each warning once.
+    pub fn print_warnings(&mut self) -> Outcome {
+        let mut seen = BTreeSet::new();
+        for warning in self.warnings.take() {
+            if seen.insert(warning.clone()) {
+                self.io.warn(&warning)?;
+            }
+        }
+        Ok(())
     }
 
     /// How to colour standard output.
@@ -50,6 +70,8 @@ impl Session {
             namespace_is_explicit: self.globals.namespace.as_deref().is_some_and(|name| !name.is_empty()),
             timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
             discovered: Rc::new(OnceCell::new()),
+            field_validation: self.field_validation.clone(),
+            warnings: self.warnings.clone(),
         })
     }
 
@@ -138,6 +160,8 @@ pub struct Cluster {
     pub namespace_is_explicit: bool,
     timeout: Option<Duration>,
     discovered: Rc<OnceCell<Vec<ResourceInfo>>>,
+    field_validation: Rc<RefCell<String>>,
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 impl Cluster {
@@ -189,7 +213,9 @@ impl Cluster {
 
     /// Creates an object; with `dry_run` the server only says what it would store.
     pub async fn create(&self, info: &ResourceInfo, namespace: &str, object: &Value, dry_run: bool) -> Outcome<Value> {
-        self.call(self.api(info, namespace).create_with(object, dry_run)).await
+        let options = self.write_options(dry_run);
+        let written = self.call(self.api(info, namespace).create_written(object, &options)).await?;
+        Ok(self.note_warnings(written))
     }
 
     /// Changes parts of an object; with `dry_run` the server only says what it would store.
@@ -201,8 +227,19 @@ impl Cluster {
         patch: &Patch,
         dry_run: bool,
     ) -> Outcome<Value> {
-        let api = self.api(info, namespace);
-        if dry_run { self.call(api.patch_dry_run(name, patch)).await } else { self.call(api.patch(name, patch)).await }
+        let options = self.write_options(dry_run);
+        let written = self.call(self.api(info, namespace).patch_written(name, patch, &options)).await?;
+        Ok(self.note_warnings(written))
+    }
+
+    fn write_options(&self, dry_run: bool) -> WriteOptions {
+        let field_validation = self.field_validation.borrow().clone();
+        WriteOptions { dry_run, field_manager: String::new(), field_validation }
+    }
+
+    fn note_warnings(&self, written: Written<Value>) -> Value {
+        self.warnings.borrow_mut().extend(written.warnings);
+        written.object
     }
 
     /// What a failed call tells the user.

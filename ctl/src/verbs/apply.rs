@@ -8,7 +8,7 @@ use reeve_api::selector::LabelSelector;
 use reeve_client::Patch;
 use serde_json::{Value, json};
 
-use super::common::{self, DryRun, FileArgs, Target, WriteArgs, without_managed_fields};
+use super::common::{self, DryRun, FileArgs, Target, ValidateArgs, WriteArgs, without_managed_fields};
 use crate::errors::{Failure, Outcome, fail};
 use crate::manifest::Manifest;
 use crate::merge;
@@ -44,6 +44,8 @@ pub struct ApplyArgs {
     files: FileArgs,
     #[command(flatten)]
     write: WriteArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
     /// Apply only the files' objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
     selector: String,
@@ -58,6 +60,7 @@ enum Applied {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: ApplyArgs) -> Outcome {
+    session.validate_fields(args.validate.word());
     if args.files.filenames.is_empty() {
         return fail("must specify one of -f and -k");
     }

@@ -140,6 +140,35 @@ impl WriteArgs {
     }
 }
 
+/// `--validate`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ValidateArgs {
+    /// What the server does about unknown fields: strict (or true) refuses, warn warns, ignore (or false) drops them
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+          default_value = "strict", default_missing_value = "strict")]
+    validate: Option<Validation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Validation {
+    #[value(alias = "true")]
+    Strict,
+    Warn,
+    #[value(alias = "false")]
+    Ignore,
+}
+
+impl ValidateArgs {
+    /// The word that the API has for it.
+    pub fn word(&self) -> &'static str {
+        match self.validate {
+            None | Some(Validation::Strict) => "Strict",
+            Some(Validation::Warn) => "Warn",
+            Some(Validation::Ignore) => "Ignore",
+        }
+    }
+}
+
 /// The object as users want to see it.
 pub fn without_managed_fields(object: &Value) -> Value {
     let mut object = object.clone();

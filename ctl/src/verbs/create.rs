@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::common::{self, DryRun, FileArgs, WriteArgs};
+use super::common::{self, DryRun, FileArgs, ValidateArgs, WriteArgs};
 use crate::errors::{Failure, Outcome, fail, usage};
 use crate::manifest::Manifest;
 use crate::merge;
@@ -35,6 +35,8 @@ pub struct CreateArgs {
     files: FileArgs,
     #[command(flatten)]
     write: WriteArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
     /// Keep the configuration in the object's annotation, so that rctl apply can follow
     #[arg(long)]
     save_config: bool,
@@ -214,6 +216,7 @@ enum ServiceKind {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: CreateArgs) -> Outcome {
+    session.validate_fields(args.validate.word());
     if let Some(kind) = args.kind {
         let (object, write) = kind.object()?;
         let manifest = Manifest { object, source: String::new(), document: 1, line: 1 };

@@ -292,13 +292,31 @@ impl api_server::Api for Fake {
             };
             return Err(failed(StatusError::invalid("apps", "Deployment", &name, vec![cause])));
         }
+        let options = request.options.unwrap_or_default();
+        let mut warnings = Vec::new();
+        if object["spec"].get("unknown").is_some() {
+            let text = "unknown field \"spec.unknown\"";
+            match options.field_validation.as_str() {
+                "Strict" => {
+                    let kind = object["kind"].as_str().unwrap_or_default();
+                    let message = format!(
+                        "{kind} in version \"v1\" cannot be handled as a {kind}: strict decoding error: {text}"
+                    );
+                    return Err(failed(StatusError::new(reeve_api::Reason::BadRequest, message)));
+                }
+                "Ignore" => {}
+                _ => warnings.push(text.to_owned()),
+            }
+        }
         object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
         object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         object["metadata"]["generation"] = json!(1);
-        if request.options.is_some_and(|options| options.dry_run) {
+        if options.dry_run {
             return answer(&object);
         }
-        answer(&self.write(v1::watch_event::Type::Added, key, object))
+        let mut response = answer(&self.write(v1::watch_event::Type::Added, key, object))?;
+        response.get_mut().warnings = warnings;
+        Ok(response)
     }
 
     async fn update(&self, request: Request<v1::UpdateRequest>) -> Result<Response<v1::ObjectResponse>, Status> {
