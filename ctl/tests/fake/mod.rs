@@ -27,7 +27,7 @@ pub struct Running {
 /// Starts a server and writes `kubeconfig` into the folder; other contexts of it lead to what does not work.
 pub fn start(folder: &Path) -> Running {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (ready, address) = std::sync::mpsc::channel();
+    let (ready, address) = std::sync::mpsc::sync_channel(1);
     let authority = Authority::new("test");
     let stranger = Authority::new("stranger");
     let (server_certificate, server_key) = authority.issue("127.0.0.1");
@@ -195,7 +195,7 @@ fn bytes(object: &Value) -> bytes::Bytes {
 
 fn answer(object: &Value) -> Result<Response<v1::ObjectResponse>, Status> {
     let revision = object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
-    Ok(Response::new(v1::ObjectResponse { object: bytes(object).into(), resource_version: revision, warnings: vec![] }))
+    Ok(Response::new(v1::ObjectResponse { object: bytes(object), resource_version: revision, warnings: vec![] }))
 }
 
 fn named(reference: Option<v1::ResourceRef>) -> Result<v1::ResourceRef, Status> {
@@ -229,7 +229,7 @@ impl api_server::Api for Fake {
         let (reference, selection) = (named(request.resource)?, request.selection.unwrap_or_default());
         let world = self.world.lock().expect("no handler panics");
         let chosen = |(key, object): &(&Key, &Value)| in_scope(&reference, key) && selected(&selection, object);
-        let objects = world.objects.iter().filter(chosen).map(|(_, object)| bytes(object).into()).collect();
+        let objects = world.objects.iter().filter(chosen).map(|(_, object)| bytes(object)).collect();
         let chunk = v1::ListResponse { objects, resource_version: world.revision, ..v1::ListResponse::default() };
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(chunk)]))))
     }
@@ -245,7 +245,7 @@ impl api_server::Api for Fake {
                 if in_scope(&reference, key) && selected(&selection, object) {
                     first.push(v1::WatchEvent {
                         r#type: v1::watch_event::Type::Added.into(),
-                        object: bytes(object).into(),
+                        object: bytes(object),
                         resource_version: world.revision,
                         initial_events_end: false,
                     });
@@ -264,7 +264,7 @@ impl api_server::Api for Fake {
             futures::future::ready(event.map(|change| {
                 let event = v1::WatchEvent {
                     r#type: change.kind.into(),
-                    object: bytes(&change.object).into(),
+                    object: bytes(&change.object),
                     resource_version: change.revision,
                     initial_events_end: false,
                 };
@@ -358,7 +358,7 @@ impl api_server::Api for Fake {
         let object = Fake::get(self, &reference)?;
         let object = self.write(v1::watch_event::Type::Deleted, Self::key(&reference), object);
         // As a server does that waits for a kubelet: the answer says nothing about the end.
-        Ok(Response::new(v1::DeleteResponse { object: bytes(&object).into(), deleted: false }))
+        Ok(Response::new(v1::DeleteResponse { object: bytes(&object), deleted: false }))
     }
 
     async fn delete_collection(
@@ -409,7 +409,7 @@ impl streams_server::Streams for Fake {
             "{}/{} tail={:?} previous={}\n",
             request.pod, request.container, request.tail_lines, request.previous
         );
-        let chunk = v1::LogsResponse { data: bytes::Bytes::from(text).into() };
+        let chunk = v1::LogsResponse { data: bytes::Bytes::from(text) };
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(chunk)]))))
     }
 
@@ -423,8 +423,8 @@ impl streams_server::Streams for Fake {
         let code = start.command.first().and_then(|word| word.parse().ok()).unwrap_or(0);
         let out = format!("{}/{}: {}\n", start.pod, start.container, start.command.join(" "));
         let outputs = [
-            Output::Stdout(bytes::Bytes::from(out).into()),
-            Output::Stderr(bytes::Bytes::from_static(b"a note\n").into()),
+            Output::Stdout(bytes::Bytes::from(out)),
+            Output::Stderr(bytes::Bytes::from_static(b"a note\n")),
             Output::ExitCode(code),
         ];
         let replies = outputs.map(|output| Ok(v1::ExecResponse { output: Some(output) }));
