@@ -14,8 +14,8 @@ pub fn human(seconds: i64) -> String {
     };
     // Clocks may differ a little; a longer time in the future is a mistake to show.
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
+        i64::MIN..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
         0..120 => format!("{seconds}s"),
         120..600 => two(seconds / MINUTE, 'm', seconds % MINUTE, 's'),
         600..10_800 => format!("{}m", seconds / MINUTE),

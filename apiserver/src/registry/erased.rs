@@ -107,7 +107,7 @@ pub struct Object<S: Strategy> {
 
 impl<S: Strategy> Object<S> {
     /// The other object, when it is of the same kind.
-    fn same<'a>(other: &'a dyn AnyObject) -> Option<&'a S::Object> {
+    fn same(other: &dyn AnyObject) -> Option<&S::Object> {
         other.as_any().downcast_ref::<Self>().map(|object| &object.value)
     }
 }

@@ -43,6 +43,12 @@ pub(super) fn explain(json: &[u8], kind: &GroupVersionKind, error: &serde_json::
     if fields.len() >= 2 && MAPS.contains(&fields[fields.len() - 2].as_str()) {
         fields.pop();
     }
+    if let Some(place) = text.strip_prefix("Invalid symbol ").and_then(|rest| rest.split_once("offset ")) {
+        return format!("illegal base64 data at input byte {}", place.1.trim_end_matches('.'));
+    }
+    if fields.last().is_some_and(|field| field.ends_with("Timestamp") || field.ends_with("Time")) {
+        return format!("{}: {text}", fields.join("."));
+    }
     let Some((_, expected)) = text.split_once(", expected ") else {
         let place = fields.join(".");
         return format!("{place}: {text} (byte {offset})");

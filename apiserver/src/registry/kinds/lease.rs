@@ -37,9 +37,6 @@ impl Strategy for Leases {
         {
             errors.invalid(&path.child("leaseTransitions"), count, "must be greater than or equal to 0");
         }
-        if spec.holder_identity.as_deref() == Some("") {
-            errors.invalid(&path.child("holderIdentity"), "", "must not be empty");
-        }
         errors
     }
 }

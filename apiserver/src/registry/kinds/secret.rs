@@ -53,17 +53,13 @@ impl Strategy for Secrets {
             "kubernetes.io/dockerconfigjson" => {
                 json_value(value(".dockerconfigjson"), ".dockerconfigjson", &mut errors);
             }
-            "kubernetes.io/basic-auth" => {
-                if value("username").is_none() && value("password").is_none() {
-                    for key in ["username", "password"] {
-                        errors.required(&path.key(key), "");
-                    }
+            "kubernetes.io/basic-auth" if value("username").is_none() && value("password").is_none() => {
+                for key in ["username", "password"] {
+                    errors.required(&path.key(key), "");
                 }
             }
-            "kubernetes.io/ssh-auth" => {
-                if value("ssh-privatekey").is_none_or(<[u8]>::is_empty) {
-                    errors.required(&path.key("ssh-privatekey"), "");
-                }
+            "kubernetes.io/ssh-auth" if value("ssh-privatekey").is_none_or(<[u8]>::is_empty) => {
+                errors.required(&path.key("ssh-privatekey"), "");
             }
             "kubernetes.io/tls" => {
                 for key in ["tls.crt", "tls.key"] {

@@ -9,7 +9,7 @@ use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
 use crate::registry::pod_template::validation;
 
-/// Most bytes of a selector's operator do not matter; these are all there are.
+/// The operators of a selector's expressions.
 const OPERATORS: [&str; 4] = ["DoesNotExist", "Exists", "In", "NotIn"];
 
 /// Checks a count.
@@ -51,8 +51,8 @@ pub(super) fn selector_and_template(
         Err(_) => errors.invalid(&path_selector, BadValue::json(selector), "invalid label selector"),
         Ok(parsed) => {
             let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-            let selects = !is_absent(selector) && parsed.matches_opt(labels);
-            if !selects && !(is_empty(selector) && !is_absent(selector)) {
+            // An empty selector was refused above; an absent one selects nothing.
+            if is_absent(selector) || !parsed.matches_opt(labels) {
                 errors.invalid(
                     &path_template.child("metadata").child("labels"),
                     labels.map_or_else(BadValue::null, BadValue::json),

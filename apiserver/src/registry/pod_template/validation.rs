@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Toleration, Volume,
+    Container, ContainerPort, EnvVar, KeyToPath, Lifecycle, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+    Toleration, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -143,10 +144,88 @@ fn sources(volume: &Volume, path: &Path<'_>, errors: &mut ErrorList) {
     {
         errors.required(&path.child("configMap").child("name"), "");
     }
+    for (field, items, mode) in [
+        (
+            "secret",
+            volume.secret.as_ref().and_then(|source| source.items.as_deref()),
+            volume.secret.as_ref().and_then(|source| source.default_mode),
+        ),
+        (
+            "configMap",
+            volume.config_map.as_ref().and_then(|source| source.items.as_deref()),
+            volume.config_map.as_ref().and_then(|source| source.default_mode),
+        ),
+    ] {
+        let path = path.child(field);
+        file_mode(mode, &path.child("defaultMode"), errors);
+        let path_items = path.child("items");
+        for (index, item) in items.unwrap_or_default().iter().enumerate() {
+            key_to_path(item, &path_items.index(index), errors);
+        }
+    }
+    if let Some(source) = &volume.nfs {
+        let path = path.child("nfs");
+        if source.server.is_empty() {
+            errors.required(&path.child("server"), "");
+        }
+        if source.path.is_empty() {
+            errors.required(&path.child("path"), "");
+        } else if !source.path.starts_with('/') {
+            errors.invalid(&path.child("path"), &source.path, "must be an absolute path");
+        }
+    }
     if let Some(source) = &volume.persistent_volume_claim
         && source.claim_name.is_empty()
     {
         errors.required(&path.child("persistentVolumeClaim").child("claimName"), "");
+    }
+}
+
+fn file_mode(mode: Option<i32>, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
+        errors.invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
+    }
+}
+
+fn key_to_path(item: &KeyToPath, path: &Path<'_>, errors: &mut ErrorList) {
+    if item.key.is_empty() {
+        errors.required(&path.child("key"), "");
+    }
+    let path_path = path.child("path");
+    if item.path.is_empty() {
+        errors.required(&path_path, "");
+    } else if item.path.starts_with('/') {
+        errors.invalid(&path_path, &item.path, "must be a relative path");
+    } else if item.path.split('/').any(|part| part == "..") {
+        errors.invalid(&path_path, &item.path, "must not contain '..'");
+    } else if item.path.starts_with("..") {
+        errors.invalid(&path_path, &item.path, "must not start with '..'");
+    }
+    file_mode(item.mode, &path.child("mode"), errors);
+}
+
+fn lifecycle(lifecycle: &Lifecycle, grace_seconds: i64, path: &Path<'_>, errors: &mut ErrorList) {
+    for (field, hook) in [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)] {
+        let Some(hook) = hook else { continue };
+        let path = path.child(field);
+        let names = ["exec", "httpGet", "tcpSocket", "sleep"];
+        let handlers = [hook.exec.is_some(), hook.http_get.is_some(), hook.tcp_socket.is_some(), hook.sleep.is_some()];
+        let mut present = names.into_iter().zip(handlers).filter(|(_, is_set)| *is_set);
+        if present.next().is_none() {
+            errors.required(&path, "must specify a handler type");
+        }
+        for (field, _) in present {
+            errors.forbidden(&path.child(field), "may not specify more than 1 handler type");
+        }
+        if let Some(seconds) = hook.sleep.as_ref().map(|sleep| sleep.seconds)
+            && !(0..=grace_seconds).contains(&seconds)
+        {
+            errors.invalid(
+                &path.child("sleep"),
+                seconds,
+                format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"),
+            );
+        }
     }
 }
 
@@ -198,6 +277,14 @@ fn container<'a>(
         } else if !mount_paths.insert(&mount.mount_path) {
             errors.invalid(&path.child("mountPath"), &mount.mount_path, "must be unique");
         }
+        let propagations = ["Bidirectional", "HostToContainer", "None"];
+        if let Some(propagation) = mount.mount_propagation.as_deref().filter(|word| !propagations.contains(word)) {
+            errors.not_supported(&path_mounts.child("mountPropagation"), propagation, &propagations);
+        }
+    }
+    if let Some(entry) = &container.lifecycle {
+        let grace_seconds = spec.termination_grace_period_seconds.unwrap_or_default();
+        lifecycle(entry, grace_seconds, &path.child("lifecycle"), errors);
     }
     let restartable = container.restart_policy.as_deref() == Some("Always");
     for (field, entry) in [
@@ -465,5 +552,54 @@ fn toleration(toleration: &Toleration, path: &Path<'_>, errors: &mut ErrorList) 
     let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
     if !effect.is_empty() && !effects.contains(&effect) {
         errors.not_supported(&path.child("effect"), effect, &effects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(json: serde_json::Value) -> Vec<String> {
+        let mut spec: PodSpec = serde_json::from_value(json).expect("a specification");
+        super::super::defaults::pod_spec(&mut spec);
+        let mut errors = ErrorList::new();
+        pod_spec(&spec, &Path::new("spec"), &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_plain_pod_is_in_order() {
+        let none: [&str; 0] = [];
+        assert_eq!(problems(serde_json::json!({"containers": [{"name": "c", "image": "i"}]})), none);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(problems(serde_json::json!({"containers": []})), ["spec.containers: Required value"]);
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i",
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]})),
+            [r#"spec.containers[0].volumeMounts[0].name: Not found: "v""#]
+        );
+    }
+
+    #[test]
+    fn a_request_stays_below_its_limit() {
+        let resources = serde_json::json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}});
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i", "resources": resources}]})),
+            [
+                r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1"#
+            ]
+        );
+    }
+
+    #[test]
+    fn a_probe_has_one_handler() {
+        let probe = serde_json::json!({"exec": {"command": ["x"]}, "tcpSocket": {"port": 1}});
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i", "livenessProbe": probe}]})),
+            ["spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"]
+        );
     }
 }
