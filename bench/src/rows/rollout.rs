@@ -42,9 +42,9 @@ async fn register(target: &Arc<Target>) -> Result<()> {
     load::run(NODES_COUNT, 8, move |number| {
         let target = Arc::clone(&target);
         async move {
-            let now = Timestamp::now().to_string();
+            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
             target.create(NODES, "", &objects::node(number)).await?;
-            target.create(LEASES, "kube-node-lease", &objects::lease(number, &format!("{now:.0}"))).await?;
+            target.create(LEASES, "kube-node-lease", &objects::lease(number, &now)).await?;
             let name = objects::node_name(number);
             target.patch(NODES.at("", &name, "status"), &objects::node_status(&now)).await?;
             // Taints that were put on the node before it was Ready.
