@@ -16,11 +16,11 @@ pub(super) fn namespace(namespace: View<'_>, now: Timestamp) -> Vec<Value> {
 
 pub(super) fn config_map(map: View<'_>, now: Timestamp) -> Vec<Value> {
     let count = map.size("data") + map.size("binaryData");
-    vec![object_name(map), count.to_string().into(), age(map, now)]
+    vec![object_name(map), count.into(), age(map, now)]
 }
 
 pub(super) fn secret(secret: View<'_>, now: Timestamp) -> Vec<Value> {
-    vec![object_name(secret), secret.text("type").into(), secret.size("data").to_string().into(), age(secret, now)]
+    vec![object_name(secret), secret.text("type").into(), secret.size("data").into(), age(secret, now)]
 }
 
 pub(super) fn lease(lease: View<'_>, now: Timestamp) -> Vec<Value> {
@@ -109,7 +109,7 @@ pub(super) fn event(event: View<'_>, now: Timestamp) -> Vec<Value> {
         source_text.into(),
         message.trim().into(),
         age::since(first, now).into(),
-        count.to_string().into(),
+        count.max(1).into(),
         object_name(event),
     ]
 }
