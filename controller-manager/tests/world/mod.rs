@@ -102,7 +102,8 @@ impl World {
         self.stamp(resource, name, object);
     }
 
-    fn apply(&mut self, name: &str, fields: &[&str]) {
+    /// Applies a Deployment with fields like `replicas=3`.
+    pub fn apply(&mut self, name: &str, fields: &[&str]) {
         let mut spec = json!({
             "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "v1"}]}},
@@ -136,16 +137,17 @@ impl World {
         self.create("replicasets", json!({"metadata": {"name": name, "labels": labels}, "spec": spec}));
     }
 
-    /// The name that a number at its end stands for: `web-3` is the third pod that was made for `web`.
+    /// A name, or `first` for the oldest pod.
     fn resolve(&self, resource: &str, name: &str) -> String {
-        let names = self.objects.keys().filter(|(present, _)| present == resource).map(|(_, name)| name);
-        let found: Vec<&String> =
-            names.filter(|present| *present == name || present.ends_with(&format!("-{name}"))).collect();
-        assert_eq!(found.len(), 1, "{resource} {name}: {found:?}");
-        found[0].clone()
+        if name != "first" {
+            return name.to_owned();
+        }
+        let of = self.objects.iter().filter(|((present, _), _)| present == resource);
+        let oldest = of.min_by_key(|(_, object)| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
+        oldest.map(|((_, name), _)| name.clone()).unwrap()
     }
 
-    /// Makes pods ready or not: `all`, `N` of those that are not, or one by its number (`#7`).
+    /// Makes pods ready or not: `all`, or `N` of those that are not.
     pub fn pods_ready(&mut self, which: &str, ready: bool) {
         let wanted = if ready { "True" } else { "False" };
         let mut names: Vec<String> = Vec::new();
@@ -157,9 +159,7 @@ impl World {
             }
         }
         names.sort_by_key(|name| self.objects[&("pods".to_owned(), name.clone())]["metadata"]["uid"].to_string());
-        if let Some(number) = which.strip_prefix('#') {
-            names.retain(|name| name.ends_with(&format!("-{number}")));
-        } else if which != "all" {
+        if which != "all" {
             names.truncate(which.parse().unwrap());
         }
         for name in names {
