@@ -51,7 +51,7 @@ impl World {
             }
             ["tick", seconds] => {
                 let seconds = seconds.trim_end_matches('s').parse().unwrap();
-                self.now = self.now + SignedDuration::from_secs(seconds);
+                self.now += SignedDuration::from_secs(seconds);
             }
             ["pod", "ready", which] => self.pods_ready(which, true),
             ["pod", "unready", which] => self.pods_ready(which, false),
