@@ -84,7 +84,7 @@ impl Zone {
             [] => Some(self.apex()),
             ["svc"] | ["pod"] => Some(Vec::new()),
             ["dns-version"] => Some(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]),
-            ["dns", rest @ ..] if matches!(rest, [] | ["ns"]) => Some(Vec::new()),
+            ["dns"] | ["dns", "ns"] => Some(Vec::new()),
             ["pod", namespace] | ["svc", namespace] => self.has_namespace(namespace).then(Vec::new),
             ["pod", namespace, address] => self.pod(namespace, address),
             ["svc", namespace, service, rest @ ..] => self.service(namespace, service, rest),

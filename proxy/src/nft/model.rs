@@ -200,7 +200,7 @@ const DYNAMIC_SET_SIZE: u32 = 65_536;
 
 impl Set {
     /// A plain set.
-    pub fn set(name: impl Into<Name>, key: KeyType) -> Set {
+    pub fn plain(name: impl Into<Name>, key: KeyType) -> Set {
         Set { name: name.into(), key, value: ValueType::Nothing, timeout: None }
     }
 

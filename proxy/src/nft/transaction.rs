@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn neighbouring_elements_share_a_line() {
-        let set = Set::set("addresses", KeyType::Address);
+        let set = Set::plain("addresses", KeyType::Address);
         let mut t = transaction();
         for last in 1..=3 {
             let element =

@@ -135,7 +135,7 @@ impl RuleSet {
         }
         let remembering = existing.chains.iter().filter(|chain| objects::has_set(chain));
         for set in remembering.filter(|set| !wanted.contains(&ObjectId::Set((*set).clone()))) {
-            transaction.delete_set(&Set::set(set.clone(), KeyType::Address))?;
+            transaction.delete_set(&Set::plain(set.clone(), KeyType::Address))?;
         }
         Ok(())
     }
