@@ -17,7 +17,7 @@ const ONLY: [(&str, &[&str]); 9] = [
     ("hickory-proto", &["reeve-proxy", "reeve-demo"]),
     ("jsonwebtoken", &["reeve-apiserver"]),
     ("rcgen", &["xtask", "reeve-controller-manager", "reeve-apiserver"]),
-    ("xtask", &["reeve-integration-tests"]),
+    ("xtask", &["reeve-integration-tests", "reeve-bench"]),
 ];
 
 /// What the object model must not know: a runtime, a wire, a store.
