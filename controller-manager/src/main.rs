@@ -1,5 +1,7 @@
 //! The program: flags, leader election, exit codes.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::Parser as _;
 use reeve_client::process::{init_logging, shutdown_signal, unique_identity};
@@ -13,7 +15,18 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // One thread is enough: the work is deciding, and waiting for the API server.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The errors' texts name their causes already.
+            tracing::error!(%error, "the controller manager ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let options = Options::parse();
     init_logging(&options.logs);
     let settings = options.settings()?;
@@ -35,7 +48,6 @@ async fn main() -> anyhow::Result<()> {
     manager.run(shutdown.clone(), lost.clone()).await;
     if lost.is_cancelled() && !shutdown.is_cancelled() {
         // Nothing of this process may write after another one leads; the supervisor starts it anew.
-        tracing::error!("leaderelection lost");
         anyhow::bail!("leaderelection lost");
     }
     leadership.release().await;
