@@ -112,6 +112,9 @@ const QUEUE_LENGTH: usize = 512;
 const ENDED_RECHECK: Duration = Duration::from_millis(5);
 const ENDED_RECHECKS: u32 = 10;
 
+/// Ends of containers that nobody knows yet; the oldest are forgotten.
+const UNCLAIMED: usize = 256;
+
 /// The kubelet's pods.
 pub struct Agent {
     executor: Arc<Executor>,
@@ -127,6 +130,8 @@ pub struct Agent {
     synced: bool,
     relisted: bool,
     starts: usize,
+    /// Containers that ended before their pod's worker knew them.
+    unclaimed: VecDeque<String>,
     /// Pods that wait for a start to end; those whose containers come next go first.
     waiting: [VecDeque<String>; 2],
 }
@@ -149,6 +154,7 @@ impl Agent {
             synced: false,
             relisted: false,
             starts: 0,
+            unclaimed: VecDeque::new(),
             waiting: [VecDeque::new(), VecDeque::new()],
         }
     }
@@ -349,7 +355,7 @@ impl Agent {
         tracing::debug!(%id, what, pod = owner.as_deref(), "runtime event");
         match owner {
             Some(uid) => {
-                if what == "exit"
+                if matches!(what, "exit" | "delete")
                     && let Some(worker) = self.workers.get_mut(&uid)
                 {
                     worker.ended.insert(id.to_owned(), 0);
@@ -358,6 +364,12 @@ impl Agent {
             }
             None => {
                 // Of something that is being made now: its look may have begun before this.
+                if matches!(what, "exit" | "delete") {
+                    self.unclaimed.push_back(id.to_owned());
+                    if self.unclaimed.len() > UNCLAIMED {
+                        self.unclaimed.pop_front();
+                    }
+                }
                 let unsettled = |worker: &Worker| {
                     worker.observing || worker.state.in_flight.iter().any(|it| matches!(it, Target::Start(_) | Target::Sandbox))
                 };
@@ -389,7 +401,9 @@ impl Agent {
         let Some(worker) = self.workers.get_mut(uid) else { return };
         match look.result {
             Ok(observed) => {
-                worker.take_observed(look.number, observed);
+                if worker.take_observed(look.number, observed) {
+                    claim(&mut self.unclaimed, worker);
+                }
             }
             Err(error) => {
                 if !worker.blind {
@@ -749,6 +763,18 @@ async fn report(sender: &mpsc::Sender<Event>, event: Event) {
     if let Err(error) = sender.send(event).await {
         tracing::debug!(event = event_name(&error.0), "the event loop has ended");
     }
+}
+
+/// Containers of the pod that were told to have ended before they were known.
+fn claim(unclaimed: &mut VecDeque<String>, worker: &mut Worker) {
+    let known = |id: &String| {
+        worker.observed.containers.iter().any(|it| it.id == *id) || worker.observed.sandboxes.iter().any(|it| it.id == *id)
+    };
+    let (mine, others): (VecDeque<String>, VecDeque<String>) = unclaimed.drain(..).partition(known);
+    *unclaimed = others;
+    let running = |id: &str| worker.observed.containers.iter().any(|it| it.id == id && it.state == ContainerState::Running);
+    let late: Vec<String> = mine.into_iter().filter(|id| running(id)).collect();
+    worker.ended.extend(late.into_iter().map(|id| (id, 0)));
 }
 
 fn subject_of(uid: &str, worker: &Worker) -> Subject {

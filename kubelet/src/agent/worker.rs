@@ -144,7 +144,9 @@ impl Worker {
             .filter(|it| it.state == ContainerState::Running)
             .map(|it| it.id.as_str())
             .collect();
-        self.ended.retain(|id, _| running.contains(id.as_str()));
+        let ready: BTreeSet<&str> =
+            self.observed.sandboxes.iter().filter(|it| it.ready).map(|it| it.id.as_str()).collect();
+        self.ended.retain(|id, _| running.contains(id.as_str()) || ready.contains(id.as_str()));
         self.ready.retain(|id| running.contains(id.as_str()));
         self.state.started.retain(|id| running.contains(id.as_str()));
         self.state.unhealthy.retain(|id, _| running.contains(id.as_str()));
