@@ -96,7 +96,10 @@ impl Options {
             None => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         };
         let Some(socket) = self.container_runtime_endpoint.strip_prefix("unix://") else {
-            bail!("--container-runtime-endpoint {}: only unix:// sockets are supported", self.container_runtime_endpoint);
+            bail!(
+                "--container-runtime-endpoint {}: only unix:// sockets are supported",
+                self.container_runtime_endpoint
+            );
         };
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Config {
@@ -110,8 +113,18 @@ impl Options {
             resolv_conf: self.resolv_conf.clone(),
             port: self.port,
             max_pods: self.max_pods,
-            node_labels: self.node_labels.iter().filter(|it| !it.is_empty()).map(|it| label(it)).collect::<Result<_>>()?,
-            register_with_taints: self.register_with_taints.iter().filter(|it| !it.is_empty()).map(|it| taint(it)).collect::<Result<_>>()?,
+            node_labels: self
+                .node_labels
+                .iter()
+                .filter(|it| !it.is_empty())
+                .map(|it| label(it))
+                .collect::<Result<_>>()?,
+            register_with_taints: self
+                .register_with_taints
+                .iter()
+                .filter(|it| !it.is_empty())
+                .map(|it| taint(it))
+                .collect::<Result<_>>()?,
             cgroup_root: self.cgroup_root.trim_end_matches('/').to_owned(),
             tuning: Tuning::new(cpus),
         })
@@ -124,7 +137,8 @@ fn label(text: &str) -> Result<(String, String)> {
 }
 
 fn taint(text: &str) -> Result<Taint> {
-    let (key, effect) = text.rsplit_once(':').with_context(|| format!("--register-with-taints {text}: expected key=value:effect"))?;
+    let (key, effect) =
+        text.rsplit_once(':').with_context(|| format!("--register-with-taints {text}: expected key=value:effect"))?;
     if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
         bail!("--register-with-taints {text}: effect {effect} is none of NoSchedule, PreferNoSchedule, NoExecute");
     }

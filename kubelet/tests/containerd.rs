@@ -93,7 +93,8 @@ async fn the_life_of_a_pod() {
         return;
     }
     let mut node = Node::new().await;
-    node.api.put("configmaps", json!({"metadata": {"name": "words", "namespace": "default"}, "data": {"word": "first"}}));
+    node.api
+        .put("configmaps", json!({"metadata": {"name": "words", "namespace": "default"}, "data": {"word": "first"}}));
     node.start_kubelet();
 
     // The node registers, becomes ready and keeps a lease.
@@ -126,13 +127,17 @@ async fn the_life_of_a_pod() {
     assert_eq!(object.pointer("/status/containerStatuses/0/restartCount"), Some(&json!(0)));
 
     // Logs and exec, with input, its end, and an exit code.
-    assert_eq!(until("the log has a line", async || Some(logs(&node, "life", false).await).filter(|it| !it.is_empty())).await, "hello from first\n");
+    assert_eq!(
+        until("the log has a line", async || Some(logs(&node, "life", false).await).filter(|it| !it.is_empty())).await,
+        "hello from first\n"
+    );
     assert_eq!(exec(&node, "life", &["/bin/cat", "/words/word"], None).await, ("first".into(), String::new(), 0));
     assert_eq!(exec(&node, "life", &["/bin/cat"], Some("typed")).await.0, "typed");
     assert_eq!(exec(&node, "life", &["/bin/crash", "7"], None).await.2, 7);
 
     // A changed ConfigMap reaches the volume.
-    node.api.put("configmaps", json!({"metadata": {"name": "words", "namespace": "default"}, "data": {"word": "second"}}));
+    node.api
+        .put("configmaps", json!({"metadata": {"name": "words", "namespace": "default"}, "data": {"word": "second"}}));
     until("the volume follows the ConfigMap", async || {
         (exec(&node, "life", &["/bin/cat", "/words/word"], None).await.0 == "second").then_some(())
     })
@@ -155,7 +160,8 @@ async fn the_life_of_a_pod() {
     node.ctr(&["tasks", "kill", "--signal", "SIGKILL", &id]);
     let object = until("the container is restarted", async || {
         let object = node.api.get("pods", "default", "life")?;
-        (object.pointer("/status/containerStatuses/0/restartCount") == Some(&json!(1)) && condition(&object, "Ready") == "True")
+        (object.pointer("/status/containerStatuses/0/restartCount") == Some(&json!(1))
+            && condition(&object, "Ready") == "True")
             .then_some(object)
     })
     .await;
@@ -185,7 +191,8 @@ async fn the_life_of_a_pod() {
         assert!(reasons.contains(reason), "no event {reason} in {reasons:?}");
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.kubelet_pid())).unwrap();
-    eprintln!("kubelet: {}", status.lines().find(|it| it.starts_with("VmRSS")).unwrap_or_default());
+    let memory = status.lines().filter(|it| it.starts_with("VmRSS") || it.starts_with("RssAnon"));
+    eprintln!("kubelet: {}", memory.collect::<Vec<_>>().join(" "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

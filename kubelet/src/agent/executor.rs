@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Secret, ServiceAccount};
 use k8s_cri::v1 as cri;
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Secret, ServiceAccount};
 use reeve_api::ObjectKey;
 use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 use serde_json::json;
@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::pod::observed::PodObserved;
 use crate::pod::plan::Action;
 use crate::pod::{env, spec};
-use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
 use crate::runtime::Runtime;
+use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
 use crate::volume::{self, content::Tokens};
 
 /// What an action came to.
@@ -88,7 +88,13 @@ impl Executor {
             Action::StopSandbox { id } => {
                 let result = self.runtime.stop_sandbox(id).await;
                 if let Err(error) = &result {
-                    self.event(subject, None, EventType::Warning, "FailedKillPod", &format!("error killing pod: {error}"));
+                    self.event(
+                        subject,
+                        None,
+                        EventType::Warning,
+                        "FailedKillPod",
+                        &format!("error killing pod: {error}"),
+                    );
                 }
                 done(result, "KillPodSandboxError")
             }
@@ -128,9 +134,10 @@ impl Executor {
 
     /// Records an event about the pod, or about one of its containers.
     pub fn event(&self, subject: &Subject, container: Option<&str>, kind: EventType, reason: &str, message: &str) {
-        let is_init = subject.pod.as_ref().is_some_and(|pod| {
-            spec::init_containers(pod).iter().any(|it| Some(it.name.as_str()) == container)
-        });
+        let is_init = subject
+            .pod
+            .as_ref()
+            .is_some_and(|pod| spec::init_containers(pod).iter().any(|it| Some(it.name.as_str()) == container));
         let list = if is_init { "initContainers" } else { "containers" };
         let reference = ObjectReference {
             api_version: Some("v1".into()),
@@ -183,9 +190,12 @@ impl Executor {
         let mut tokens = Tokens::new();
         let mut refresh_at: Option<jiff::Timestamp> = None;
         let pod_spec = spec::spec(pod);
-        let account = pod_spec.service_account_name.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "default".into());
+        let account =
+            pod_spec.service_account_name.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "default".into());
         let sources = pod_spec.volumes.iter().flatten().filter_map(|it| it.projected.as_ref());
-        for projection in sources.flat_map(|it| it.sources.iter().flatten()).filter_map(|it| it.service_account_token.as_ref()) {
+        for projection in
+            sources.flat_map(|it| it.sources.iter().flatten()).filter_map(|it| it.service_account_token.as_ref())
+        {
             let seconds = projection.expiration_seconds.unwrap_or(TOKEN_SECONDS);
             let audiences: Vec<&String> = projection.audience.iter().collect();
             let request = json!({
@@ -410,7 +420,8 @@ impl Executor {
     }
 
     async fn delete_object(&self, subject: &Subject) -> Done {
-        let options = DeleteOptions { grace_period_seconds: Some(0), uid: subject.uid.clone(), ..DeleteOptions::default() };
+        let options =
+            DeleteOptions { grace_period_seconds: Some(0), uid: subject.uid.clone(), ..DeleteOptions::default() };
         match self.client.namespaced::<Pod>(&subject.key.namespace).delete(&subject.key.name, &options).await {
             Ok(_) => Done::Ok,
             // Another pod has the name now, or none: this one is gone.
@@ -445,7 +456,11 @@ fn offers_no_tokens(error: &reeve_client::Error) -> bool {
 /// Upstream's default: always for `:latest` and names without a tag, else when the image is not present.
 fn default_pull_policy(image: &str) -> &'static str {
     let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains('@') || last.split_once(':').is_some_and(|(_, tag)| tag != "latest") { "IfNotPresent" } else { "Always" }
+    if last.contains('@') || last.split_once(':').is_some_and(|(_, tag)| tag != "latest") {
+        "IfNotPresent"
+    } else {
+        "Always"
+    }
 }
 
 /// `runAsNonRoot` with a user that is root.
@@ -498,13 +513,21 @@ fn hosts_file(pod: &Pod, addresses: &env::Addresses, cluster_domain: &str) -> St
 fn pull_credentials(secrets: &[Arc<Secret>], image: &str) -> Option<cri::AuthConfig> {
     use base64::Engine as _;
     let first = image.split('/').next().unwrap_or_default();
-    let registry = if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") { first } else { "docker.io" };
+    let registry =
+        if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") { first } else { "docker.io" };
     for secret in secrets {
         let raw = secret.data.as_ref().and_then(|data| data.get(".dockerconfigjson"));
-        let Some(config) = raw.and_then(|raw| serde_json::from_slice::<serde_json::Value>(&raw.0).ok()) else { continue };
+        let Some(config) = raw.and_then(|raw| serde_json::from_slice::<serde_json::Value>(&raw.0).ok()) else {
+            continue;
+        };
         let Some(auths) = config.get("auths").and_then(|it| it.as_object()) else { continue };
         for (server, auth) in auths {
-            let host = server.trim_start_matches("https://").trim_start_matches("http://").split('/').next().unwrap_or_default();
+            let host = server
+                .trim_start_matches("https://")
+                .trim_start_matches("http://")
+                .split('/')
+                .next()
+                .unwrap_or_default();
             if host != registry && !(registry == "docker.io" && host.ends_with("docker.io")) {
                 continue;
             }
@@ -515,7 +538,12 @@ fn pull_credentials(secrets: &[Arc<Secret>], image: &str) -> Option<cri::AuthCon
                 Some((user, password)) => (user.to_owned(), password.to_owned()),
                 None => (text("username")?, text("password")?),
             };
-            return Some(cri::AuthConfig { username: user, password, server_address: server.clone(), ..Default::default() });
+            return Some(cri::AuthConfig {
+                username: user,
+                password,
+                server_address: server.clone(),
+                ..Default::default()
+            });
         }
     }
     None

@@ -176,7 +176,11 @@ impl Agent {
         }
     }
 
-    async fn next_event(&mut self, runtime_events: &mut mpsc::Receiver<RuntimeEvent>, shutdown: &CancellationToken) -> Event {
+    async fn next_event(
+        &mut self,
+        runtime_events: &mut mpsc::Receiver<RuntimeEvent>,
+        shutdown: &CancellationToken,
+    ) -> Event {
         let next = self.timers.first().map(|(time, _)| *time);
         let timer = async {
             match next {
@@ -342,14 +346,16 @@ impl Agent {
         self.workers.entry(uid.clone()).or_insert_with(|| {
             let mut worker = Worker::new(key.clone(), None);
             // Found after the start: it is nobody's unless the API says otherwise.
-            worker.state.object_gone = self.synced && self.relisted && self.pods.get(&key).is_none_or(|pod| spec::uid(&pod) != uid);
+            worker.state.object_gone =
+                self.synced && self.relisted && self.pods.get(&key).is_none_or(|pod| spec::uid(&pod) != uid);
             worker
         });
     }
 
     fn container_event(&mut self, id: &str, what: &'static str) {
         let owner = self.workers.iter().find(|(_, worker)| {
-            worker.observed.containers.iter().any(|it| it.id == id) || worker.observed.sandboxes.iter().any(|it| it.id == id)
+            worker.observed.containers.iter().any(|it| it.id == id)
+                || worker.observed.sandboxes.iter().any(|it| it.id == id)
         });
         let owner = owner.map(|(uid, _)| uid.clone());
         tracing::debug!(%id, what, pod = owner.as_deref(), "runtime event");
@@ -371,7 +377,8 @@ impl Agent {
                     }
                 }
                 let unsettled = |worker: &Worker| {
-                    worker.observing || worker.state.in_flight.iter().any(|it| matches!(it, Target::Start(_) | Target::Sandbox))
+                    worker.observing
+                        || worker.state.in_flight.iter().any(|it| matches!(it, Target::Start(_) | Target::Sandbox))
                 };
                 let pods: Vec<String> =
                     self.workers.iter().filter(|(_, worker)| unsettled(worker)).map(|(uid, _)| uid.clone()).collect();
@@ -390,7 +397,8 @@ impl Agent {
             return;
         }
         worker.observing = true;
-        let (executor, looks, sender, uid) = (self.executor.clone(), self.looks.clone(), self.sender.clone(), uid.to_owned());
+        let (executor, looks, sender, uid) =
+            (self.executor.clone(), self.looks.clone(), self.sender.clone(), uid.to_owned());
         tokio::spawn(async move {
             let look = look(&executor, &looks, &uid).await;
             report(&sender, Event::Observed { uid, look }).await;
@@ -610,7 +618,8 @@ impl Agent {
             },
             now,
         );
-        let to_value = |status: &k8s_openapi::api::core::v1::PodStatus| serde_json::to_value(status).unwrap_or_default();
+        let to_value =
+            |status: &k8s_openapi::api::core::v1::PodStatus| serde_json::to_value(status).unwrap_or_default();
         let old = to_value(&pod.status.clone().unwrap_or_default());
         let Some(difference) = patch::merge_diff(&old, &to_value(&wanted)) else {
             worker.state.status_written = true;
@@ -633,7 +642,8 @@ impl Agent {
             "metadata": {"uid": uid, "resourceVersion": pod.metadata.resource_version},
             "status": difference,
         });
-        let (executor, sender, uid, key) = (self.executor.clone(), self.sender.clone(), uid.to_owned(), worker.key.clone());
+        let (executor, sender, uid, key) =
+            (self.executor.clone(), self.sender.clone(), uid.to_owned(), worker.key.clone());
         tokio::spawn(async move {
             let result = patch_status(&executor, &key, &uid, patch).await;
             report(&sender, Event::StatusWritten { uid, result }).await;
@@ -659,7 +669,9 @@ impl Agent {
         }
         let host = self.executor.config.node_ip;
         let address = match worker.observed.ready_sandbox() {
-            Some(sandbox) if !spec::host_network(&pod) => sandbox.ips.first().and_then(|ip| ip.parse().ok()).unwrap_or(host),
+            Some(sandbox) if !spec::host_network(&pod) => {
+                sandbox.ips.first().and_then(|ip| ip.parse().ok()).unwrap_or(host)
+            }
             _ => host,
         };
         let running: Vec<_> =
@@ -768,11 +780,13 @@ async fn report(sender: &mpsc::Sender<Event>, event: Event) {
 /// Containers of the pod that were told to have ended before they were known.
 fn claim(unclaimed: &mut VecDeque<String>, worker: &mut Worker) {
     let known = |id: &String| {
-        worker.observed.containers.iter().any(|it| it.id == *id) || worker.observed.sandboxes.iter().any(|it| it.id == *id)
+        worker.observed.containers.iter().any(|it| it.id == *id)
+            || worker.observed.sandboxes.iter().any(|it| it.id == *id)
     };
     let (mine, others): (VecDeque<String>, VecDeque<String>) = unclaimed.drain(..).partition(known);
     *unclaimed = others;
-    let running = |id: &str| worker.observed.containers.iter().any(|it| it.id == id && it.state == ContainerState::Running);
+    let running =
+        |id: &str| worker.observed.containers.iter().any(|it| it.id == id && it.state == ContainerState::Running);
     let late: Vec<String> = mine.into_iter().filter(|id| running(id)).collect();
     worker.ended.extend(late.into_iter().map(|id| (id, 0)));
 }
@@ -824,9 +838,13 @@ fn announce_back_off(
         if before.get(&container) == Some(&reason) {
             continue;
         }
-        let image = subject.pod.as_ref().and_then(|pod| spec::container(pod, &container)).and_then(|it| it.image.clone());
+        let image =
+            subject.pod.as_ref().and_then(|pod| spec::container(pod, &container)).and_then(|it| it.image.clone());
         let message = if reason == "CrashLoopBackOff" {
-            format!("Back-off restarting failed container {container} in pod {}_{}({})", subject.key.name, subject.key.namespace, subject.uid)
+            format!(
+                "Back-off restarting failed container {container} in pod {}_{}({})",
+                subject.key.name, subject.key.namespace, subject.uid
+            )
         } else {
             format!("Back-off pulling image \"{}\"", image.unwrap_or_default())
         };
@@ -849,4 +867,3 @@ fn event_name(event: &Event) -> &'static str {
         Event::Shutdown => "shutdown",
     }
 }
-

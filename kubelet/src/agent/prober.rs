@@ -82,7 +82,11 @@ async fn answer(runtime: &Runtime, subject: &Subject, probe: &Probe, timeout: Du
             Ok((0, _)) => ProbeAnswer::Success,
             Ok((_, output)) => ProbeAnswer::Failure(String::from_utf8_lossy(&output).into_owned()),
             Err(error) if error.to_string().contains("timeout") || error.to_string().contains("deadline") => {
-                ProbeAnswer::Failure(format!("command timed out: {} timed out after {}s", command.join(" "), timeout.as_secs()))
+                ProbeAnswer::Failure(format!(
+                    "command timed out: {} timed out after {}s",
+                    command.join(" "),
+                    timeout.as_secs()
+                ))
             }
             Err(error) => ProbeAnswer::Unknown(error.to_string()),
         };
@@ -100,7 +104,9 @@ async fn answer(runtime: &Runtime, subject: &Subject, probe: &Probe, timeout: Du
     match tokio::time::timeout(timeout, made).await {
         Ok(Ok(())) => ProbeAnswer::Success,
         Ok(Err(message)) => ProbeAnswer::Failure(message),
-        Err(_) => ProbeAnswer::Failure("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".into()),
+        Err(_) => {
+            ProbeAnswer::Failure("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".into())
+        }
     }
 }
 
@@ -116,7 +122,10 @@ fn port(subject: &Subject, port: &IntOrString) -> Result<u16, String> {
             .map(|it| it.container_port)
             .or_else(|| name.parse().ok()),
     };
-    number.and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0).ok_or_else(|| format!("the container has no port {port:?}"))
+    number
+        .and_then(|it| u16::try_from(it).ok())
+        .filter(|it| *it > 0)
+        .ok_or_else(|| format!("the container has no port {port:?}"))
 }
 
 fn tcp_address(subject: &Subject, host: Option<&str>, wanted: &IntOrString) -> Result<SocketAddr, String> {

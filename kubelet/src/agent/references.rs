@@ -63,10 +63,9 @@ impl References {
             referenced(pod)
                 .into_iter()
                 .map(|reference| {
-                    let entry = entries.entry(reference.clone()).or_insert_with(|| Entry {
-                        store: self.follow(&reference),
-                        users: BTreeSet::new(),
-                    });
+                    let entry = entries
+                        .entry(reference.clone())
+                        .or_insert_with(|| Entry { store: self.follow(&reference), users: BTreeSet::new() });
                     entry.users.insert(uid.to_owned());
                     (reference, entry.store.clone())
                 })

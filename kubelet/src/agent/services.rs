@@ -42,13 +42,8 @@ struct Port {
 
 impl View for ServiceView {
     type Kind = Service;
-    const FIELDS: &'static [&'static str] = &[
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.resourceVersion",
-        "spec.clusterIP",
-        "spec.ports",
-    ];
+    const FIELDS: &'static [&'static str] =
+        &["metadata.name", "metadata.namespace", "metadata.resourceVersion", "spec.clusterIP", "spec.ports"];
 
     fn key(&self) -> ObjectKey {
         ObjectKey::new(self.metadata.namespace.clone(), self.metadata.name.clone())

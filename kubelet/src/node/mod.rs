@@ -40,7 +40,12 @@ impl NodeKeeper {
     /// Looks at the runtime's health on its period and tells changes, until shutdown. The runtime tells nothing
     /// of its health by itself, so this is one of the kubelet's few timers; it is quick while the node is not
     /// ready, because a joining node waits for it.
-    pub async fn watch_health(runtime: Runtime, config: Config, sender: watch::Sender<Health>, shutdown: CancellationToken) {
+    pub async fn watch_health(
+        runtime: Runtime,
+        config: Config,
+        sender: watch::Sender<Health>,
+        shutdown: CancellationToken,
+    ) {
         loop {
             let health = runtime.health().await.unwrap_or_else(|error| Health {
                 runtime_problem: Some(format!("container runtime is down: {error}")),
@@ -52,7 +57,9 @@ impl NodeKeeper {
                 if changed {
                     match (&health.runtime_problem, &health.network_problem) {
                         (None, None) => tracing::info!("the container runtime and its network are ready"),
-                        (Some(problem), _) | (None, Some(problem)) => tracing::warn!(%problem, "the container runtime is not ready"),
+                        (Some(problem), _) | (None, Some(problem)) => {
+                            tracing::warn!(%problem, "the container runtime is not ready")
+                        }
                     }
                 }
                 *known = health;
@@ -127,12 +134,18 @@ impl NodeKeeper {
         let labels = status::labels(&self.config);
         if let Some(known) = api.get_opt(&self.config.node_name).await? {
             let patch = json!({"metadata": {"labels": labels}});
-            let differs = labels.iter().any(|(key, value)| known.metadata.labels.as_ref().and_then(|it| it.get(key)) != Some(value));
+            let differs = labels
+                .iter()
+                .any(|(key, value)| known.metadata.labels.as_ref().and_then(|it| it.get(key)) != Some(value));
             return if differs { api.patch(&self.config.node_name, &Patch::Merge(patch)).await } else { Ok(known) };
         }
         let wanted = status::node_status(&self.config, &self.facts, &version, &health.borrow(), None, Timestamp::now());
         let node = Node {
-            metadata: ObjectMeta { name: Some(self.config.node_name.clone()), labels: Some(labels), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(self.config.node_name.clone()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
             spec: Some(NodeSpec {
                 taints: Some(self.config.register_with_taints.clone()).filter(|it| !it.is_empty()),
                 ..NodeSpec::default()
@@ -148,13 +161,18 @@ impl NodeKeeper {
 
     async fn report(&self, node: &mut Node, health: &watch::Receiver<Health>) -> Result<(), Error> {
         let version = self.runtime.version().await.ok();
-        let known_version = node.status.as_ref().and_then(|it| it.node_info.as_ref()).map(|it| it.container_runtime_version.clone());
+        let known_version =
+            node.status.as_ref().and_then(|it| it.node_info.as_ref()).map(|it| it.container_runtime_version.clone());
         let version = version.or(known_version).unwrap_or_default();
         let health = health.borrow().clone();
-        let wanted = status::node_status(&self.config, &self.facts, &version, &health, node.status.as_ref(), Timestamp::now());
-        let to_value = |status: &Option<k8s_openapi::api::core::v1::NodeStatus>| serde_json::to_value(status).unwrap_or_default();
+        let wanted =
+            status::node_status(&self.config, &self.facts, &version, &health, node.status.as_ref(), Timestamp::now());
+        let to_value =
+            |status: &Option<k8s_openapi::api::core::v1::NodeStatus>| serde_json::to_value(status).unwrap_or_default();
         let was_ready = status::is_ready(node.status.as_ref());
-        let Some(difference) = merge_diff(&to_value(&node.status), &to_value(&Some(wanted.clone()))) else { return Ok(()) };
+        let Some(difference) = merge_diff(&to_value(&node.status), &to_value(&Some(wanted.clone()))) else {
+            return Ok(());
+        };
         let api = self.client.all::<Node>();
         // The conditions that others own (network plugins) are merged by the pure function; the version makes
         // sure that none of theirs is overwritten.
@@ -164,7 +182,8 @@ impl NodeKeeper {
                 *node = written;
                 let ready = status::is_ready(node.status.as_ref());
                 if ready != was_ready {
-                    let (reason, word) = if ready { ("NodeReady", "NodeReady") } else { ("NodeNotReady", "NodeNotReady") };
+                    let (reason, word) =
+                        if ready { ("NodeReady", "NodeReady") } else { ("NodeNotReady", "NodeNotReady") };
                     self.event(reason, &format!("Node {} status is now: {word}", self.config.node_name));
                 }
                 Ok(())
@@ -215,7 +234,12 @@ impl NodeKeeper {
         }
     }
 
-    async fn renew(&self, api: &reeve_client::Api<Lease>, known: Option<Lease>, node_uid: &str) -> Result<Lease, Error> {
+    async fn renew(
+        &self,
+        api: &reeve_client::Api<Lease>,
+        known: Option<Lease>,
+        node_uid: &str,
+    ) -> Result<Lease, Error> {
         let now = MicroTime(Timestamp::now());
         let known = match known {
             Some(lease) => Some(lease),
@@ -263,4 +287,3 @@ impl NodeKeeper {
         self.recorder.event(&reference, EventType::Normal, reason, message);
     }
 }
-

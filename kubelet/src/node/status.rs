@@ -52,8 +52,10 @@ pub fn node_status(
         ("pods".to_owned(), quantity(config.max_pods.to_string())),
     ]
     .into();
-    let problems: Vec<String> = [&health.runtime_problem, &health.network_problem].into_iter().flatten().cloned().collect();
-    let well = |kind: &str, reason: &str, message: &str| (kind.to_owned(), "False", reason.to_owned(), message.to_owned());
+    let problems: Vec<String> =
+        [&health.runtime_problem, &health.network_problem].into_iter().flatten().cloned().collect();
+    let well =
+        |kind: &str, reason: &str, message: &str| (kind.to_owned(), "False", reason.to_owned(), message.to_owned());
     let own = [
         well("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         well("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

@@ -41,11 +41,8 @@ impl Backoff {
 
     /// Records that a new try begins now, and lengthens the next delay.
     pub fn next(&mut self, now: Timestamp, limits: BackoffLimits) {
-        self.delay = if self.expired(now, limits) {
-            limits.initial
-        } else {
-            (self.delay * 2).clamp(limits.initial, limits.max)
-        };
+        self.delay =
+            if self.expired(now, limits) { limits.initial } else { (self.delay * 2).clamp(limits.initial, limits.max) };
         self.updated = Some(now);
     }
 
@@ -64,20 +61,14 @@ impl Backoff {
 
 /// `time + delay`, saturating at the end of time.
 pub fn after(time: Timestamp, delay: Duration) -> Timestamp {
-    SignedDuration::try_from(delay)
-        .ok()
-        .and_then(|delay| time.checked_add(delay).ok())
-        .unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(delay).ok().and_then(|delay| time.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: BackoffLimits = BackoffLimits {
-        initial: Duration::from_secs(10),
-        max: Duration::from_secs(300),
-    };
+    const LIMITS: BackoffLimits = BackoffLimits { initial: Duration::from_secs(10), max: Duration::from_secs(300) };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

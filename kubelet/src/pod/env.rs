@@ -260,9 +260,7 @@ pub fn field_value(pod: &Pod, field: &ObjectFieldSelector, addresses: &Addresses
         "status.podIP" => Some(addresses.pod_ips.first().cloned().unwrap_or_default()),
         "status.podIPs" => Some(addresses.pod_ips.join(",")),
         _ => {
-            let subscript = |prefix: &str| {
-                path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned)
-            };
+            let subscript = |prefix: &str| path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned);
             if let Some(key) = subscript("metadata.labels['") {
                 metadata.labels.as_ref().and_then(|map| map.get(&key)).cloned()
             } else if let Some(key) = subscript("metadata.annotations['") {
@@ -280,7 +278,12 @@ fn map_lines<'a>(map: impl Iterator<Item = (&'a String, &'a String)>) -> String 
 }
 
 /// A resource of a container in units of the divisor, rounded up. What is not limited is the node's.
-pub fn resource_value(pod: &Pod, container: &Container, field: &ResourceFieldSelector, addresses: &Addresses) -> String {
+pub fn resource_value(
+    pod: &Pod,
+    container: &Container,
+    field: &ResourceFieldSelector,
+    addresses: &Addresses,
+) -> String {
     let container = field.container_name.as_deref().and_then(|name| spec::container(pod, name)).unwrap_or(container);
     let resources = container.resources.clone().unwrap_or_default();
     let (kind, resource) = field.resource.split_once('.').unwrap_or(("limits", field.resource.as_str()));
@@ -344,7 +347,8 @@ mod tests {
             ]),
             ..Container::default()
         };
-        let got = environment(&Pod::default(), &container, &[service], &Maps(vec![map]), &Addresses::default()).unwrap();
+        let got =
+            environment(&Pod::default(), &container, &[service], &Maps(vec![map]), &Addresses::default()).unwrap();
         let get = |name: &str| got.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         assert_eq!(get("A"), Some("2"));
         assert_eq!(get("B"), Some("1-10.96.0.7-$(NO)-$(A)"));

@@ -92,10 +92,8 @@ impl Container {
 impl PodObserved {
     /// Puts sandboxes and containers in the promised order.
     pub fn sort(&mut self) {
-        self.sandboxes
-            .sort_by(|a, b| (b.attempt, b.created_at).cmp(&(a.attempt, a.created_at)));
-        self.containers
-            .sort_by(|a, b| (b.attempt, b.created_at, &a.name).cmp(&(a.attempt, a.created_at, &b.name)));
+        self.sandboxes.sort_by_key(|it| std::cmp::Reverse((it.attempt, it.created_at)));
+        self.containers.sort_by_key(|it| std::cmp::Reverse((it.attempt, it.created_at)));
     }
 
     /// The newest container of that name.
@@ -105,9 +103,7 @@ impl PodObserved {
 
     /// The newest container of that name that ended before the given attempt.
     pub fn before(&self, name: &str, attempt: u32) -> Option<&Container> {
-        self.containers
-            .iter()
-            .find(|container| container.name == name && container.attempt < attempt)
+        self.containers.iter().find(|container| container.name == name && container.attempt < attempt)
     }
 
     /// The newest sandbox, whatever its state.

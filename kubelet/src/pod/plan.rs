@@ -210,7 +210,9 @@ impl WorkerState {
     }
 
     fn stopping(&self, id: &str, deadline: i64) -> bool {
-        self.in_flight.iter().any(|target| matches!(target, Target::Stop(stopped, at) if stopped == id && *at <= deadline))
+        self.in_flight
+            .iter()
+            .any(|target| matches!(target, Target::Stop(stopped, at) if stopped == id && *at <= deadline))
     }
 }
 
@@ -418,7 +420,12 @@ impl Plan<'_> {
         let mut stale = false;
         for container in observed.live().filter(|container| container.sandbox_id != sandbox.id) {
             stale = true;
-            self.stop(container, self.now, spec::grace_seconds(pod), "Pod sandbox changed, it will be killed and re-created.".into());
+            self.stop(
+                container,
+                self.now,
+                spec::grace_seconds(pod),
+                "Pod sandbox changed, it will be killed and re-created.".into(),
+            );
         }
         if stale {
             return;
@@ -426,8 +433,9 @@ impl Plan<'_> {
         if !self.worker.volumes_ready || self.worker.volumes_stale {
             self.ask(Action::PrepareVolumes);
         }
-        let app_started =
-            spec::containers(pod).iter().any(|app| observed.latest(&app.name).is_some_and(|it| it.sandbox_id == sandbox.id));
+        let app_started = spec::containers(pod)
+            .iter()
+            .any(|app| observed.latest(&app.name).is_some_and(|it| it.sandbox_id == sandbox.id));
         for init in spec::init_containers(pod) {
             let passed = if spec::is_sidecar(init) {
                 self.advance(pod, init, &sandbox.id, true)
@@ -448,7 +456,12 @@ impl Plan<'_> {
         let mut clear = true;
         for container in observed.live() {
             clear = false;
-            self.stop(container, self.now, spec::grace_seconds(pod), "Pod sandbox changed, it will be killed and re-created.".into());
+            self.stop(
+                container,
+                self.now,
+                spec::grace_seconds(pod),
+                "Pod sandbox changed, it will be killed and re-created.".into(),
+            );
         }
         if let Some(newest) = observed.sandbox() {
             if !self.worker.stopped_sandboxes.contains(&newest.id) {

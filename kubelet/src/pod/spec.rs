@@ -98,10 +98,7 @@ pub fn grace_seconds(pod: &Pod) -> i64 {
 
 /// Whether the API says that the pod has ended for good.
 pub fn is_terminal(pod: &Pod) -> bool {
-    matches!(
-        pod.status.as_ref().and_then(|status| status.phase.as_deref()),
-        Some("Succeeded" | "Failed")
-    )
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
 /// A hash of the part of a container's definition whose change restarts it. Upstream's choice: name and

@@ -90,9 +90,14 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         condition("PodScheduled", true, "", String::new()),
     ];
 
-    let mut ips: Vec<String> = observed.sandbox().filter(|_| !terminal || terminating).map(|it| it.ips.clone()).unwrap_or_default();
+    let mut ips: Vec<String> =
+        observed.sandbox().filter(|_| !terminal || terminating).map(|it| it.ips.clone()).unwrap_or_default();
     if spec::host_network(pod) {
-        ips = if observed.sandbox().is_some() || old.pod_ip.is_some() { vec![input.host_ip.to_owned()] } else { Vec::new() };
+        ips = if observed.sandbox().is_some() || old.pod_ip.is_some() {
+            vec![input.host_ip.to_owned()]
+        } else {
+            Vec::new()
+        };
     } else if ips.is_empty() {
         // The address stays in the status after the sandbox went, as upstream keeps it.
         ips = old.pod_ips.clone().unwrap_or_default().into_iter().map(|it| it.ip).collect();
@@ -127,7 +132,8 @@ fn phase(input: StatusInput<'_>, old: &PodStatus, init: &[ContainerStatus], apps
     }
     let terminated = |it: &&ContainerStatus| it.state.as_ref().is_some_and(|state| state.terminated.is_some());
     let terminating = matches!(input.worker.intent, Intent::Terminate(_));
-    let stopped = input.observed.live().next().is_none() && input.worker.in_flight.iter().all(|it| !matches!(it, Target::Start(_) | Target::Sandbox));
+    let stopped = input.observed.live().next().is_none()
+        && input.worker.in_flight.iter().all(|it| !matches!(it, Target::Start(_) | Target::Sandbox));
     if terminating && stopped {
         if input.failure.is_some() {
             return "Failed";
@@ -177,7 +183,9 @@ fn readiness_gates(pod: &Pod, old: &PodStatus) -> Option<String> {
         .iter()
         .flatten()
         .filter(|gate| !conditions.iter().any(|it| it.type_ == gate.condition_type && it.status == "True"))
-        .map(|gate| format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type))
+        .map(|gate| {
+            format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)
+        })
         .collect();
     Some(missing.join(", ")).filter(|message| !message.is_empty())
 }
@@ -256,7 +264,9 @@ fn container_status(
         image_id: latest.image_id.clone(),
         container_id: Some(format!("{CONTAINER_RUNTIME_SCHEME}{}", latest.id)),
         restart_count: latest.restart_count,
-        last_state: previous.map(terminated).or_else(|| old.filter(|it| it.restart_count == latest.restart_count).and_then(|it| it.last_state.clone())),
+        last_state: previous
+            .map(terminated)
+            .or_else(|| old.filter(|it| it.restart_count == latest.restart_count).and_then(|it| it.last_state.clone())),
         started: Some(false),
         ..ContainerStatus { name: container.name.clone(), ..ContainerStatus::default() }
     };
@@ -366,7 +376,12 @@ fn pending_reason(input: StatusInput<'_>, container: &ContainerSpec, init: bool)
 }
 
 /// Why an ended container does not run again yet.
-fn restart_reason(input: StatusInput<'_>, container: &ContainerSpec, latest: &Container, now: Timestamp) -> (String, String) {
+fn restart_reason(
+    input: StatusInput<'_>,
+    container: &ContainerSpec,
+    latest: &Container,
+    now: Timestamp,
+) -> (String, String) {
     if let Some(failed) = start_failure(input, container) {
         return failed;
     }
@@ -377,7 +392,11 @@ fn restart_reason(input: StatusInput<'_>, container: &ContainerSpec, latest: &Co
         let key = spec::key(input.pod);
         let message = format!(
             "back-off {} restarting failed container={} pod={}_{}({})",
-            words(backoff.delay()), container.name, key.name, key.namespace, spec::uid(input.pod)
+            words(backoff.delay()),
+            container.name,
+            key.name,
+            key.namespace,
+            spec::uid(input.pod)
         );
         return ("CrashLoopBackOff".into(), message);
     }
@@ -390,11 +409,17 @@ fn start_failure(input: StatusInput<'_>, container: &ContainerSpec) -> Option<(S
     if let Some(failure) = failures.get(&image) {
         // The first state after a failed pull names the error, later ones the wait.
         let reason = match (failure.reason.as_str(), input.worker.in_flight.contains(&image)) {
-            ("ErrImagePull", false) if failure.backoff.delay() > input.node.tuning.image_pull.initial => "ImagePullBackOff",
+            ("ErrImagePull", false) if failure.backoff.delay() > input.node.tuning.image_pull.initial => {
+                "ImagePullBackOff"
+            }
             (reason, _) => reason,
         };
         let message = if reason == "ImagePullBackOff" {
-            format!("Back-off pulling image \"{}\": {}", container.image.as_deref().unwrap_or_default(), failure.message)
+            format!(
+                "Back-off pulling image \"{}\": {}",
+                container.image.as_deref().unwrap_or_default(),
+                failure.message
+            )
         } else {
             failure.message.clone()
         };

@@ -296,7 +296,11 @@ fn profile(wanted: Option<&SeccompProfile>, unconfined: bool) -> cri::SecurityPr
 fn namespaces(pod: &Pod) -> cri::NamespaceOption {
     let pod_spec = spec::spec(pod);
     let mode = |host: Option<bool>, otherwise| if host == Some(true) { cri::NamespaceMode::Node } else { otherwise };
-    let pid = if pod_spec.share_process_namespace == Some(true) { cri::NamespaceMode::Pod } else { cri::NamespaceMode::Container };
+    let pid = if pod_spec.share_process_namespace == Some(true) {
+        cri::NamespaceMode::Pod
+    } else {
+        cri::NamespaceMode::Container
+    };
     cri::NamespaceOption {
         network: mode(pod_spec.host_network, cri::NamespaceMode::Pod) as i32,
         pid: mode(pod_spec.host_pid, pid) as i32,

@@ -89,7 +89,12 @@ fn in_namespace<T>(message: T) -> Request<T> {
 
 impl Runtime {
     /// Starts a process in a container, with its pipes in a new folder below `base`.
-    pub async fn exec(&self, container_id: &str, spec: &ExecSpec, base: &std::path::Path) -> Result<ExecProcess, ExecError> {
+    pub async fn exec(
+        &self,
+        container_id: &str,
+        spec: &ExecSpec,
+        base: &std::path::Path,
+    ) -> Result<ExecProcess, ExecError> {
         let exec_id = uuid::Uuid::new_v4().simple().to_string();
         let process = self.process_definition(container_id, spec).await?;
         let folder = base.join(&exec_id);
@@ -199,12 +204,8 @@ impl ExecControl {
 
     /// Sets the size of the terminal.
     pub async fn resize(&mut self, width: u32, height: u32) -> Result<(), RuntimeError> {
-        let request = ResizePtyRequest {
-            container_id: self.container_id.clone(),
-            exec_id: self.exec_id.clone(),
-            width,
-            height,
-        };
+        let request =
+            ResizePtyRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone(), width, height };
         self.tasks.resize_pty(in_namespace(request)).await.map(|_| ()).map_err(refused("ResizePty"))
     }
 

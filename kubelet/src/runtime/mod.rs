@@ -257,7 +257,12 @@ impl Runtime {
     }
 
     /// Runs a command in a container and waits for its end; returns the exit code and the output.
-    pub async fn exec_sync(&self, id: &str, command: &[String], timeout: Duration) -> Result<(i32, Vec<u8>), RuntimeError> {
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<(i32, Vec<u8>), RuntimeError> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX).max(1);
         let request = cri::ExecSyncRequest { container_id: id.to_owned(), cmd: command.to_vec(), timeout: seconds };
         let answer = self.client().exec_sync(request).await.map_err(refused("ExecSync"))?.into_inner();

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 
 use super::convert::{
-    CONTAINER_NAME_LABEL, HASH_ANNOTATION, POD_NAMESPACE_LABEL, POD_NAME_LABEL, POD_UID_LABEL, RESTART_COUNT_ANNOTATION,
-    TERMINATION_MESSAGE_FILE_ANNOTATION, TERMINATION_MESSAGE_POLICY_ANNOTATION,
+    CONTAINER_NAME_LABEL, HASH_ANNOTATION, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL,
+    RESTART_COUNT_ANNOTATION, TERMINATION_MESSAGE_FILE_ANNOTATION, TERMINATION_MESSAGE_POLICY_ANNOTATION,
 };
 use super::{Runtime, RuntimeError};
 use crate::pod::observed::{Container, ContainerState, NodeObserved, ObservedPod, PodObserved, Sandbox};
@@ -139,7 +139,8 @@ fn termination_message(status: &cri::ContainerStatus) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Some(format!("Error on reading termination log {}: {error}", file.display())),
     }
-    let falls_back = status.annotations.get(TERMINATION_MESSAGE_POLICY_ANNOTATION).is_some_and(|it| it == "FallbackToLogsOnError");
+    let falls_back =
+        status.annotations.get(TERMINATION_MESSAGE_POLICY_ANNOTATION).is_some_and(|it| it == "FallbackToLogsOnError");
     if !falls_back || status.exit_code == 0 {
         return None;
     }

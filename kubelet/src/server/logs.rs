@@ -53,7 +53,8 @@ impl Formatter {
     /// Appends what is wanted of one line (without its end) to `out`.
     pub fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_stream), Some(tag), Some(content)) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(time), Some(_stream), Some(tag), Some(content)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return;
         };

@@ -90,7 +90,8 @@ async fn accept(
         tokio::spawn(async move {
             match acceptor.accept(stream).await {
                 Ok(connection) => {
-                    let identity = connection.get_ref().1.peer_certificates().and_then(peer_identity).unwrap_or_default();
+                    let identity =
+                        connection.get_ref().1.peer_certificates().and_then(peer_identity).unwrap_or_default();
                     permit.send(Ok(Peer { connection, identity }));
                 }
                 Err(error) => tracing::debug!(%remote, %error, "TLS handshake failed"),

@@ -44,22 +44,27 @@ impl Streams for Service {
         let request = request.into_inner();
         let (key, observed, name) = self.find(&request.namespace, &request.pod, &request.container).await?;
         let latest = observed.latest(&name);
-        let container = if request.previous {
-            latest.and_then(|it| observed.before(&name, it.attempt))
-        } else {
-            latest
-        };
+        let container =
+            if request.previous { latest.and_then(|it| observed.before(&name, it.attempt)) } else { latest };
         let Some(container) = container.cloned() else {
             return Err(if request.previous {
-                Status::invalid_argument(format!("previous terminated container \"{name}\" in pod \"{}\" not found", key.name))
+                Status::invalid_argument(format!(
+                    "previous terminated container \"{name}\" in pod \"{}\" not found",
+                    key.name
+                ))
             } else {
-                Status::invalid_argument(format!("container \"{name}\" in pod \"{}\" is waiting to start: ContainerCreating", key.name))
+                Status::invalid_argument(format!(
+                    "container \"{name}\" in pod \"{}\" is waiting to start: ContainerCreating",
+                    key.name
+                ))
             });
         };
         let since = match (request.since_seconds, request.since_time.as_str()) {
             (Some(seconds), _) => Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok(),
             (None, "") => None,
-            (None, text) => Some(text.parse().map_err(|error| Status::invalid_argument(format!("sinceTime: {error}")))?),
+            (None, text) => {
+                Some(text.parse().map_err(|error| Status::invalid_argument(format!("sinceTime: {error}")))?)
+            }
         };
         let options = LogOptions {
             follow: request.follow && container.state == ContainerState::Running,
@@ -88,7 +93,8 @@ impl Streams for Service {
         let container = self.running(&start).await?;
         let wanted = ExecSpec { command: start.command, stdin: start.stdin, tty: start.tty };
         let process = self.runtime.exec(&container.id, &wanted, &self.exec_dir).await;
-        let process = process.map_err(|error| Status::internal(format!("error executing command in container: {error}")))?;
+        let process =
+            process.map_err(|error| Status::internal(format!("error executing command in container: {error}")))?;
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         tokio::spawn(run_exec(process, input, sender));
         Ok(answer(ReceiverStream::new(receiver)))
@@ -109,16 +115,20 @@ impl Streams for Service {
         let Some(port_forward_request::Input::Start(start)) = input.message().await?.and_then(|it| it.input) else {
             return Err(Status::invalid_argument("the first message must be the start"));
         };
-        let port = u16::try_from(start.port).map_err(|_| Status::invalid_argument(format!("port {} is out of range", start.port)))?;
+        let port = u16::try_from(start.port)
+            .map_err(|_| Status::invalid_argument(format!("port {} is out of range", start.port)))?;
         let (pod, observed) = self.pod(&start.namespace, &start.pod).await?;
-        let sandbox = observed.ready_sandbox().ok_or_else(|| Status::failed_precondition("the pod's sandbox is not running"))?;
+        let sandbox =
+            observed.ready_sandbox().ok_or_else(|| Status::failed_precondition("the pod's sandbox is not running"))?;
         let pid = if spec::host_network(&pod) {
             None
         } else {
             let pid = self.runtime.sandbox_pid(&sandbox.id).await.map_err(internal)?;
             Some(pid.ok_or_else(|| Status::internal("the runtime tells no process of the sandbox"))?)
         };
-        let dialled = tokio::task::spawn_blocking(move || port_forward::dial(pid, port)).await.map_err(|error| Status::internal(error.to_string()))?;
+        let dialled = tokio::task::spawn_blocking(move || port_forward::dial(pid, port))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
         let stream = dialled.and_then(tokio::net::TcpStream::from_std);
         let stream = stream.map_err(|error| Status::unavailable(format!("dial port {port} in the pod: {error}")))?;
         let (mut read, mut write) = stream.into_split();
@@ -165,14 +175,24 @@ fn internal(error: RuntimeError) -> Status {
 }
 
 impl Service {
-    async fn pod(&self, namespace: &str, name: &str) -> Result<(std::sync::Arc<k8s_openapi::api::core::v1::Pod>, PodObserved), Status> {
+    async fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(std::sync::Arc<k8s_openapi::api::core::v1::Pod>, PodObserved), Status> {
         let key = ObjectKey::new(namespace, name);
-        let pod = self.pods.get(&key).ok_or_else(|| Status::not_found(format!("pod \"{name}\" not found on this node")))?;
+        let pod =
+            self.pods.get(&key).ok_or_else(|| Status::not_found(format!("pod \"{name}\" not found on this node")))?;
         let observed = self.runtime.observe_pod(spec::uid(&pod)).await.map_err(internal)?;
         Ok((pod, observed))
     }
 
-    async fn find(&self, namespace: &str, name: &str, container: &str) -> Result<(ObjectKey, PodObserved, String), Status> {
+    async fn find(
+        &self,
+        namespace: &str,
+        name: &str,
+        container: &str,
+    ) -> Result<(ObjectKey, PodObserved, String), Status> {
         let (pod, observed) = self.pod(namespace, name).await?;
         let names: Vec<&str> = spec::containers(&pod).iter().map(|it| it.name.as_str()).collect();
         let container = match (container, names.as_slice()) {
@@ -184,7 +204,9 @@ impl Service {
                 )));
             }
             (wanted, _) if spec::container(&pod, wanted).is_some() => wanted.to_owned(),
-            (wanted, _) => return Err(Status::invalid_argument(format!("container {wanted} is not valid for pod {name}"))),
+            (wanted, _) => {
+                return Err(Status::invalid_argument(format!("container {wanted} is not valid for pod {name}")));
+            }
         };
         Ok((spec::key(&pod), observed, container))
     }
@@ -192,7 +214,9 @@ impl Service {
     async fn running(&self, start: &ExecStart) -> Result<Container, Status> {
         let (_, observed, name) = self.find(&start.namespace, &start.pod, &start.container).await?;
         let latest = observed.latest(&name).filter(|it| it.state == ContainerState::Running);
-        latest.cloned().ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))
+        latest
+            .cloned()
+            .ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))
     }
 }
 
@@ -211,7 +235,11 @@ async fn container_end(runtime: Runtime, id: String) {
 }
 
 /// Carries an exec session from its start to its exit code.
-async fn run_exec(process: ExecProcess, input: Streaming<ExecRequest>, sender: mpsc::Sender<Result<ExecResponse, Status>>) {
+async fn run_exec(
+    process: ExecProcess,
+    input: Streaming<ExecRequest>,
+    sender: mpsc::Sender<Result<ExecResponse, Status>>,
+) {
     let ExecProcess { stdin, stdout, stderr, mut control } = process;
     let feeding = tokio::spawn(feed(input, stdin, control.clone()));
     let out = tokio::spawn(copy(stdout, sender.clone(), Output::Stdout));
@@ -249,7 +277,11 @@ async fn run_exec(process: ExecProcess, input: Streaming<ExecRequest>, sender: m
     control.finish().await;
 }
 
-async fn feed(mut input: Streaming<ExecRequest>, mut stdin: Option<tokio::net::unix::pipe::Sender>, mut control: ExecControl) {
+async fn feed(
+    mut input: Streaming<ExecRequest>,
+    mut stdin: Option<tokio::net::unix::pipe::Sender>,
+    mut control: ExecControl,
+) {
     loop {
         let message = match input.message().await {
             Ok(Some(message)) => message.input,
@@ -279,7 +311,11 @@ async fn feed(mut input: Streaming<ExecRequest>, mut stdin: Option<tokio::net::u
     }
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, sender: mpsc::Sender<Result<ExecResponse, Status>>, wrap: fn(Bytes) -> Output) {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    sender: mpsc::Sender<Result<ExecResponse, Status>>,
+    wrap: fn(Bytes) -> Output,
+) {
     let mut buffer = vec![0; READ];
     loop {
         match from.read(&mut buffer).await {

@@ -53,8 +53,7 @@ pub fn write(folder: &Path, files: &Files, group: Option<u32>) -> io::Result<()>
     symlink(&fresh_name, &link)?;
     std::fs::rename(&link, folder.join(DATA))?;
 
-    let visible: std::collections::BTreeSet<&str> =
-        files.keys().filter_map(|name| name.split('/').next()).collect();
+    let visible: std::collections::BTreeSet<&str> = files.keys().filter_map(|name| name.split('/').next()).collect();
     for name in &visible {
         let path = folder.join(name);
         if std::fs::symlink_metadata(&path).is_err() {
@@ -109,7 +108,10 @@ mod tests {
     use super::*;
 
     fn files(pairs: &[(&str, &str)]) -> Files {
-        pairs.iter().map(|(name, data)| ((*name).to_owned(), File { data: data.as_bytes().to_vec(), mode: 0o644 })).collect()
+        pairs
+            .iter()
+            .map(|(name, data)| ((*name).to_owned(), File { data: data.as_bytes().to_vec(), mode: 0o644 }))
+            .collect()
     }
 
     #[test]

@@ -103,7 +103,11 @@ type Data = BTreeMap<String, Vec<u8>>;
 
 fn config_map(references: &dyn env::References, name: &str, optional: bool) -> Result<Data, ContentError> {
     let Some(map) = references.config_map(name) else {
-        return if optional { Ok(Data::new()) } else { Err(ContentError::Missing { kind: "configmap", name: name.into() }) };
+        return if optional {
+            Ok(Data::new())
+        } else {
+            Err(ContentError::Missing { kind: "configmap", name: name.into() })
+        };
     };
     let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
@@ -112,7 +116,11 @@ fn config_map(references: &dyn env::References, name: &str, optional: bool) -> R
 
 fn secret(references: &dyn env::References, name: &str, optional: bool) -> Result<Data, ContentError> {
     let Some(map) = references.secret(name) else {
-        return if optional { Ok(Data::new()) } else { Err(ContentError::Missing { kind: "secret", name: name.into() }) };
+        return if optional {
+            Ok(Data::new())
+        } else {
+            Err(ContentError::Missing { kind: "secret", name: name.into() })
+        };
     };
     Ok(map.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect())
 }

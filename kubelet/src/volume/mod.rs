@@ -46,7 +46,9 @@ pub enum VolumeError {
         wanted: &'static str,
     },
     /// A kind of volume that this kubelet does not know.
-    #[error("MountVolume.SetUp failed for volume \"{volume}\" : this kind of volume is not supported; use configMap, secret, projected, downwardAPI, emptyDir or hostPath")]
+    #[error(
+        "MountVolume.SetUp failed for volume \"{volume}\" : this kind of volume is not supported; use configMap, secret, projected, downwardAPI, emptyDir or hostPath"
+    )]
     Unsupported {
         /// The volume's name.
         volume: String,
@@ -112,7 +114,8 @@ pub fn prepare(
                 let limit = empty.size_limit.as_ref().and_then(|it| quantity::whole(&it.0)).filter(|it| *it > 0);
                 let options = limit.map(|it| format!("size={it},mode=777")).unwrap_or_else(|| "mode=777".into());
                 let options = std::ffi::CString::new(options).map_err(|error| io(std::io::Error::other(error)))?;
-                mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(|error| io(error.into()))?;
+                mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str())
+                    .map_err(|error| io(error.into()))?;
             }
         } else {
             let content = content::files(pod, volume, references, tokens, addresses)
@@ -158,15 +161,18 @@ fn host_path(volume: &str, path: &Path, kind: &str) -> Result<(), VolumeError> {
 }
 
 /// The mounts of a container, its sub paths made and checked.
-pub fn mounts(pod: &Pod, container: &Container, config: &Config, environment: &[(String, String)]) -> Result<Vec<Mount>, VolumeError> {
+pub fn mounts(
+    pod: &Pod,
+    container: &Container,
+    config: &Config,
+    environment: &[(String, String)],
+) -> Result<Vec<Mount>, VolumeError> {
     let known = environment.iter().cloned().collect();
     let mut mounts = Vec::new();
     for wanted in container.volume_mounts.iter().flatten() {
         let volume = spec::spec(pod).volumes.iter().flatten().find(|it| it.name == wanted.name);
-        let volume = volume.ok_or_else(|| VolumeError::NoVolume {
-            volume: wanted.name.clone(),
-            container: container.name.clone(),
-        })?;
+        let volume = volume
+            .ok_or_else(|| VolumeError::NoVolume { volume: wanted.name.clone(), container: container.name.clone() })?;
         let base = path(config, spec::uid(pod), volume)
             .ok_or_else(|| VolumeError::Unsupported { volume: volume.name.clone() })?;
         let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
@@ -234,7 +240,11 @@ fn is_mount_point(path: &Path) -> std::io::Result<bool> {
 
 fn mount_points() -> std::io::Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).map(|it| PathBuf::from(it.replace("\\040", " "))).collect())
+    Ok(table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|it| PathBuf::from(it.replace("\\040", " ")))
+        .collect())
 }
 
 /// Gives a file exactly this mode, whatever the umask.

@@ -129,9 +129,10 @@ fn matches(resource: &ResourceRef, fields: &str, object: &Value) -> bool {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let in_namespace = resource.namespace.is_empty() || text("/metadata/namespace") == resource.namespace;
     in_namespace
-        && fields.split(',').filter_map(|it| it.split_once('=')).all(|(path, value)| {
-            text(&format!("/{}", path.replace('.', "/"))) == value
-        })
+        && fields
+            .split(',')
+            .filter_map(|it| it.split_once('='))
+            .all(|(path, value)| text(&format!("/{}", path.replace('.', "/"))) == value)
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -151,7 +152,8 @@ impl Api for Memory {
         let request = request.into_inner();
         let (resource, fields) = (parts(request.resource), request.selection.unwrap_or_default().field_selector);
         let state = self.state.lock();
-        let objects = state.1.iter().filter(|(key, value)| key.0 == resource.resource && matches(&resource, &fields, value));
+        let objects =
+            state.1.iter().filter(|(key, value)| key.0 == resource.resource && matches(&resource, &fields, value));
         let objects = objects.map(|(_, value)| value.to_string().into()).collect();
         let answer = ListResponse { objects, resource_version: state.0, ..Default::default() };
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(answer)))))
@@ -162,7 +164,8 @@ impl Api for Memory {
         let (resource, fields) = (parts(request.resource), request.selection.unwrap_or_default().field_selector);
         let (later, mut first) = {
             let state = self.state.lock();
-            let events = state.1.iter().filter(|(key, value)| key.0 == resource.resource && matches(&resource, &fields, value));
+            let events =
+                state.1.iter().filter(|(key, value)| key.0 == resource.resource && matches(&resource, &fields, value));
             let mut first: Vec<WatchEvent> = Vec::new();
             if request.send_initial_events {
                 first.extend(events.map(|(_, value)| event(Type::Added, value, revision_of(value))));
@@ -178,7 +181,8 @@ impl Api for Memory {
         let later = tokio_stream::wrappers::BroadcastStream::new(later).filter_map(move |happened| {
             let happened = happened.ok()?;
             let wanted = happened.resource == resource.resource && matches(&resource, &fields, &happened.object);
-            wanted.then(|| Ok(WatchResponse { events: vec![event(happened.kind, &happened.object, happened.revision)] }))
+            wanted
+                .then(|| Ok(WatchResponse { events: vec![event(happened.kind, &happened.object, happened.revision)] }))
         });
         let first = tokio_stream::once(Ok(WatchResponse { events: std::mem::take(&mut first) }));
         Ok(Response::new(Box::pin(first.chain(later))))
@@ -206,9 +210,8 @@ impl Api for Memory {
     async fn patch(&self, request: Request<PatchRequest>) -> Result<Response<ObjectResponse>, Status> {
         let request = request.into_inner();
         let resource = parts(request.resource);
-        let mut object = self
-            .get(&resource.resource, &resource.namespace, &resource.name)
-            .ok_or_else(|| missing(&resource))?;
+        let mut object =
+            self.get(&resource.resource, &resource.namespace, &resource.name).ok_or_else(|| missing(&resource))?;
         let patch: Value = serde_json::from_slice(&request.patch).unwrap();
         for field in ["uid", "resourceVersion"] {
             let wanted = patch.pointer(&format!("/metadata/{field}"));
@@ -246,5 +249,10 @@ fn revision_of(object: &Value) -> i64 {
 }
 
 fn event(kind: Type, object: &Value, revision: i64) -> WatchEvent {
-    WatchEvent { r#type: kind.into(), object: object.to_string().into(), resource_version: revision, initial_events_end: false }
+    WatchEvent {
+        r#type: kind.into(),
+        object: object.to_string().into(),
+        resource_version: revision,
+        initial_events_end: false,
+    }
 }

@@ -17,7 +17,10 @@ pub fn unavailable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root".into());
     }
-    ["containerd", "runc", "ctr"].iter().find(|program| find(program).is_none()).map(|it| format!("no {it} is installed"))
+    ["containerd", "runc", "ctr"]
+        .iter()
+        .find(|program| find(program).is_none())
+        .map(|it| format!("no {it} is installed"))
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -76,14 +79,16 @@ impl Node {
         let at = |name: &str| root.join(name).display().to_string();
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: t\nclusters:\n- name: t\n  cluster:\n    server: https://{address}\n    certificate-authority: {}\nusers:\n- name: t\n  user:\n    client-certificate: {}\n    client-key: {}\ncontexts:\n- name: t\n  context: {{cluster: t, user: t}}\n",
-            at("ca.crt"), at("node.crt"), at("node.key")
+            at("ca.crt"),
+            at("node.crt"),
+            at("node.key")
         );
         std::fs::write(root.join("kubeconfig"), kubeconfig).unwrap();
         let containerd = start_containerd(root);
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cgroup = format!("/kubelet-test-{}", uuid::Uuid::new_v4().simple());
-        let mut node = Self { folder, api, port, cgroup, authority: authority_pem, admin, containerd, kubelet: None };
-        node.import_images();
+        let node = Self { folder, api, port, cgroup, authority: authority_pem, admin, containerd, kubelet: None };
+        node.import_images().await;
         node
     }
 
@@ -127,9 +132,7 @@ impl Node {
         }
     }
 
-    pub async fn streams(
-        &self,
-    ) -> reeve_proto::v1::streams_client::StreamsClient<tonic::transport::Channel> {
+    pub async fn streams(&self) -> reeve_proto::v1::streams_client::StreamsClient<tonic::transport::Channel> {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&self.authority))
             .identity(Identity::from_pem(&self.admin.0, &self.admin.1))
@@ -150,7 +153,7 @@ impl Node {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn import_images(&mut self) {
+    async fn import_images(&self) {
         let workspace = xtask::cargo::Workspace::locate().unwrap();
         let programs = workspace.static_programs().unwrap();
         let (pause, demo) = (programs.join("reeve-pause"), programs.join("reeve-demo"));
@@ -159,11 +162,7 @@ impl Node {
         }
         let archive = self.path("images.tar");
         xtask::images::write_archive(&pause, &demo, &archive).unwrap();
-        let began = Instant::now();
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
-            assert!(began.elapsed() < PATIENCE, "containerd does not listen; see {}", self.path("containerd.log").display());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("containerd listens", async || std::os::unix::net::UnixStream::connect(self.socket()).ok()).await;
         self.ctr(&["images", "import", &archive.display().to_string()]);
     }
 
@@ -206,7 +205,8 @@ impl Drop for Node {
         // Containers outlive containerd: their shims end with the tasks.
         let address = self.socket().display().to_string();
         let ctr = |words: &[&str]| {
-            let output = Command::new("ctr").args(["--address", &address, "--namespace", "k8s.io"]).args(words).output();
+            let output =
+                Command::new("ctr").args(["--address", &address, "--namespace", "k8s.io"]).args(words).output();
             output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default()
         };
         for id in ctr(&["tasks", "list", "--quiet"]).lines() {
