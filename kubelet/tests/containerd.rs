@@ -6,7 +6,8 @@ mod support;
 
 use reeve_proto::v1::exec_request::Input;
 use reeve_proto::v1::exec_response::Output;
-use reeve_proto::v1::{ExecRequest, ExecStart, LogsRequest};
+use reeve_proto::v1::port_forward_request::Input as ForwardInput;
+use reeve_proto::v1::{ExecRequest, ExecStart, LogsRequest, PortForwardRequest, PortForwardStart, TerminalSize};
 use serde_json::{Value, json};
 use support::node::{Node, unavailable, until};
 
@@ -262,4 +263,79 @@ async fn init_containers_probes_and_ends() {
         (std::fs::read_dir(node.path("kubelet/pods")).ok()?.count() == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminals_forwarded_ports_and_readiness() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut web = container("web", &["/bin/demo", "serve", "--port", &port.to_string()]);
+    web["readinessProbe"] =
+        json!({"httpGet": {"path": "/ready", "port": port}, "periodSeconds": 1, "failureThreshold": 1});
+    web["resources"] = json!({"limits": {"memory": "64Mi", "cpu": "500m"}});
+    node.api.put("pods", pod("web", json!({"containers": [web]})));
+    let object = ready(&node, "web").await;
+    assert_eq!(text(&object, "/status/qosClass"), "Guaranteed");
+
+    // A terminal: one stream, its lines end as a terminal ends them, and it can be resized.
+    let start = ExecStart {
+        namespace: "default".into(),
+        pod: "web".into(),
+        command: vec!["/bin/sh".into(), "-c".into(), "echo on a terminal".into()],
+        stdin: true,
+        stdout: true,
+        tty: true,
+        ..Default::default()
+    };
+    let size = TerminalSize { width: 100, height: 30 };
+    let requests =
+        vec![ExecRequest { input: Some(Input::Start(start)) }, ExecRequest { input: Some(Input::Resize(size)) }];
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
+    let mut answers = node.streams().await.exec(requests).await.unwrap().into_inner();
+    let (mut out, mut code) = (String::new(), None);
+    while let Some(answer) = answers.message().await.unwrap() {
+        match answer.output {
+            Some(Output::Stdout(data)) => out.push_str(&String::from_utf8_lossy(&data)),
+            Some(Output::ExitCode(exit)) => code = Some(exit),
+            other => panic!("a terminal has one stream: {other:?}"),
+        }
+    }
+    assert_eq!((out.as_str(), code), ("on a terminal\r\n", Some(0)));
+
+    // A forwarded port.
+    let start = PortForwardStart { namespace: "default".into(), pod: "web".into(), port: port.into() };
+    let ask = "GET /healthz HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+    let requests = vec![
+        PortForwardRequest { input: Some(ForwardInput::Start(start)) },
+        PortForwardRequest { input: Some(ForwardInput::Data(ask.into())) },
+    ];
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
+    let mut answers = node.streams().await.port_forward(requests).await.unwrap().into_inner();
+    let mut reply = String::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        reply.push_str(&String::from_utf8_lossy(&answer.data));
+    }
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+
+    // A failing readiness probe takes the pod out without a restart.
+    assert_eq!(
+        exec(&node, "web", &["/bin/demo", "get", &format!("http://127.0.0.1:{port}/ready/off")], None).await.2,
+        0
+    );
+    let object = until("the pod is not ready", async || {
+        node.api.get("pods", "default", "web").filter(|pod| condition(pod, "Ready") == "False")
+    })
+    .await;
+    assert_eq!(object.pointer("/status/containerStatuses/0/restartCount"), Some(&json!(0)));
+    assert_eq!(text(&object, "/status/phase"), "Running");
+
+    // Its end leaves no cgroup behind.
+    node.api.delete_gracefully("web", 5);
+    gone(&node, "web").await;
+    assert_eq!(node.cgroups(), Vec::<String>::new());
 }
