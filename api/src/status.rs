@@ -195,16 +195,18 @@ impl StatusError {
 
     /// The object breaks rules of its kind. `causes` are one per field error.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<StatusCause>) -> Self {
-        let texts: Vec<String> = causes
-            .iter()
-            .map(|cause| {
-                let text = cause.message.as_deref().unwrap_or_default();
-                match cause.field.as_deref() {
-                    Some(field) => format!("{field}: {text}"),
-                    None => text.to_owned(),
-                }
-            })
-            .collect();
+        let mut texts: Vec<String> = Vec::new();
+        for cause in &causes {
+            let text = cause.message.as_deref().unwrap_or_default();
+            let text = match cause.field.as_deref() {
+                Some(field) => format!("{field}: {text}"),
+                None => text.to_owned(),
+            };
+            // The text for people says the same thing once; the causes keep every place.
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let all = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
         let message = format!("{} {name:?} is invalid: {all}", qualified(kind, group));
         let details = StatusDetails {

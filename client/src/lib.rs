@@ -23,7 +23,9 @@ pub mod watch;
 mod channel;
 mod kubeconfig;
 
-pub use api::{Api, Client, DeleteOptions, Deleted, ListOptions, ObjectList, Patch, WatchOptions, WriteOptions, Written};
+pub use api::{
+    Api, Client, DeleteOptions, Deleted, ListOptions, ObjectList, Patch, WatchOptions, WriteOptions, Written,
+};
 pub use config::{ConfigError, ConnectionConfig};
 pub use error::Error;
 pub use events::{EventRecorder, EventType};
