@@ -82,8 +82,8 @@ pub fn running(now: &str) -> Value {
 }
 
 /// A pod that runs for real until it is told to end.
-pub fn real_pod(name: &str, image: &str) -> Value {
+pub fn real_pod(name: &str, image: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"bench": "start"}}, "spec": {
-        "terminationGracePeriodSeconds": 1,
+        "terminationGracePeriodSeconds": 1, "nodeSelector": {"kubernetes.io/hostname": node},
         "containers": [{"name": "c", "image": image, "imagePullPolicy": "IfNotPresent"}]}})
 }
