@@ -1,13 +1,17 @@
-//! The rows of the built-in kinds.
+//! The rows of the built-in kinds, one file per API group.
+
+mod apps;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::{NamespaceResourceScope, Resource};
 use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo};
 
 use super::erased::StrategyKind;
-use super::kinds;
 use super::strategy::Strategy;
 use super::{Row, Subresource, SubresourceAction};
 
@@ -63,9 +67,6 @@ const PART: &[&str] = &["get", "patch", "update"];
 const CREATE: &[&str] = &["create"];
 const STREAM: &[&str] = &["create", "get"];
 
-/// How long events are kept.
-const EVENT_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
-
 impl Row {
     /// Adds a subresource of the resource's own or another kind (`group/version`, kind).
     fn with(
@@ -83,6 +84,12 @@ impl Row {
         self
     }
 
+    /// Takes a verb away.
+    fn without_verb(mut self, verb: &str) -> Self {
+        self.info.verbs.retain(|own| own != verb);
+        self
+    }
+
     fn with_status(self) -> Self {
         self.with("status", SubresourceAction::Status, None, PART)
     }
@@ -96,41 +103,6 @@ fn words(singular: &'static str, short_names: &'static [&'static str], categorie
     Words { singular, short_names, categories }
 }
 
-fn pods() -> Row {
-    row(&kinds::pod::Pods, "/registry/pods/", words("pod", &["po"], &["all"]))
-        .with("attach", SubresourceAction::Attach, Some(("v1", "PodAttachOptions")), STREAM)
-        .with("binding", SubresourceAction::Binding, Some(("v1", "Binding")), CREATE)
-        .with("eviction", SubresourceAction::Eviction, Some(("policy/v1", "Eviction")), CREATE)
-        .with("exec", SubresourceAction::Exec, Some(("v1", "PodExecOptions")), STREAM)
-        .with("log", SubresourceAction::Log, None, &["get"])
-        .with("portforward", SubresourceAction::PortForward, Some(("v1", "PodPortForwardOptions")), STREAM)
-        .with_status()
-}
-
-fn namespaces() -> Row {
-    let mut row = row(&kinds::namespace::Namespaces, "/registry/namespaces/", words("namespace", &["ns"], &[]))
-        .with("finalize", SubresourceAction::Finalize, None, &["update"])
-        .with_status();
-    // Namespaces end one by one.
-    row.info.verbs.retain(|verb| verb != "deletecollection");
-    row
-}
-
-fn core_events() -> Row {
-    Row {
-        time_to_live: Some(EVENT_TIME_TO_LIVE),
-        ..row(&kinds::event::CoreEvents, "/registry/events/", words("event", &["ev"], &[]))
-    }
-}
-
-fn events() -> Row {
-    Row {
-        time_to_live: Some(EVENT_TIME_TO_LIVE),
-        conversion: Some(Arc::new(kinds::event::EventConversion)),
-        ..row(&kinds::event::Events, "/registry/events/", words("event", &["ev"], &[]))
-    }
-}
-
 /// Whether a built-in row has objects of a kind.
 pub(super) fn names(kind: &GroupVersionKind) -> bool {
     builtin().iter().any(|row| row.info.kind() == *kind)
@@ -138,27 +110,5 @@ pub(super) fn names(kind: &GroupVersionKind) -> bool {
 
 /// All rows: the core group first, then the others by name.
 pub(super) fn builtin() -> Vec<Row> {
-    vec![
-        row(&kinds::config_map::ConfigMaps, "/registry/configmaps/", words("configmap", &["cm"], &[])),
-        core_events(),
-        namespaces(),
-        row(&kinds::node::Nodes, "/registry/minions/", words("node", &["no"], &[])).with_status(),
-        pods(),
-        row(&kinds::secret::Secrets, "/registry/secrets/", words("secret", &[], &[])),
-        row(
-            &kinds::service_account::ServiceAccounts,
-            "/registry/serviceaccounts/",
-            words("serviceaccount", &["sa"], &[]),
-        ),
-        row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"])).with_status(),
-        row(&kinds::deployment::Deployments, "/registry/deployments/", words("deployment", &["deploy"], &["all"]))
-            .with_scale()
-            .with_status(),
-        row(&kinds::replica_set::ReplicaSets, "/registry/replicasets/", words("replicaset", &["rs"], &["all"]))
-            .with_scale()
-            .with_status(),
-        row(&kinds::lease::Leases, "/registry/leases/", words("lease", &[], &[])),
-        row(&kinds::endpoint_slice::EndpointSlices, "/registry/endpointslices/", words("endpointslice", &[], &[])),
-        events(),
-    ]
+    [core::rows(), apps::rows(), coordination::rows(), discovery::rows(), events::rows()].concat()
 }

@@ -1,0 +1,43 @@
+//! The core group (`v1`).
+
+use crate::registry::kinds;
+use crate::registry::{Row, SubresourceAction};
+
+use super::events::kept_for_a_while;
+use super::{CREATE, STREAM, row, words};
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        row(&kinds::config_map::ConfigMaps, "/registry/configmaps/", words("configmap", &["cm"], &[])),
+        kept_for_a_while(row(&kinds::event::CoreEvents, "/registry/events/", words("event", &["ev"], &[]))),
+        namespaces(),
+        row(&kinds::node::Nodes, "/registry/minions/", words("node", &["no"], &[])).with_status(),
+        pods(),
+        row(&kinds::secret::Secrets, "/registry/secrets/", words("secret", &[], &[])),
+        row(
+            &kinds::service_account::ServiceAccounts,
+            "/registry/serviceaccounts/",
+            words("serviceaccount", &["sa"], &[]),
+        ),
+        row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"])).with_status(),
+    ]
+}
+
+fn pods() -> Row {
+    row(&kinds::pod::Pods, "/registry/pods/", words("pod", &["po"], &["all"]))
+        .with("attach", SubresourceAction::Attach, Some(("v1", "PodAttachOptions")), STREAM)
+        .with("binding", SubresourceAction::Binding, Some(("v1", "Binding")), CREATE)
+        .with("eviction", SubresourceAction::Eviction, Some(("policy/v1", "Eviction")), CREATE)
+        .with("exec", SubresourceAction::Exec, Some(("v1", "PodExecOptions")), STREAM)
+        .with("log", SubresourceAction::Log, None, &["get"])
+        .with("portforward", SubresourceAction::PortForward, Some(("v1", "PodPortForwardOptions")), STREAM)
+        .with_status()
+}
+
+fn namespaces() -> Row {
+    // Namespaces end one by one.
+    row(&kinds::namespace::Namespaces, "/registry/namespaces/", words("namespace", &["ns"], &[]))
+        .without_verb("deletecollection")
+        .with("finalize", SubresourceAction::Finalize, None, &["update"])
+        .with_status()
+}
