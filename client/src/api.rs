@@ -19,6 +19,7 @@ use crate::config::{ConfigError, ConnectionConfig};
 use crate::error::Error;
 use crate::streams::Streams;
 use crate::view::{Scope, View};
+use crate::watch::Follower;
 
 /// The largest message that is accepted: an object may have 1.5 MB, a chunk of a list is smaller than this.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -431,7 +432,7 @@ impl<K: DeserializeOwned> Api<K> {
     }
 
     /// Opens one watch. It ends when the server or the connection ends it; components follow resources with
-    /// [`crate::reflect`], which does not.
+    /// [`crate::reflect`] and verbs with [`Api::follow`], which do not.
     pub async fn watch(
         &self,
         options: &WatchOptions,
@@ -444,6 +445,12 @@ impl<K: DeserializeOwned> Api<K> {
             .map(move |batch| batch.map_err(|status| client.failed(status)))
             .map_ok(|batch| futures::stream::iter(batch.events.into_iter().map(typed_event)))
             .try_flatten())
+    }
+
+    /// A watch of a selection that goes on where it was interrupted.
+    pub fn follow(&self, label_selector: &str, field_selector: &str) -> Follower {
+        let scope = Scope::all().namespace(&self.namespace).labels(label_selector).fields(field_selector);
+        Follower::new(self.client.clone(), self.resource.clone(), scope, &[])
     }
 
     /// Changes parts of an object.
@@ -492,6 +499,34 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             options: Some(options.message()),
         };
         let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
+        let response = response.into_inner();
+        Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
+    }
+
+    /// Replaces an object, with options; returns the server's warnings too.
+    pub async fn update_written(&self, object: &K, options: &WriteOptions) -> Result<Written<K>, Error> {
+        let bytes = encode(object)?;
+        let request = v1::UpdateRequest {
+            resource: Some(self.reference(&name_of(&bytes)?, "")),
+            object: bytes.into(),
+            options: Some(options.message()),
+        };
+        let response = self.client.grpc().update(request).await.map_err(|status| self.client.failed(status))?;
+        let response = response.into_inner();
+        Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
+    }
+
+    /// Merges the fields that `options.field_manager` owns into an object (server-side apply). `force` takes fields
+    /// over that other managers own.
+    pub async fn apply(&self, object: &K, force: bool, options: &WriteOptions) -> Result<Written<K>, Error> {
+        let bytes = encode(object)?;
+        let request = v1::ApplyRequest {
+            resource: Some(self.reference(&name_of(&bytes)?, "")),
+            object: bytes.into(),
+            force,
+            options: Some(options.message()),
+        };
+        let response = self.client.grpc().apply(request).await.map_err(|status| self.client.failed(status))?;
         let response = response.into_inner();
         Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }

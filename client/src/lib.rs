@@ -34,3 +34,4 @@ pub use leader::{LeaderElector, LeaseConfig};
 pub use runner::{Next, Queue, Runner, RunnerConfig, runner};
 pub use store::{Change, Store, reflect, reflect_indexed};
 pub use view::{Scope, View};
+pub use watch::Follower;

@@ -9,7 +9,7 @@
 //!     +---------------- version too old (410) ----------- Resuming
 //! ```
 //!
-//! [`Machine::step`] is a pure function of state and input; [`follow`] does the IO around it. Losing the
+//! [`Machine::step`] is a pure function of state and input; [`Follower`] does the IO around it. Losing the
 //! connection in `Live` loses nothing: the watch resumes after the last version seen. Only a version that the
 //! server no longer knows leads back to `Empty`, which consumers see as [`Event::Init`].
 
@@ -18,6 +18,7 @@ use std::time::Duration;
 use reeve_api::GroupVersionResource;
 use reeve_proto::v1;
 use reeve_proto::v1::watch_event::Type;
+use serde::de::DeserializeOwned;
 
 use crate::api::{Client, WatchOptions, decode, watch_error};
 use crate::backoff::Backoff;
@@ -97,7 +98,7 @@ impl Machine {
 
     /// Takes one input and tells what the consumer must do. An error means that the connection is of no
     /// further use: report [`Input::Lost`] next.
-    pub fn step<V: View>(&mut self, input: Input) -> Result<Option<Event<V>>, Error> {
+    pub fn step<V: DeserializeOwned>(&mut self, input: Input) -> Result<Option<Event<V>>, Error> {
         match (self.state, input) {
             (State::Empty | State::Initial, Input::Connected) => {
                 self.state = State::Initial;
@@ -119,7 +120,7 @@ impl Machine {
         }
     }
 
-    fn event<V: View>(&mut self, state: State, event: &v1::WatchEvent) -> Result<Option<Event<V>>, Error> {
+    fn event<V: DeserializeOwned>(&mut self, state: State, event: &v1::WatchEvent) -> Result<Option<Event<V>>, Error> {
         let out_of_place = |what: &str| Error::Decode { message: format!("the server sent {what} in state {state:?}") };
         match (state, event.r#type()) {
             (_, Type::Error) => Err(watch_error(&event.object)),
@@ -157,67 +158,137 @@ const QUIET_FAILURES: u32 = 1;
 /// `consume` says so by returning `false`.
 pub(crate) async fn follow<V: View>(client: Client, scope: Scope, mut consume: impl FnMut(Event<V>) -> bool) {
     let resource = GroupVersionResource::of::<V::Kind>();
-    let mut machine = Machine::new();
-    let mut failures = 0_u32;
+    let mut follower = Follower::new(client, resource.clone(), scope, V::FIELDS);
     loop {
-        let error = match run_once(&client, &resource, &scope, &mut machine, &mut failures, &mut consume).await {
-            Ok(true) => None,
-            Ok(false) => return,
-            Err(error) => Some(error),
-        };
-        let expired = error.as_ref().is_some_and(Error::is_expired);
-        if let Err(error) = machine.step::<V>(Input::Lost { expired }) {
-            tracing::error!(%resource, %error, "watch state machine refused a loss");
+        match follower.next().await {
+            Ok(event) => {
+                if !consume(event) {
+                    return;
+                }
+            }
+            Err(error) if follower.failures > QUIET_FAILURES => {
+                tracing::warn!(%resource, %error, failures = follower.failures, "watch is interrupted, reconnecting");
+            }
+            Err(_) => {}
         }
-        let Some(error) = error else {
-            // The server ended the watch in good order: resume at once.
-            continue;
-        };
-        failures = failures.saturating_add(1);
-        if failures > QUIET_FAILURES {
-            tracing::warn!(%resource, %error, failures, "watch is interrupted, reconnecting");
+    }
+}
+
+/// A watch that goes on where it was interrupted. [`Follower::next`] may be dropped and called again at any time.
+pub struct Follower {
+    client: Client,
+    resource: GroupVersionResource,
+    scope: Scope,
+    fields: &'static [&'static str],
+    machine: Machine,
+    stream: Option<tonic::Streaming<v1::WatchResponse>>,
+    /// Whether the present connection has brought anything.
+    heard: bool,
+    pending: std::vec::IntoIter<v1::WatchEvent>,
+    failures: u32,
+}
+
+impl Follower {
+    /// Follows a resource from its present objects on. `fields` are the paths that travel; empty for all.
+    pub fn new(
+        client: Client,
+        resource: GroupVersionResource,
+        scope: Scope,
+        fields: &'static [&'static str],
+    ) -> Follower {
+        Follower {
+            client,
+            resource,
+            scope,
+            fields,
+            machine: Machine::new(),
+            stream: None,
+            heard: false,
+            pending: Vec::new().into_iter(),
+            failures: 0,
         }
-        tokio::time::sleep(delay(failures)).await;
+    }
+
+    /// Starts with the changes after a version whose objects are known already.
+    pub fn after(mut self, revision: i64) -> Follower {
+        self.machine = Machine { state: State::Resuming(revision) };
+        self
+    }
+
+    /// The next event. An error is an interruption: call again to go on, which waits longer after each failure; or
+    /// give up, if the error is one that waiting cannot heal.
+    pub async fn next<V: DeserializeOwned>(&mut self) -> Result<Event<V>, Error> {
+        loop {
+            if let Some(event) = self.pending.next() {
+                match self.machine.step(Input::Event(event)) {
+                    Ok(Some(event)) => return Ok(event),
+                    Ok(None) => continue,
+                    Err(error) => return Err(self.lost(error)),
+                }
+            }
+            let Some(stream) = &mut self.stream else {
+                if let Some(event) = self.connect().await? {
+                    return Ok(event);
+                }
+                continue;
+            };
+            match stream.message().await {
+                Ok(Some(batch)) => {
+                    if self.failures > QUIET_FAILURES {
+                        tracing::info!(resource = %self.resource, "watch is back");
+                    }
+                    self.failures = 0;
+                    self.heard = true;
+                    self.pending = batch.events.into_iter();
+                }
+                Ok(None) if matches!(self.machine.state(), State::Initial) => {
+                    let error = Error::Decode { message: "the watch ended before its initial events".into() };
+                    return Err(self.lost(error));
+                }
+                Ok(None) => {
+                    // The server ended the watch in good order: resume at once. One that accepts and at once ends
+                    // every watch must not be called in a tight loop.
+                    self.stream = None;
+                    self.failures = if self.heard { 0 } else { self.failures.saturating_add(1) };
+                    self.machine.step::<V>(Input::Lost { expired: false })?;
+                }
+                Err(status) => {
+                    let error = self.client.failed(status);
+                    return Err(self.lost(error));
+                }
+            }
+        }
+    }
+
+    async fn connect<V: DeserializeOwned>(&mut self) -> Result<Option<Event<V>>, Error> {
+        if self.failures > 0 {
+            tokio::time::sleep(delay(self.failures)).await;
+        }
+        let opened = self.client.open_watch(&self.resource, &self.scope, self.fields, &self.machine.request()).await;
+        match opened {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.heard = false;
+                self.machine.step(Input::Connected)
+            }
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn lost(&mut self, error: Error) -> Error {
+        self.stream = None;
+        self.pending = Vec::new().into_iter();
+        self.failures = self.failures.saturating_add(1);
+        // A loss is legal in every state and carries nothing to decode.
+        match self.machine.step::<serde::de::IgnoredAny>(Input::Lost { expired: error.is_expired() }) {
+            Ok(_) => error,
+            Err(refused) => refused,
+        }
     }
 }
 
 fn delay(failures: u32) -> Duration {
     Backoff::RECONNECT.delay(failures, rand::random())
-}
-
-/// One connection: `Ok(true)` when the server ended it, `Ok(false)` when the consumer did.
-async fn run_once<V: View>(
-    client: &Client,
-    resource: &GroupVersionResource,
-    scope: &Scope,
-    machine: &mut Machine,
-    failures: &mut u32,
-    consume: &mut impl FnMut(Event<V>) -> bool,
-) -> Result<bool, Error> {
-    let mut stream = client.open_watch(resource, scope, V::FIELDS, &machine.request()).await?;
-    if let Some(event) = machine.step(Input::Connected)?
-        && !consume(event)
-    {
-        return Ok(false);
-    }
-    while let Some(batch) = stream.message().await.map_err(|status| client.failed(status))? {
-        for event in batch.events {
-            if let Some(event) = machine.step(Input::Event(event))?
-                && !consume(event)
-            {
-                return Ok(false);
-            }
-        }
-        if *failures > QUIET_FAILURES {
-            tracing::info!(%resource, "watch is back");
-        }
-        *failures = 0;
-    }
-    // A server that accepts and at once ends every watch must not be called in a tight loop.
-    if matches!(machine.state(), State::Initial) {
-        return Err(Error::Decode { message: "the watch ended before its initial events".into() });
-    }
-    Ok(true)
 }
 
 #[cfg(test)]
