@@ -35,9 +35,9 @@ use crate::handlers::{HandlerOptions, Handlers};
 use crate::options::Options;
 use crate::pod_streams::PodStreams;
 use crate::registry::Registry;
-use crate::storage::SharedStore;
 use crate::storage::cache::{Cache, CacheOptions};
 use crate::storage::etcd::{EtcdOptions, EtcdStore, EtcdTls};
+use crate::storage::{SharedStore, Turns};
 
 /// Puts the parts together and serves until `shutdown`.
 ///
@@ -62,7 +62,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         None => outward_address(options.bind_address)?,
     };
 
-    let store: SharedStore = Arc::new(EtcdStore::connect(&etcd_options(&options)?).await?);
+    let store = EtcdStore::connect(&etcd_options(&options)?).await?;
+    let store: SharedStore = Arc::new(Turns::new(store, ETCD_REQUEST_TIMEOUT));
     let cache = Cache::new(store.clone(), CacheOptions::default());
     check_service_account_keys(&options)?;
     let registry = Arc::new(Registry::builtin());

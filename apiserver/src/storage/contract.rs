@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::etcd::{EtcdOptions, EtcdStore};
 use super::etcd_process::EtcdProcess;
-use super::{Change, ChangeStream, Claim, Hint, MemoryStore, Outcome, Store, StoreError, Stored, Write};
+use super::{Change, ChangeStream, Claim, Hint, MemoryStore, Outcome, Store, StoreError, Stored, Turns, Write};
 
 /// Long enough for any answer; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -267,6 +267,13 @@ macro_rules! store_contract {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(std::sync::Arc::new(super::MemoryStore::new())).await;
+            })+
+        }
+        mod in_turns {
+            $(#[tokio::test]
+            async fn $case() {
+                let store = super::Turns::new(super::MemoryStore::new(), super::PATIENCE);
+                super::$case(std::sync::Arc::new(store)).await;
             })+
         }
         mod real_etcd {

@@ -14,6 +14,7 @@ pub mod etcd;
 mod etcd_process;
 mod leases;
 pub mod memory;
+pub mod turns;
 pub mod types;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 pub use cache::{Cache, CacheOptions, Resource, ResourceConfig};
 pub use etcd::EtcdStore;
 pub use memory::MemoryStore;
+pub use turns::Turns;
 pub use types::{
     Action, Change, ChangeBatch, ChangeStream, Claim, Decide, Hint, Outcome, Page, StoreError, Stored, Write,
 };
