@@ -122,7 +122,7 @@ impl<S: Strategy> AnyObject for Object<S> {
     }
 
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.value)
+        self.strategy.encode(&self.value)
     }
 
     fn clone_object(&self) -> Box<dyn AnyObject> {

@@ -53,6 +53,14 @@ pub trait Strategy: Send + Sync + 'static {
         + Sync
         + 'static;
 
+    /// Canonical bytes: compact JSON.
+    ///
+    /// # Errors
+    /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
+    fn encode(&self, object: &Self::Object) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(object)
+    }
+
     /// What names look like.
     fn name_rule(&self) -> NameRule {
         NameRule::Dns1123Subdomain

@@ -76,7 +76,8 @@ pub(super) fn selector_and_template(
     }
 }
 
-fn object_selector(selector: &ObjectSelector, path: &Path<'_>, errors: &mut ErrorList) {
+/// Checks a label selector.
+pub(super) fn object_selector(selector: &ObjectSelector, path: &Path<'_>, errors: &mut ErrorList) {
     let path_labels = path.child("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {
         errors.invalid_each(&path_labels, key, format::qualified_name(key));

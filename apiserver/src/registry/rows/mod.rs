@@ -5,6 +5,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod rbac;
 
 use std::sync::Arc;
 
@@ -110,5 +111,5 @@ pub(super) fn names(kind: &GroupVersionKind) -> bool {
 
 /// All rows: the core group first, then the others by name.
 pub(super) fn builtin() -> Vec<Row> {
-    [core::rows(), apps::rows(), coordination::rows(), discovery::rows(), events::rows()].concat()
+    [core::rows(), apps::rows(), events::rows(), rbac::rows(), coordination::rows(), discovery::rows()].concat()
 }
