@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -35,6 +36,18 @@ impl Router {
     pub fn new(resources: &[Resource]) -> Self {
         let by_prefix = resources.iter().map(|one| (one.config().prefix.clone(), one.clone())).collect();
         Self { by_prefix }
+    }
+
+    fn insert(&mut self, resource: Resource) {
+        self.by_prefix.insert(resource.config().prefix.clone(), resource);
+    }
+
+    fn remove(&mut self, prefix: &str) -> Option<Resource> {
+        self.by_prefix.remove(prefix)
+    }
+
+    fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.by_prefix.values()
     }
 
     /// The resource with the longest prefix of `key`.
@@ -69,56 +82,111 @@ impl Router {
     }
 }
 
-/// Runs until `shutdown`.
-pub(super) async fn run(
-    store: SharedStore,
-    resources: Vec<Resource>,
-    progress: Arc<Progress>,
-    bookmark_period: Duration,
-    shutdown: CancellationToken,
-) {
-    let router = Router::new(&resources);
-    let mut bookmarks = interval_at(Instant::now() + bookmark_period, bookmark_period);
-    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pause = RETRY.0;
-    loop {
-        let filled = tokio::select! {
-            () = shutdown.cancelled() => return,
-            filled = fill(&store, &resources) => filled,
-        };
-        let failure = match filled {
-            Err(error) => error,
-            Ok(revision) => {
-                pause = RETRY.0;
-                progress.advance(revision);
-                let ticking = async {
-                    loop {
-                        let now = bookmarks.tick().await;
-                        resources.iter().for_each(|resource| resource.tick(now));
+/// A change of what the cache holds, while it runs.
+pub(super) enum Command {
+    /// Loads a resource and follows it.
+    Add { resource: Resource, done: oneshot::Sender<Result<(), StoreError>> },
+    /// Ends the watches of a resource and forgets it.
+    Remove { prefix: String, done: oneshot::Sender<()> },
+}
+
+/// The task's parts.
+pub(super) struct Ingest {
+    pub store: SharedStore,
+    pub progress: Arc<Progress>,
+    pub bookmark_period: Duration,
+    pub commands: mpsc::Receiver<Command>,
+}
+
+impl Ingest {
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, resources: Vec<Resource>, shutdown: CancellationToken) {
+        let mut router = Router::new(&resources);
+        drop(resources);
+        let mut bookmarks = interval_at(Instant::now() + self.bookmark_period, self.bookmark_period);
+        bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pause = RETRY.0;
+        loop {
+            let filled = tokio::select! {
+                () = shutdown.cancelled() => return,
+                filled = fill(&self.store, router.resources().cloned().collect()) => filled,
+            };
+            let failure = match filled {
+                Err(error) => error,
+                Ok(revision) => {
+                    pause = RETRY.0;
+                    self.progress.advance(revision);
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        error = self.follow(&mut router, &mut bookmarks, revision) => error,
                     }
-                };
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    error = follow(&store, &router, &progress, revision) => error,
-                    () = ticking => return,
                 }
+            };
+            tracing::warn!(error = %failure, "the watch cache is loaded again");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
-        };
-        tracing::warn!(error = %failure, "the watch cache is loaded again");
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            pause = (pause * 2).min(RETRY.1);
         }
-        pause = (pause * 2).min(RETRY.1);
+    }
+
+    /// Applies all changes after `revision`; returns why it cannot go on.
+    async fn follow(&mut self, router: &mut Router, bookmarks: &mut Interval, revision: i64) -> StoreError {
+        let mut changes = match self.store.watch(revision + 1).await {
+            Ok(changes) => changes,
+            Err(error) => return error,
+        };
+        loop {
+            tokio::select! {
+                batch = changes.next() => {
+                    let batch = match batch {
+                        Some(Ok(batch)) => batch,
+                        Some(Err(error)) => return error,
+                        None => return StoreError::Unavailable("the watch ended".into()),
+                    };
+                    router.apply(&batch);
+                    if let Some(last) = batch.changes.last() {
+                        self.progress.advance(last.revision);
+                    }
+                }
+                now = bookmarks.tick() => router.resources().for_each(|resource| resource.tick(now)),
+                Some(command) = self.commands.recv() => self.carry_out(command, router).await,
+            }
+        }
+    }
+
+    /// Between two batches: what is loaded as of the revision reached misses nothing that follows. The others wait
+    /// meanwhile; a resource that is added to a running server is new or small.
+    async fn carry_out(&self, command: Command, router: &mut Router) {
+        match command {
+            Command::Add { resource, done } => {
+                let revision = self.progress.reached();
+                let loaded = load(self.store.clone(), resource.clone(), revision).await;
+                let answer = loaded.map(|state| {
+                    resource.replace(state, revision);
+                    router.insert(resource);
+                });
+                // Who asked may have gone; the resource stays until it is removed.
+                done.send(answer).ok();
+            }
+            Command::Remove { prefix, done } => {
+                if let Some(resource) = router.remove(&prefix) {
+                    resource.replace(State::default(), self.progress.reached());
+                }
+                done.send(()).ok();
+            }
+        }
     }
 }
 
 /// Loads all resources as of one revision and returns it.
-async fn fill(store: &SharedStore, resources: &[Resource]) -> Result<i64, StoreError> {
+async fn fill(store: &SharedStore, resources: Vec<Resource>) -> Result<i64, StoreError> {
     let begun = Instant::now();
     let revision = store.current_revision().await?;
     // Owned tasks, so that reading one page and fetching another use both cores.
-    let mut loads = futures::stream::iter(resources.iter().cloned().map(|resource| {
+    let mut loaded: Vec<(Resource, State)> = Vec::with_capacity(resources.len());
+    let mut loads = futures::stream::iter(resources.into_iter().map(|resource| {
         let store = store.clone();
         let task = tokio::spawn(async move {
             let state = load(store, resource.clone(), revision).await?;
@@ -127,7 +195,6 @@ async fn fill(store: &SharedStore, resources: &[Resource]) -> Result<i64, StoreE
         AbortOnDrop(task)
     }))
     .buffer_unordered(PARALLEL_LOADS);
-    let mut loaded: Vec<(Resource, State)> = Vec::with_capacity(resources.len());
     while let Some(done) = loads.next().await {
         loaded.push(done.map_err(|error| StoreError::Internal(error.to_string()))??);
     }
@@ -178,23 +245,4 @@ async fn load(store: SharedStore, resource: Resource, revision: i64) -> Result<S
         }
     }
     Ok(state)
-}
-
-/// Applies all changes after `revision`; returns why it cannot go on.
-async fn follow(store: &SharedStore, router: &Router, progress: &Progress, revision: i64) -> StoreError {
-    let mut changes = match store.watch(revision + 1).await {
-        Ok(changes) => changes,
-        Err(error) => return error,
-    };
-    while let Some(batch) = changes.next().await {
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => return error,
-        };
-        router.apply(&batch);
-        if let Some(last) = batch.changes.last() {
-            progress.advance(last.revision);
-        }
-    }
-    StoreError::Unavailable("the watch ended".into())
 }

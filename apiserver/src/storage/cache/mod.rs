@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use reeve_api::StatusError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,8 @@ pub use select::{FieldRequirement, LabelOperator, LabelRequirement, Selector};
 pub use snapshot::{Entries, Snapshot};
 pub use watchers::QueueLimits;
 
-use super::SharedStore;
+use super::{SharedStore, StoreError};
+use ingest::{Command, Ingest};
 use progress::{Asks, Progress};
 
 /// Limits and periods of the cache.
@@ -66,38 +68,82 @@ impl Default for CacheOptions {
     }
 }
 
-/// The cache over a store. Register resources, then start it.
+/// How many changes of what the cache holds may wait: custom resources come one by one.
+const COMMANDS: usize = 16;
+
+/// The cache over a store. Register resources, then start it; more can be added while it runs.
 pub struct Cache {
     store: SharedStore,
     options: CacheOptions,
     progress: Arc<Progress>,
-    asks: Mutex<Option<Asks>>,
     resources: Mutex<Vec<Resource>>,
+    commands: mpsc::Sender<Command>,
+    /// What the task takes when it starts.
+    idle: Mutex<Option<(Asks, mpsc::Receiver<Command>)>>,
 }
 
 impl Cache {
     /// A cache that is not filled yet.
     pub fn new(store: SharedStore, options: CacheOptions) -> Self {
         let (progress, asks) = Progress::new(options.patience);
-        Self { store, options, progress: Arc::new(progress), asks: Mutex::new(Some(asks)), resources: Mutex::default() }
+        let (commands, received) = mpsc::channel(COMMANDS);
+        Self {
+            store,
+            options,
+            progress: Arc::new(progress),
+            resources: Mutex::default(),
+            commands,
+            idle: Mutex::new(Some((asks, received))),
+        }
     }
 
     /// Adds a resource; before [`Cache::start`]. The handle serves reads as soon as the cache is filled.
     pub fn register(&self, config: ResourceConfig) -> Resource {
-        let (ring, queue) = (self.options.ring, self.options.queue);
-        let resource = Resource::new(config, self.store.clone(), self.progress.clone(), ring, queue);
+        let resource = self.resource(config);
         self.resources.lock().push(resource.clone());
         resource
     }
 
+    fn resource(&self, config: ResourceConfig) -> Resource {
+        Resource::new(config, self.store.clone(), self.progress.clone(), self.options.ring, self.options.queue)
+    }
+
+    /// Adds a resource while the cache runs. The handle serves reads at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, when the resource cannot be loaded; nothing is added then.
+    pub async fn add(&self, config: ResourceConfig) -> Result<Resource, StoreError> {
+        let resource = self.resource(config);
+        let (done, answer) = oneshot::channel();
+        self.command(Command::Add { resource: resource.clone(), done }).await?;
+        answer.await.map_err(|_| stopped())??;
+        Ok(resource)
+    }
+
+    /// Forgets the resource with this prefix; its watches end with 410.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the cache has stopped.
+    pub async fn remove(&self, prefix: &str) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.command(Command::Remove { prefix: prefix.to_owned(), done }).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    async fn command(&self, command: Command) -> Result<(), StoreError> {
+        self.commands.send(command).await.map_err(|_| stopped())
+    }
+
     /// Starts filling and following; once. The task ends with `shutdown`.
     pub fn start(&self, shutdown: CancellationToken) -> JoinHandle<()> {
-        let asks = self.asks.lock().take();
-        let resources = self.resources.lock().clone();
+        let idle = self.idle.lock().take();
+        let resources = std::mem::take(&mut *self.resources.lock());
         let (store, progress) = (self.store.clone(), self.progress.clone());
-        let period = self.options.bookmark_period;
+        let bookmark_period = self.options.bookmark_period;
         tokio::spawn(async move {
-            let Some(asks) = asks else {
+            let Some((asks, commands)) = idle else {
                 tracing::error!("the watch cache was started twice");
                 return;
             };
@@ -107,8 +153,8 @@ impl Cache {
                     () = progress::answer(&*store, asks) => {}
                 }
             };
-            let follow = ingest::run(store.clone(), resources, progress, period, shutdown.clone());
-            futures::join!(answers, follow);
+            let ingest = Ingest { store: store.clone(), progress, bookmark_period, commands };
+            futures::join!(answers, ingest.run(resources, shutdown.clone()));
         })
     }
 
@@ -134,4 +180,8 @@ impl Cache {
     pub async fn wait_for(&self, revision: i64) -> Result<(), StatusError> {
         self.progress.wait_for(revision).await
     }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the watch cache has stopped".into())
 }

@@ -210,6 +210,11 @@ impl Resource {
         Snapshot { revision: reached.max(state.revision), state }
     }
 
+    /// The revision of the newest change of this resource: what was derived from it stays right until it grows.
+    pub fn changed(&self) -> i64 {
+        self.inner.current.load().revision
+    }
+
     /// What an update of the object may be decided on before the store is asked.
     pub fn hint(&self, namespace: &str, name: &str) -> Hint {
         match self.snapshot().get(namespace, name) {

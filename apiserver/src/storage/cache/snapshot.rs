@@ -179,6 +179,11 @@ impl Snapshot {
         self.state.get(&format!("{namespace}/{name}")).cloned()
     }
 
+    /// All objects in the order of their keys.
+    pub fn entries(&self) -> Entries {
+        Entries::new(self.state.clone(), Selector::default(), None)
+    }
+
     /// The selected objects in the order of their keys.
     pub fn select(&self, selector: Selector) -> Entries {
         match selector.normalized() {

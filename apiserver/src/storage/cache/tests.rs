@@ -441,3 +441,42 @@ proptest! {
         });
     }
 }
+
+fn widgets() -> ResourceConfig {
+    ResourceConfig {
+        resource: GroupVersionResource::new("example.com", "v1", "widgets"),
+        api_version: "example.com/v1".into(),
+        kind: "Widget".into(),
+        prefix: "/registry/example.com/widgets/".into(),
+        extract: Arc::new(NoFields),
+    }
+}
+
+#[tokio::test]
+async fn a_resource_comes_and_goes_while_the_cache_runs() {
+    let world = World::new(CacheOptions::default()).await;
+    let write = async |name: &str| {
+        let key = format!("/registry/example.com/widgets/a/{name}");
+        let object = format!(r#"{{"metadata":{{"namespace":"a","name":"{name}"}}}}"#);
+        world.store.update(&key, Hint::Unknown, &mut |_| Ok(Write::put(object.clone()))).await.unwrap();
+    };
+    write("before").await;
+    let resource = world.cache.add(widgets()).await.unwrap();
+    assert!(resource.get("a", "before", Version::Any).await.unwrap().is_some(), "what was there is loaded");
+    let query = WatchQuery {
+        selector: Selector::default(),
+        from: WatchFrom::Now,
+        initial_events: Some(false),
+        bookmarks: false,
+    };
+    let mut watch = resource.watch(query).await.unwrap();
+    write("after").await;
+    let events = watch.next().await.unwrap().unwrap();
+    assert_eq!(&**events[0].entry().unwrap().key(), "a/after");
+
+    world.cache.remove("/registry/example.com/widgets/").await.unwrap();
+    let end = watch.next().await.unwrap().unwrap_err();
+    assert_eq!(end.reason, Reason::Expired);
+    let again = world.cache.add(widgets()).await.unwrap();
+    assert!(again.get("a", "after", Version::Any).await.unwrap().is_some());
+}
