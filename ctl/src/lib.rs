@@ -3,6 +3,7 @@
 //! [`run`] is the whole program with its input and output injected. A verb is one file in [`verbs`]; it reads
 //! objects as plain JSON through [`session::Cluster`], decides in pure functions, and prints through [`output`].
 
+pub mod attached;
 pub mod builtins;
 pub mod cli;
 pub mod describe;
@@ -15,6 +16,7 @@ pub mod merge;
 pub mod output;
 pub mod resolve;
 pub mod session;
+pub mod terminal;
 pub mod value;
 pub mod verbs;
 pub mod watching;

@@ -238,7 +238,7 @@ async fn wait_gone(session: &mut Session, cluster: &Cluster, leaving: Vec<Leavin
                 current.is_some_and(|current| object.uid.is_empty() || text(current, "metadata.uid") == object.uid);
             Ok((!same).then_some(()))
         };
-        watching::until(cluster, &object.info, &object.namespace, &object.name, "the object was gone", gone).await?;
+        watching::until(cluster, &object.info, &object.namespace, &object.name, gone).await?;
         progress.advance();
     }
     progress.finish();

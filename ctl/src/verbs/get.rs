@@ -3,9 +3,7 @@
 use std::io::Write as _;
 
 use clap::Args;
-use futures::StreamExt as _;
 use reeve_api::ResourceInfo;
-use reeve_client::api::WatchEvent;
 use serde_json::{Value, json};
 
 use super::common::{self, FileArgs, Target, TargetArgs, without_managed_fields};
@@ -17,7 +15,7 @@ use crate::output::table::Printer;
 use crate::resolve::display;
 use crate::session::{Cluster, Session, is_not_found};
 use crate::value::{name, text};
-use crate::watching::{self, Selection, by_name};
+use crate::watching::{Change, Changes, Selection, by_name};
 
 const EXAMPLES: &str = "  \
   # List all pods in ps output format
@@ -242,7 +240,7 @@ fn print_objects(session: &mut Session, args: &GetArgs, format: &Format, groups:
     Ok(())
 }
 
-/// Prints the present objects and then each change, until the server or the user ends it.
+/// Prints the present objects and then each change, until the user ends it.
 async fn follow(
     session: &mut Session,
     cluster: &Cluster,
@@ -275,17 +273,16 @@ async fn follow(
     if !args.watch_only {
         screen.show(session, "ADDED", &objects)?;
     }
-    let selection = Selection { namespace: &namespace, labels: &args.selector, fields: &fields, after: Some(revision) };
-    let mut changes = watching::watch(cluster, &info, &selection).await?;
-    while let Some(change) = changes.next().await {
-        match change? {
-            WatchEvent::Added(object) => screen.show(session, "ADDED", &[object])?,
-            WatchEvent::Modified(object) => screen.show(session, "MODIFIED", &[object])?,
-            WatchEvent::Deleted(object) => screen.show(session, "DELETED", &[object])?,
-            WatchEvent::Bookmark { .. } => {}
+    let selection = Selection { namespace: &namespace, labels: &args.selector, fields: &fields };
+    let mut changes = Changes::after(cluster, &info, selection, &objects, revision);
+    drop(objects);
+    loop {
+        match changes.next().await? {
+            Change::Added(object) => screen.show(session, "ADDED", &[object])?,
+            Change::Modified(object) => screen.show(session, "MODIFIED", &[object])?,
+            Change::Deleted(object) => screen.show(session, "DELETED", &[object])?,
         }
     }
-    Ok(())
 }
 
 /// What a watch prints on.

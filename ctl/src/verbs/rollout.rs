@@ -353,7 +353,7 @@ async fn status(session: &mut Session, cluster: &Cluster, found: &Found, watch: 
         }
         Ok(state.done.then_some(()))
     };
-    watching::until(cluster, info, &scope, &object_name, "the rollout finished", check).await
+    watching::until(cluster, info, &scope, &object_name, check).await
 }
 
 /// Where a rollout stands.

@@ -214,7 +214,7 @@ async fn one(
         }
         Ok(once.then_some(false))
     };
-    watching::until(cluster, info, namespace, name, "the condition was met", check).await
+    watching::until(cluster, info, namespace, name, check).await
 }
 
 #[cfg(test)]

@@ -123,7 +123,15 @@ struct Fake {
 struct World {
     objects: BTreeMap<Key, Value>,
     revision: i64,
+    history: Vec<Change>,
+    /// Watches from before this version must begin anew.
+    oldest: i64,
 }
+
+/// The creation of an object of this name ends all watches in good order.
+const END_WATCHES: &str = "end-watches";
+/// The creation of an object of this name ends all watches, and what was before it is forgotten.
+const EXPIRE_WATCHES: &str = "expire-watches";
 
 #[derive(Clone)]
 struct Change {
@@ -143,7 +151,10 @@ impl Fake {
                        "creationTimestamp": "2026-01-01T00:00:00Z"}}),
             );
         }
-        Self { world: Arc::new(Mutex::new(World { objects, revision: 1 })), changes: broadcast::channel(256).0 }
+        Self {
+            world: Arc::new(Mutex::new(World { objects, revision: 1, history: Vec::new(), oldest: 0 })),
+            changes: broadcast::channel(256).0,
+        }
     }
 
     fn key(reference: &v1::ResourceRef) -> Key {
@@ -159,9 +170,13 @@ impl Fake {
         } else {
             world.objects.insert(key.clone(), object.clone());
         }
+        let change = Change { kind, key, object: object.clone(), revision: world.revision };
+        world.history.push(change.clone());
+        if change.key.2 == EXPIRE_WATCHES {
+            world.oldest = world.revision;
+        }
         // Nobody may be watching.
         if self.changes.receiver_count() > 0 {
-            let change = Change { kind, key, object: object.clone(), revision: world.revision };
             self.changes.send(change).unwrap_or_default();
         }
         object
@@ -213,6 +228,15 @@ fn in_scope(reference: &v1::ResourceRef, key: &Key) -> bool {
     key.0 == reference.resource && (reference.namespace.is_empty() || key.1 == reference.namespace)
 }
 
+fn watch_event(change: &Change) -> v1::WatchEvent {
+    v1::WatchEvent {
+        r#type: change.kind.into(),
+        object: bytes(&change.object),
+        resource_version: change.revision,
+        initial_events_end: false,
+    }
+}
+
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -258,19 +282,24 @@ impl api_server::Api for Fake {
                 ..v1::WatchEvent::default()
             });
         }
-        let later = changes.filter_map(move |change| {
-            let event =
-                change.ok().filter(|change| in_scope(&reference, &change.key) && selected(&selection, &change.object));
-            futures::future::ready(event.map(|change| {
-                let event = v1::WatchEvent {
-                    r#type: change.kind.into(),
-                    object: bytes(&change.object),
-                    resource_version: change.revision,
-                    initial_events_end: false,
-                };
-                Ok(v1::WatchResponse { events: vec![event] })
-            }))
-        });
+        let wanted = move |change: &Change| in_scope(&reference, &change.key) && selected(&selection, &change.object);
+        if let Ok(after) = request.resource_version.parse::<i64>() {
+            if after < world.oldest {
+                return Err(failed(StatusError::expired("too old resource version")));
+            }
+            first.extend(
+                world.history.iter().filter(|change| change.revision > after && wanted(change)).map(watch_event),
+            );
+        }
+        let later = changes
+            .take_while(|change| {
+                let ends = change.as_ref().is_ok_and(|it| [END_WATCHES, EXPIRE_WATCHES].contains(&it.key.2.as_str()));
+                futures::future::ready(!ends)
+            })
+            .filter_map(move |change| {
+                let event = change.ok().filter(&wanted).map(|change| watch_event(&change));
+                futures::future::ready(event.map(|event| Ok(v1::WatchResponse { events: vec![event] })))
+            });
         let first = futures::stream::iter([Ok(v1::WatchResponse { events: first })]);
         Ok(Response::new(Box::pin(first.chain(later))))
     }
@@ -420,6 +449,9 @@ impl streams_server::Streams for Fake {
         let Some(v1::exec_request::Input::Start(start)) = input.message().await?.and_then(|first| first.input) else {
             return Err(Status::invalid_argument("the first request is the start"));
         };
+        if start.command.first().is_some_and(|word| word == "shell") {
+            return Ok(Response::new(shell(start, input)));
+        }
         let code = start.command.first().and_then(|word| word.parse().ok()).unwrap_or(0);
         let out = format!("{}/{}: {}\n", start.pod, start.container, start.command.join(" "));
         let outputs = [
@@ -441,4 +473,42 @@ impl streams_server::Streams for Fake {
     ) -> Result<Response<Self::PortForwardStream>, Status> {
         Err(Status::unimplemented("port-forward"))
     }
+}
+
+/// A command that says what it was asked: `size WxH` for each size of the terminal, `got LINE` for input. The line
+/// `exit N` ends it, `break` breaks the connection, and so does the end of input end it.
+fn shell(start: v1::ExecStart, mut input: Streaming<v1::ExecRequest>) -> Replies<v1::ExecResponse> {
+    use v1::exec_request::Input;
+    use v1::exec_response::Output;
+    let (sender, receiver) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        let say = async |output| sender.send(Ok(v1::ExecResponse { output: Some(output) })).await.is_ok();
+        let text = |text: String| Output::Stdout(bytes::Bytes::from(format!("{text}\r\n")));
+        say(text(format!("tty={} stdin={}", start.tty, start.stdin))).await;
+        let mut line = String::new();
+        while let Ok(Some(request)) = input.message().await {
+            match request.input {
+                Some(Input::Resize(size)) => {
+                    say(text(format!("size {}x{}", size.width, size.height))).await;
+                }
+                Some(Input::Stdin(bytes)) => line.push_str(&String::from_utf8_lossy(&bytes)),
+                Some(Input::StdinClosed(_)) => break,
+                _ => {}
+            }
+            while let Some((whole, rest)) = line.clone().split_once(['\r', '\n']) {
+                rest.clone_into(&mut line);
+                if let Some(code) = whole.strip_prefix("exit ") {
+                    say(Output::ExitCode(code.parse().expect("a number"))).await;
+                    return;
+                }
+                if whole == "break" {
+                    sender.send(Err(Status::unavailable("broken"))).await.unwrap_or_default();
+                    return;
+                }
+                say(text(format!("got {whole}"))).await;
+            }
+        }
+        say(Output::ExitCode(0)).await;
+    });
+    Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
 }
