@@ -1,5 +1,7 @@
 //! Waiting longer after each failure.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Exponential back-off with a cap. The jitter comes from the caller.
@@ -45,6 +47,38 @@ where
     }
 }
 
+/// Tells [`keep`] that an attempt has come up. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Up(Arc<AtomicBool>);
+
+impl Up {
+    /// The attempt works: the next failure counts as a first one.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps something going that ends by failing, such as a subscription: attempts it again after each failure, later
+/// each time until an attempt has told that it is [`Up`]. Ends with what an attempt returns that ends in good order.
+pub async fn keep<T, E, F>(backoff: Backoff, what: &'static str, mut attempt: impl FnMut(Up) -> F) -> T
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut failures = 0_u32;
+    loop {
+        let up = Up::default();
+        match attempt(up.clone()).await {
+            Ok(done) => return done,
+            Err(error) => {
+                failures = if up.0.load(Ordering::Relaxed) { 1 } else { failures.saturating_add(1) };
+                tracing::warn!(what, %error, failures, "ended and will be taken up again");
+                tokio::time::sleep(backoff.delay(failures, rand::random())).await;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +100,23 @@ mod tests {
             std::future::ready(if attempts < 3 { Err("not yet") } else { Ok(attempts) })
         });
         assert_eq!(done.await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_up_is_taken_up_again_soon() {
+        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(64) };
+        let started = tokio::time::Instant::now();
+        let mut attempts = 0;
+        let done = keep(backoff, "test", |up| {
+            attempts += 1;
+            if attempts > 3 {
+                up.tell();
+            }
+            std::future::ready(if attempts < 6 { Err("lost") } else { Ok(attempts) })
+        });
+        assert_eq!(done.await, 6);
+        // Waits of 1, 2, 4, then 1 and 1 seconds, each spread over its upper half.
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(4_500) && took <= Duration::from_secs(9), "{took:?}");
     }
 }

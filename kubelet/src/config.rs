@@ -52,10 +52,6 @@ pub struct Tuning {
     pub starts_in_flight: usize,
     /// A turn of the event loop above this is reported.
     pub slow_turn: Duration,
-    /// Between looks at the runtime's health. The runtime tells of its own health only when it is asked.
-    pub runtime_health_period: Duration,
-    /// The same while the runtime or its network is not ready: a node that joins waits for this.
-    pub runtime_unready_period: Duration,
     /// The longest the runtime may take to answer a question before it counts as unhealthy.
     pub runtime_timeout: Duration,
     /// Between reports of an unchanged node status.
@@ -77,8 +73,6 @@ impl Tuning {
             // two for each CPU keep the CPUs busy; more only make each start later.
             starts_in_flight: (cpus * 2).max(2),
             slow_turn: Duration::from_millis(50),
-            runtime_health_period: Duration::from_secs(10),
-            runtime_unready_period: Duration::from_millis(500),
             runtime_timeout: Duration::from_secs(10),
             node_status_report: Duration::from_secs(300),
             lease_renew: Duration::from_secs(10),

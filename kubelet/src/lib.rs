@@ -3,12 +3,13 @@
 //! - [`pod`]: the pure core. What to do for a pod and what to say about it.
 //! - [`agent`]: the event loop that owns the pods' workers, and the executor that does what the core asks for.
 //! - [`runtime`]: CRI and containerd.
-//! - [`volume`]: pods' files.
+//! - [`volume`]: pods' files; [`file_watch`]: their changes.
 //! - [`node`]: the node's object, lease and cgroups.
 //! - [`server`]: logs, exec, attach and port-forward for the API server.
 
 pub mod agent;
 pub mod config;
+pub mod file_watch;
 pub mod node;
 pub mod pod;
 pub mod quantity;

@@ -15,10 +15,11 @@ use reeve_kubelet::agent::inbox::{Changed, Inbox};
 use reeve_kubelet::agent::references::References;
 use reeve_kubelet::agent::services::ServiceView;
 use reeve_kubelet::config::{Config, Tuning};
-use reeve_kubelet::node::NodeKeeper;
 use reeve_kubelet::node::facts::NodeFacts;
+use reeve_kubelet::node::keeper::NodeKeeper;
 use reeve_kubelet::runtime::convert::HostDns;
-use reeve_kubelet::runtime::{Health, Runtime, events};
+use reeve_kubelet::runtime::health::{HealthKeeper, Link};
+use reeve_kubelet::runtime::{Runtime, events};
 use reeve_kubelet::server::{self, ServerFiles, Service};
 use tokio::sync::{mpsc, watch};
 
@@ -182,15 +183,12 @@ async fn run(options: Options) -> Result<()> {
     });
     let services = reflect::<ServiceView>(&client, Scope::all(), |_| {});
 
-    let unknown = Health {
-        runtime_problem: Some("container runtime status check may not have completed yet".into()),
-        network_problem: None,
-    };
-    let (health_sender, health) = watch::channel(unknown);
-    tokio::spawn(NodeKeeper::watch_health(runtime.clone(), config.clone(), health_sender, shutdown.clone()));
+    let (link_sender, link) = watch::channel(Link::Connecting);
+    let (health_keeper, health) = HealthKeeper::new(runtime.clone(), link);
+    tokio::spawn(health_keeper.run(shutdown.clone()));
     // Every container may start and end at the same moment; the loop empties this faster than containerd fills it.
     let (events_sender, events_receiver) = mpsc::channel(config.max_pods as usize * 4);
-    tokio::spawn(events::follow(runtime.clone(), events_sender, shutdown.clone()));
+    tokio::spawn(events::follow(runtime.clone(), events_sender, link_sender, shutdown.clone()));
 
     let executor = Arc::new(Executor {
         runtime: runtime.clone(),

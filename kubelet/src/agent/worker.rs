@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub observe_again: bool,
     /// The last look failed: what the runtime holds is not known, so nothing is decided.
     pub blind: bool,
+    /// Between looks that fail.
+    pub look_retry: Backoff,
     pub state: WorkerState,
     /// Containers (by id) whose readiness probe succeeds, or that have none.
     pub ready: BTreeSet<String>,
@@ -60,6 +62,7 @@ impl Worker {
             observing: false,
             observe_again: false,
             blind: false,
+            look_retry: Backoff::default(),
             state: WorkerState::default(),
             ready: BTreeSet::new(),
             probes: BTreeMap::new(),
@@ -137,6 +140,7 @@ impl Worker {
         self.observed_at = number;
         self.observed = observed;
         self.blind = false;
+        self.look_retry.reset();
         let running: BTreeSet<&str> = self
             .observed
             .containers

@@ -4,16 +4,18 @@
 //! service. `Subscribe` sends its headers with the first event, so the call is not awaited before the relist:
 //! it is polled beside it, and events that come meanwhile wait in the stream.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use containerd_client::events::{TaskDelete, TaskExit, TaskOom, TaskStart};
 use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
 use prost::Message as _;
-use reeve_client::backoff::Backoff;
-use tokio::sync::mpsc;
+use reeve_client::backoff::{Backoff, keep};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::health::Link;
 use super::{NAMESPACE, Runtime, RuntimeError};
 use crate::pod::observed::NodeObserved;
 
@@ -33,26 +35,36 @@ pub enum RuntimeEvent {
     Lost(String),
 }
 
-/// The wait before the next subscription after a failed one.
-const RETRY: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) };
+/// Between subscriptions that fail: the socket is local, so a runtime that returns is reached soon.
+const RECONNECT: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
 
-/// Follows the runtime until `shutdown`, sending what it tells.
-pub async fn follow(runtime: Runtime, sender: mpsc::Sender<RuntimeEvent>, shutdown: CancellationToken) {
-    let mut failures = 0;
-    loop {
-        let ended = tokio::select! {
-            () = shutdown.cancelled() => return,
-            ended = follow_once(&runtime, &sender, &mut failures) => ended,
-        };
-        let Err(error) = ended else { return };
-        if sender.send(RuntimeEvent::Lost(error.to_string())).await.is_err() {
-            return;
+/// Follows the runtime until `shutdown`, sending what it tells. `link` says how the connection is.
+pub async fn follow(
+    runtime: Runtime,
+    sender: mpsc::Sender<RuntimeEvent>,
+    link: watch::Sender<Link>,
+    shutdown: CancellationToken,
+) {
+    let connections = AtomicU64::new(0);
+    let work = keep(RECONNECT, "the runtime's events", |up| {
+        let (runtime, sender, link, connections) = (&runtime, &sender, &link, &connections);
+        async move {
+            let connected = || {
+                up.tell();
+                let number = connections.fetch_add(1, Ordering::Relaxed);
+                link.send_replace(Link::Up(number));
+            };
+            let Err(error) = follow_once(runtime, sender, connected).await else { return Ok(()) };
+            link.send_replace(Link::Down(error.to_string()));
+            match sender.send(RuntimeEvent::Lost(error.to_string())).await {
+                Ok(()) => Err(error),
+                Err(_) => Ok(()),
+            }
         }
-        failures += 1;
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY.delay(failures, 1.0)) => {}
-        }
+    });
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = work => {}
     }
 }
 
@@ -60,7 +72,7 @@ pub async fn follow(runtime: Runtime, sender: mpsc::Sender<RuntimeEvent>, shutdo
 async fn follow_once(
     runtime: &Runtime,
     sender: &mpsc::Sender<RuntimeEvent>,
-    failures: &mut u32,
+    connected: impl FnOnce(),
 ) -> Result<(), RuntimeError> {
     let mut client = EventsClient::new(runtime.channel());
     let filters = vec![format!("namespace=={NAMESPACE},topic~=^/tasks/(start|exit|delete|oom)$")];
@@ -73,28 +85,23 @@ async fn follow_once(
         answer = &mut subscribe => early = Some(answer),
         answer = runtime.version() => { answer?; }
     }
-    let relist = runtime.observe_node();
-    tokio::pin!(relist);
-    let node = relist.await?;
+    connected();
+    let node = runtime.observe_node().await?;
     if sender.send(RuntimeEvent::Relisted(node)).await.is_err() {
         return Ok(());
     }
-    *failures = 0;
     let answer = match early {
         Some(answer) => answer,
         None => subscribe.await,
     };
     let mut stream = answer.map_err(super::refused("Subscribe"))?.into_inner();
-    loop {
-        let envelope = stream.message().await.map_err(super::refused("Subscribe"))?;
-        let Some(envelope) = envelope else {
-            return Err(RuntimeError::Incomplete { call: "Subscribe", what: "further events" });
-        };
+    while let Some(envelope) = stream.message().await.map_err(super::refused("Subscribe"))? {
         let Some(event) = decode(&envelope.topic, &envelope.event.unwrap_or_default().value) else { continue };
         if sender.send(event).await.is_err() {
             return Ok(());
         }
     }
+    Err(RuntimeError::Incomplete { call: "Subscribe", what: "further events" })
 }
 
 /// The event in an envelope; `None` for those of exec processes and what cannot be read.

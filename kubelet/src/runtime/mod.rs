@@ -3,10 +3,12 @@
 pub mod convert;
 pub mod events;
 pub mod exec;
+pub mod health;
 pub mod observe;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -14,6 +16,7 @@ use k8s_cri::v1 as cri;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 /// The containerd namespace of everything that CRI made.
@@ -59,6 +62,11 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// Whether the answer did not come in time, for the caller or by the runtime's own account.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, RuntimeError::Timeout { .. } | RuntimeError::Refused { code: tonic::Code::DeadlineExceeded, .. })
+    }
+
     /// Whether the thing asked for is not there (any more).
     pub fn is_not_found(&self) -> bool {
         matches!(self, RuntimeError::Refused { code: tonic::Code::NotFound, .. })
@@ -92,6 +100,8 @@ pub struct Runtime {
     channel: Channel,
     /// The longest wait for calls that only look.
     timeout: Duration,
+    /// Told when a call stays without an answer.
+    doubt: Arc<Notify>,
 }
 
 impl Runtime {
@@ -104,7 +114,7 @@ impl Runtime {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         }));
-        Ok(Self { channel, timeout })
+        Ok(Self { channel, timeout, doubt: Arc::default() })
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -127,8 +137,16 @@ impl Runtime {
     ) -> Result<T, RuntimeError> {
         match tokio::time::timeout(self.timeout, future).await {
             Ok(answer) => answer.map(tonic::Response::into_inner).map_err(refused(call)),
-            Err(_) => Err(RuntimeError::Timeout { call, seconds: self.timeout.as_secs() }),
+            Err(_) => {
+                self.doubt.notify_one();
+                Err(RuntimeError::Timeout { call, seconds: self.timeout.as_secs() })
+            }
         }
+    }
+
+    /// Waits until a call stays without an answer: the runtime may hang.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
     }
 
     /// The runtime's name and version, as `nodeInfo` shows it: `containerd://1.6.20`.
@@ -152,6 +170,12 @@ impl Runtime {
             runtime_problem: problem("RuntimeReady", "container runtime"),
             network_problem: problem("NetworkReady", "container runtime network"),
         })
+    }
+
+    /// What the verbose status tells beyond the conditions: texts in JSON, by the runtime's own names.
+    pub(super) async fn status_info(&self) -> Result<HashMap<String, String>, RuntimeError> {
+        let request = cri::StatusRequest { verbose: true };
+        Ok(self.look("Status", self.client().status(request)).await?.info)
     }
 
     /// Makes a sandbox; returns its id.
@@ -256,7 +280,8 @@ impl Runtime {
         Ok(answer.into_inner().image_ref)
     }
 
-    /// Runs a command in a container and waits for its end; returns the exit code and the output.
+    /// Runs a command in a container and waits for its end; returns the exit code and the output. The runtime ends
+    /// the command after the timeout.
     pub async fn exec_sync(
         &self,
         id: &str,
@@ -265,7 +290,14 @@ impl Runtime {
     ) -> Result<(i32, Vec<u8>), RuntimeError> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX).max(1);
         let request = cri::ExecSyncRequest { container_id: id.to_owned(), cmd: command.to_vec(), timeout: seconds };
-        let answer = self.client().exec_sync(request).await.map_err(refused("ExecSync"))?.into_inner();
+        let mut client = self.client();
+        let answer = match tokio::time::timeout(timeout + self.timeout, client.exec_sync(request)).await {
+            Ok(answer) => answer.map_err(refused("ExecSync"))?.into_inner(),
+            Err(_) => {
+                self.doubt.notify_one();
+                return Err(RuntimeError::Timeout { call: "ExecSync", seconds: (timeout + self.timeout).as_secs() });
+            }
+        };
         let mut output = answer.stdout;
         output.extend_from_slice(&answer.stderr);
         Ok((answer.exit_code, output))

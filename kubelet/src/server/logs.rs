@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
+
+use crate::file_watch::{FileWatch, WatchFlags};
 
 /// Which part of a log is wanted.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,6 @@ pub struct LogOptions {
 
 /// Read at once.
 const CHUNK: usize = 64 << 10;
-const EVENT_BUFFER: usize = 4096;
 
 /// Takes apart lines of the form `TIME STREAM TAG CONTENT` and keeps what is wanted of them.
 pub struct Formatter {
@@ -91,7 +90,7 @@ pub async fn stream(
     sender: mpsc::Sender<Bytes>,
 ) -> io::Result<()> {
     // The watch comes before the first read: nothing that is written later goes unnoticed.
-    let watch = if options.follow { Some(Watch::new(&path)?) } else { None };
+    let watch = if options.follow { Some(watch_log(&path)?) } else { None };
     let mut file = File::open(&path).await?;
     if let Some(lines) = options.tail {
         let start = tail_start(&mut file, lines).await?;
@@ -116,7 +115,7 @@ pub async fn stream(
         // A rotation put another file in the log's place: the old one was read to its end just now.
         if replaced(&file, &path).await? {
             file = File::open(&path).await?;
-            watch.add(&path)?;
+            watch.add(&path, WatchFlags::MODIFY)?;
             rest.clear();
             if !pump(&mut file, &mut rest, &mut formatter, &sender).await? {
                 return Ok(());
@@ -204,40 +203,14 @@ async fn replaced(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Tells when a log's file or folder changes.
-struct Watch {
-    /// Tokio's pipe reader serves any descriptor that can be polled and read.
-    events: Receiver,
-}
-
-impl Watch {
-    fn new(path: &Path) -> io::Result<Self> {
-        let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        if let Some(folder) = path.parent() {
-            add_watch(&fd, folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
-        }
-        let watch = Self { events: Receiver::from_file_unchecked(fd.into())? };
-        watch.add(path)?;
-        Ok(watch)
+/// A watch over a log's file, and over its folder for the file that a rotation puts there.
+fn watch_log(path: &Path) -> io::Result<FileWatch> {
+    let watch = FileWatch::new()?;
+    if let Some(folder) = path.parent() {
+        watch.add(folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
     }
-
-    fn add(&self, path: &Path) -> io::Result<()> {
-        add_watch(&self.events, path, WatchFlags::MODIFY)?;
-        Ok(())
-    }
-
-    /// Waits for the next changes and takes all of them. What changed does not matter: the file tells.
-    async fn changed(&self) -> io::Result<()> {
-        let mut buffer = [0; EVENT_BUFFER];
-        loop {
-            self.events.readable().await?;
-            match self.events.try_read(&mut buffer) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
+    watch.add(path, WatchFlags::MODIFY)?;
+    Ok(watch)
 }
 
 #[cfg(test)]

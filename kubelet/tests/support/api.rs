@@ -48,6 +48,7 @@ impl Memory {
         let address = listener.local_addr().unwrap();
         let tls = ServerTlsConfig::new().identity(identity).client_ca_root(authority);
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let incoming = incoming.map(|stream| stream.and_then(|it| it.set_nodelay(true).map(|()| it)));
         let server = Server::builder().tls_config(tls).unwrap().add_service(ApiServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(incoming));
         address

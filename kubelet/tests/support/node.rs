@@ -54,8 +54,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts containerd and the API, not the kubelet.
+    /// Starts containerd with a network and the API, not the kubelet.
     pub async fn new() -> Self {
+        let node = Self::without_network().await;
+        node.write_network();
+        node
+    }
+
+    /// The same, without a network's configuration.
+    pub async fn without_network() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let (authority, key) = authority();
@@ -94,6 +101,35 @@ impl Node {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A network of the loopback alone: enough for the runtime to call itself ready.
+    pub fn write_network(&self) {
+        let loopback = r#"{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "loopback"}]}"#;
+        std::fs::write(self.path("cni/.new"), loopback).unwrap();
+        std::fs::rename(self.path("cni/.new"), self.path("cni/10-test.conflist")).unwrap();
+    }
+
+    pub fn remove_network(&self) {
+        std::fs::remove_file(self.path("cni/10-test.conflist")).unwrap();
+    }
+
+    /// Ends containerd as a stop of its service does. Containers go on.
+    pub fn stop_containerd(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.containerd);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.containerd.wait().unwrap();
+    }
+
+    pub fn start_containerd(&mut self) {
+        self.containerd = spawn_containerd(self.folder.path());
+    }
+
+    /// Stops containerd's process from running, or lets it go on.
+    pub fn freeze_containerd(&self, frozen: bool) {
+        let pid = rustix::process::Pid::from_child(&self.containerd);
+        let signal = if frozen { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -265,11 +301,12 @@ conf_dir = "{0}/cni"
         xtask::images::PAUSE
     );
     std::fs::create_dir(root.join("cni")).unwrap();
-    // A network of the loopback alone: enough for the runtime to call itself ready.
-    let loopback = r#"{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "loopback"}]}"#;
-    std::fs::write(root.join("cni/10-test.conflist"), loopback).unwrap();
     std::fs::write(root.join("containerd.toml"), config).unwrap();
-    let log = std::fs::File::create(root.join("containerd.log")).unwrap();
+    spawn_containerd(root)
+}
+
+fn spawn_containerd(root: &Path) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(root.join("containerd.log")).unwrap();
     Command::new("containerd")
         .arg("--config")
         .arg(root.join("containerd.toml"))

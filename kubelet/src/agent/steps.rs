@@ -1,0 +1,166 @@
+//! Brings pods forward: asks the pure core, hands its actions to the executor, bounds how many start at once.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+use super::Agent;
+use super::event::{Event, report};
+use super::executor::{Done, Subject};
+use super::look::{Look, look};
+use super::worker::Worker;
+use crate::pod::plan::{Action, NodeFacts, Target, next_actions};
+
+impl Agent {
+    /// Brings one pod forward: intent, probes, status, actions.
+    pub(super) fn step(&mut self, uid: &str, now: Timestamp) {
+        if !self.synced || !self.relisted {
+            return;
+        }
+        let Some(worker) = self.workers.get_mut(uid) else { return };
+        if worker.blind {
+            return;
+        }
+        worker.decide_intent(now);
+        if let Some(deadline) = worker.deadline().filter(|it| *it > now) {
+            self.timers.insert((deadline, uid.to_owned()));
+        }
+        self.update_probes(uid);
+        self.write_status(uid, now);
+        let Some(worker) = self.workers.get(uid) else { return };
+        let network_ready = self.health.borrow().is_ready();
+        let node = NodeFacts { network_ready, tuning: &self.executor.config.tuning };
+        let actions = next_actions(worker.pod.as_deref(), &worker.observed, &worker.state, node, now);
+        for action in actions {
+            match action {
+                Action::WakeAt(time) => {
+                    self.timers.insert((time, uid.to_owned()));
+                }
+                Action::Forget => {
+                    self.forget(uid);
+                    return;
+                }
+                action => self.dispatch(uid, action, now),
+            }
+        }
+    }
+
+    pub(super) fn dispatch(&mut self, uid: &str, action: Action, now: Timestamp) {
+        let Some(target) = action.target() else { return };
+        let tuning = &self.executor.config.tuning;
+        if action.is_start() {
+            if self.starts >= tuning.starts_in_flight {
+                let rank = usize::from(matches!(action, Action::CreateSandbox { .. }));
+                if !self.waiting[rank].iter().any(|waiting| waiting == uid) {
+                    self.waiting[rank].push_back(uid.to_owned());
+                }
+                return;
+            }
+            self.starts += 1;
+        }
+        let Some(worker) = self.workers.get_mut(uid) else { return };
+        if let Action::StartContainer { container, attempt, .. } = &action
+            && *attempt > 0
+        {
+            worker.state.crash.entry(container.clone()).or_default().next(now, tuning.crash);
+        }
+        if matches!(action, Action::PrepareVolumes) {
+            worker.state.volumes_stale = false;
+        }
+        worker.state.in_flight.insert(target.clone());
+        let subject = subject_of(uid, worker);
+        let (executor, looks, sender) = (self.executor.clone(), self.looks.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let done = executor.perform(&subject, &action).await;
+            let look = look(&executor, &looks, &subject.uid).await;
+            report(&sender, Event::WorkerDone { uid: subject.uid, target, done, look }).await;
+        });
+    }
+
+    /// An action ended: what it came to is remembered, and the look after it taken in.
+    pub(super) fn worker_done(&mut self, uid: &str, target: Target, done: Done, look: Look, now: Timestamp) {
+        if matches!(target, Target::Start(_) | Target::Sandbox) {
+            self.starts = self.starts.saturating_sub(1);
+        }
+        let tuning = self.executor.config.tuning;
+        if let Some(worker) = self.workers.get_mut(uid) {
+            worker.state.in_flight.remove(&target);
+            let limits = if matches!(target, Target::Image(_)) { tuning.image_pull } else { tuning.retry };
+            if let Done::Failed { reason, message } = done {
+                tracing::debug!(pod = %worker.key, ?target, %message, "an action failed");
+                let failure = worker.state.failures.entry(target.failure_key()).or_default();
+                failure.reason = reason.to_owned();
+                failure.message = message;
+                failure.at = now;
+                failure.backoff.next(now, limits);
+                if target == Target::Volumes {
+                    worker.state.volumes_stale = true;
+                }
+            } else {
+                worker.state.failures.remove(&target.failure_key());
+                match (&target, done) {
+                    (Target::Image(container), Done::Image(image)) => {
+                        worker.state.images.insert(container.clone(), image);
+                    }
+                    (Target::Volumes, Done::Volumes(refresh_at)) => {
+                        worker.state.volumes_ready = true;
+                        worker.refresh_volumes_at = refresh_at;
+                        self.timers.extend(refresh_at.map(|time| (time, uid.to_owned())));
+                    }
+                    // The next start looks at the image again, by the pull policy.
+                    (Target::Start(container), _) => {
+                        worker.state.images.remove(container);
+                    }
+                    (Target::StopSandbox(id), _) => {
+                        worker.state.stopped_sandboxes.insert(id.clone());
+                    }
+                    (Target::Cleanup, _) => worker.state.cleaned = true,
+                    (Target::Object, _) => worker.state.object_gone = true,
+                    _ => {}
+                }
+            }
+        }
+        self.take_look(uid, look, now);
+        self.admit(now);
+    }
+
+    /// Lets waiting pods go ahead while starts are free.
+    pub(super) fn admit(&mut self, now: Timestamp) {
+        while self.starts < self.executor.config.tuning.starts_in_flight {
+            let next = self.waiting.iter_mut().find_map(VecDeque::pop_front);
+            let Some(uid) = next else { return };
+            self.step(&uid, now);
+        }
+    }
+
+    /// A moment came that pods asked to be woken at.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        while let Some((time, uid)) = self.timers.first().cloned() {
+            if time > now {
+                return;
+            }
+            self.timers.pop_first();
+            let Some(worker) = self.workers.get_mut(&uid) else { continue };
+            if worker.refresh_volumes_at.is_some_and(|at| at <= now) {
+                worker.refresh_volumes_at = None;
+                worker.state.volumes_stale = true;
+            }
+            if worker.blind || !worker.ended.is_empty() {
+                self.look_at(&uid);
+            } else {
+                self.step(&uid, now);
+            }
+        }
+    }
+}
+
+/// The pod as an action sees it.
+pub(super) fn subject_of(uid: &str, worker: &Worker) -> Subject {
+    Subject {
+        uid: uid.to_owned(),
+        key: worker.key.clone(),
+        pod: worker.pod.clone(),
+        observed: worker.observed.clone(),
+        images: worker.state.images.clone(),
+    }
+}
