@@ -1,5 +1,7 @@
 //! The TLS port: accepts connections, learns who is at the other end, and serves HTTP/1.1 and HTTP/2.
 
+mod corked;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
+use corked::Corked;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,8 +90,15 @@ async fn connection(
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .max_send_buf_size(STREAM_SEND_BUFFER_BYTES);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let end = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let builder = builder.http2_only();
+        let connect =
+            |stream| Box::pin(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+        Corked::new(stream).drive(connect).await
+    } else {
+        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()).await
+    };
+    if let Err(error) = end {
         tracing::debug!(%address, %error, "connection ended");
     }
 }
