@@ -21,7 +21,6 @@ pub mod options;
 pub mod pod_gc;
 pub mod replicaset;
 pub mod root_ca;
-pub mod selector;
 pub mod service_account;
 pub mod stores;
 pub mod view;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::action::{Action, again};
 use crate::executor::{ExecuteError, Executor};
-use crate::selector::{matches, matches_pairs};
+use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 use crate::{deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_gc, replicaset};
@@ -259,14 +259,18 @@ impl Context {
         let namespace = pod.metadata.namespace.as_str();
         if let Some(new) = new.filter(|new| new.metadata.controller().is_none()) {
             for replica_set in self.stores.replica_sets.namespace(namespace) {
-                if replica_set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &new.metadata.labels)) {
+                if replica_set
+                    .spec
+                    .as_ref()
+                    .is_some_and(|spec| selector_of(&spec.selector).matches(&new.metadata.labels))
+                {
                     queues.replica_sets.add(ObjectKey::of(&replica_set.metadata));
                 }
             }
         }
         for service in self.stores.services.namespace(namespace) {
             let Some(selector) = &service.spec.selector else { continue };
-            if [old, new].into_iter().flatten().any(|pod| matches_pairs(selector, &pod.metadata.labels)) {
+            if [old, new].into_iter().flatten().any(|pod| selector.matches(&pod.metadata.labels)) {
                 queues.services.add(service.metadata.key());
             }
         }
@@ -325,7 +329,7 @@ impl Context {
         if replica_set.metadata.controller().is_none() {
             let labels = replica_set.metadata.labels.clone().unwrap_or_default();
             for deployment in self.stores.deployments.namespace(replica_set.metadata.namespace()) {
-                if deployment.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &labels)) {
+                if deployment.spec.as_ref().is_some_and(|spec| selector_of(&spec.selector).matches(&labels)) {
                     self.queues.deployments.add(ObjectKey::of(&deployment.metadata));
                 }
             }

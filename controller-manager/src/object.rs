@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::GroupVersionResource;
-use reeve_api::meta::MetaExt as _;
+use reeve_api::meta::{self, MetaExt as _};
+use reeve_api::selector::LabelSelector;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -42,6 +43,11 @@ pub fn reference_of<K: Resource>(meta: &Meta) -> ObjectReference {
         resource_version: None,
         field_path: None,
     }
+}
+
+/// What an object's selector selects; one that cannot be read, which the server does not let in, selects nothing.
+pub fn selector_of(selector: &meta::LabelSelector) -> LabelSelector {
+    LabelSelector::from_object(Some(selector)).unwrap_or_else(|_| LabelSelector::nothing())
 }
 
 /// A number or a percentage of a total. Texts that are neither count as 0, as the server accepts none of them.

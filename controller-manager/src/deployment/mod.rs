@@ -29,8 +29,7 @@ use reeve_api::meta::{MetaExt as _, controller_reference};
 use serde_json::{Value, json};
 
 use crate::action::{Action, EventType};
-use crate::object::{reference, resource, scaled, to_json};
-use crate::selector;
+use crate::object::{reference, resource, scaled, selector_of, to_json};
 use crate::view::PodView;
 
 pub use hash::{collision, hash_of};
@@ -110,7 +109,7 @@ impl<'a> Rollout<'a> {
 pub fn reconcile(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let deployment = observed.deployment;
     let Some(spec) = &deployment.spec else { return vec![] };
-    if selector::is_empty(&spec.selector) {
+    if selector_of(&spec.selector).is_everything() {
         return selects_all(deployment);
     }
     let (owned, ownership) = claim(deployment, spec, observed.replica_sets);
@@ -193,10 +192,10 @@ fn claim<'a>(
     let uid = deployment.metadata.uid();
     let mut owned = Vec::new();
     let mut actions = Vec::new();
-    let no_labels = std::collections::BTreeMap::new();
+    let selector = selector_of(&spec.selector);
     for replica_set in replica_sets {
         let meta = &replica_set.metadata;
-        let matched = selector::matches(&spec.selector, meta.labels.as_ref().unwrap_or(&no_labels));
+        let matched = selector.matches_opt(meta.labels.as_ref());
         let others = || meta.owner_references.iter().flatten().filter(|owner| owner.uid != uid).cloned();
         match meta.controller() {
             Some(owner) if owner.uid == uid && matched => owned.push(&**replica_set),

@@ -170,11 +170,12 @@ fn set_deployment_revision(rollout: &Rollout, revision: &str) -> Option<Action> 
     if meta.annotation(REVISION) == Some(revision) {
         return None;
     }
-    // No version: only this controller writes this annotation, and the user's own writes go on meanwhile.
+    // No version: only this controller writes this annotation, and the user's own writes go on meanwhile. By way of
+    // the status, as upstream: a changed annotation would otherwise count as another generation.
     Some(Action::Patch {
         resource: resource::<Deployment>(),
         key: ObjectKey::of(meta),
-        subresource: "",
+        subresource: "status",
         patch: json!({"metadata": {"uid": meta.uid, "annotations": {REVISION: revision}}}),
     })
 }

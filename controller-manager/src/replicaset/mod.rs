@@ -19,8 +19,7 @@ use reeve_api::meta::{MetaExt as _, controller_reference};
 use serde_json::{Value, json};
 
 use crate::action::{Action, Told};
-use crate::object::{reference, resource, to_json, until};
-use crate::selector;
+use crate::object::{reference, resource, selector_of, to_json, until};
 use crate::view::PodView;
 
 pub use ranking::rank_for_deletion;
@@ -49,8 +48,9 @@ struct Claimed<'a> {
 fn claim<'a>(replica_set: &ReplicaSet, spec: &ReplicaSetSpec, pods: &'a [Arc<PodView>]) -> Claimed<'a> {
     let uid = replica_set.metadata.uid();
     let mut claimed = Claimed { owned: vec![], adopt: vec![], release: vec![] };
+    let selector = selector_of(&spec.selector);
     for pod in pods {
-        let matched = selector::matches(&spec.selector, &pod.metadata.labels);
+        let matched = selector.matches(&pod.metadata.labels);
         match pod.metadata.controller() {
             Some(owner) if owner.uid == uid && matched => claimed.owned.push(pod),
             Some(owner) if owner.uid == uid => claimed.release.push(pod),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::ObjectKey;
+use reeve_api::selector::LabelSelector;
 use serde_json::json;
 
 use crate::action::Action;
@@ -79,6 +80,7 @@ fn calculate(
     now: Timestamp,
 ) -> ReplicaSetStatus {
     let wanted_labels = spec.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.as_ref());
+    let wanted_labels = wanted_labels.map_or_else(LabelSelector::everything, LabelSelector::from_map);
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     let (mut replicas, mut labeled, mut ready, mut available, mut terminating) = (0, 0, 0, 0, 0);
     for pod in pods {
@@ -87,8 +89,7 @@ fn calculate(
             continue;
         }
         replicas += 1;
-        let full = wanted_labels.is_none_or(|labels| crate::selector::matches_pairs(labels, &pod.metadata.labels));
-        labeled += i32::from(full);
+        labeled += i32::from(wanted_labels.matches(&pod.metadata.labels));
         ready += i32::from(pod.readiness.ready);
         available += i32::from(pod.available_at(min_ready).is_some_and(|at| at <= now));
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::ObjectKey;
+use reeve_api::selector::LabelSelector;
 use reeve_client::View;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::meta::Meta;
 
@@ -25,7 +26,8 @@ pub struct ServiceView {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpecView {
     /// Which pods serve; absent when someone else keeps the slices.
-    pub selector: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "selector")]
+    pub selector: Option<LabelSelector>,
     /// The ports.
     pub ports: Vec<ServicePortView>,
     /// `None` for a headless Service.
@@ -38,6 +40,11 @@ pub struct ServiceSpecView {
     pub ip_families: Vec<String>,
     /// Whether pods that are not ready are published as well.
     pub publish_not_ready_addresses: bool,
+}
+
+fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LabelSelector>, D::Error> {
+    let pairs = Option::<BTreeMap<String, String>>::deserialize(deserializer)?;
+    Ok(pairs.as_ref().map(LabelSelector::from_map))
 }
 
 /// A port of a Service.

@@ -235,7 +235,10 @@ impl World {
         for action in actions {
             wrote |= action.is_write();
             // Status writes are many and say what `status` shows; the others tell the story.
-            let quiet = matches!(&action, Action::Patch { subresource: "status", .. } | Action::Again(_));
+            let quiet = match &action {
+                Action::Patch { subresource: "status", patch, .. } => patch.get("status").is_some(),
+                other => matches!(other, Action::Again(_)),
+            };
             if !quiet {
                 told.push(action.to_string());
             }
