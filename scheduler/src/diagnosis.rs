@@ -43,22 +43,6 @@ pub enum Reason {
     SpreadLabelMissing,
 }
 
-impl Reason {
-    /// Whether removing pods from the node could help.
-    pub fn can_be_preempted(&self) -> bool {
-        match self {
-            Self::PortsTaken | Self::SpreadSkew => true,
-            Self::TooManyPods { allowed } => *allowed > 0,
-            Self::Insufficient(shortage) => shortage.wanted <= shortage.offered,
-            Self::Unschedulable
-            | Self::OtherNodeName
-            | Self::UntoleratedTaint
-            | Self::AffinityMismatch
-            | Self::SpreadLabelMissing => false,
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -80,8 +64,6 @@ impl fmt::Display for Reason {
 pub struct Diagnosis {
     /// Every node with the reasons of the first plugin that refused.
     pub nodes: Vec<(Arc<str>, Vec<Reason>)>,
-    /// The pod asks not to remove others (`preemptionPolicy: Never`).
-    pub never_preempts: bool,
 }
 
 impl Diagnosis {
@@ -89,21 +71,10 @@ impl Diagnosis {
     pub fn depends_on_spreading(&self) -> bool {
         self.nodes.iter().flat_map(|(_, reasons)| reasons).any(|reason| *reason == Reason::SpreadSkew)
     }
-
-    fn preemption(&self) -> String {
-        if self.never_preempts {
-            return "preemption: not eligible due to preemptionPolicy=Never.".to_owned();
-        }
-        let helped = self.nodes.iter().filter(|(_, reasons)| reasons.iter().all(Reason::can_be_preempted)).count();
-        let histogram = histogram([
-            ("No preemption victims found for incoming pod".to_owned(), helped),
-            ("Preemption is not helpful for scheduling".to_owned(), self.nodes.len() - helped),
-        ]);
-        format!("preemption: 0/{} nodes are available: {histogram}.", self.nodes.len())
-    }
 }
 
-/// Upstream's sentence, as in the event and in the pod's condition.
+/// Upstream's sentence, as in the event and in the pod's condition. It ends where upstream's goes on to tell what
+/// preemption came to: there is none here.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nodes.is_empty() {
@@ -114,7 +85,7 @@ impl fmt::Display for Diagnosis {
             *counts.entry(reason.to_string()).or_default() += 1;
         }
         let total = self.nodes.len();
-        write!(f, "0/{total} nodes are available: {}. {}", histogram(counts), self.preemption())
+        write!(f, "0/{total} nodes are available: {}.", histogram(counts))
     }
 }
 
@@ -136,34 +107,13 @@ mod tests {
 
     fn diagnosis(nodes: &[Reason]) -> Diagnosis {
         let nodes = nodes.iter().enumerate().map(|(i, reason)| (format!("n{i}").into(), vec![reason.clone()]));
-        Diagnosis { nodes: nodes.collect(), never_preempts: false }
+        Diagnosis { nodes: nodes.collect() }
     }
 
     #[test]
     fn reasons_are_counted_and_sorted_as_upstream_does() {
         let text = diagnosis(&[Reason::UntoleratedTaint, short_of_cpu(500), Reason::UntoleratedTaint]).to_string();
-        assert_eq!(
-            text,
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: 0/3 nodes \
-             are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
-        );
-    }
-
-    #[test]
-    fn preemption_cannot_help_where_the_node_is_too_small() {
-        let text = diagnosis(&[short_of_cpu(2000)]).to_string();
-        assert!(
-            text.ends_with("preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn pods_that_never_preempt_say_so() {
-        let text = Diagnosis { never_preempts: true, ..diagnosis(&[Reason::Unschedulable]) }.to_string();
-        let expected = "0/1 nodes are available: 1 node(s) were unschedulable. preemption: not eligible due to \
-                        preemptionPolicy=Never.";
-        assert_eq!(text, expected);
+        assert_eq!(text, "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s).");
     }
 
     #[test]

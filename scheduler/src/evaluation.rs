@@ -199,7 +199,7 @@ impl Evaluation {
             }
             (Arc::clone(&node.facts.name), reasons)
         });
-        Diagnosis { nodes: nodes.collect(), never_preempts: self.template.never_preempts }
+        Diagnosis { nodes: nodes.collect() }
     }
 }
 

@@ -35,7 +35,7 @@ fn a_pod_that_fits_nowhere_says_why_once_and_goes_when_a_node_comes() {
     world.settle();
     assert_eq!(world.refusals.len(), 1);
     let why = world.refusals[0].diagnosis.to_string();
-    assert!(why.starts_with("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1"), "{why}");
+    assert_eq!(why, "0/1 nodes are available: 1 Insufficient cpu.");
     world.set_node(node("small", "2", json!({}), json!({})));
     world.settle();
     assert_eq!((world.node_of("big"), world.refusals.len()), (None, 1), "a node that cannot help wakes nobody");

@@ -83,8 +83,6 @@ pub struct PodTemplate {
     pub spread: Box<[SpreadConstraint]>,
     /// `spec.priority`.
     pub priority: i32,
-    /// `spec.preemptionPolicy` is `Never`.
-    pub never_preempts: bool,
 }
 
 #[cfg(test)]

@@ -91,7 +91,6 @@ impl View for PodView {
         "spec.schedulerName",
         "spec.schedulingGates",
         "spec.priority",
-        "spec.preemptionPolicy",
         "spec.tolerations",
         "spec.nodeSelector",
         "spec.affinity.nodeAffinity",
@@ -190,7 +189,6 @@ fn template(namespace: &str, controller: &str, labels: BTreeMap<String, String>,
         host_ports: containers.flat_map(host_ports).collect(),
         spread: constraints.into_iter().map(|constraint| spread(constraint, &labels)).collect(),
         priority: spec.priority.unwrap_or_default(),
-        never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
         labels,
     }
 }
