@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use reeve_api::{Reason, StatusError};
+use reeve_proto::v1;
 use reeve_proto::v1::streams_client::StreamsClient;
+use tonic::Streaming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::edges::status::to_grpc;
 
 /// How many kubelets stay connected; beyond it all connections are closed and made again as needed.
 const CONNECTIONS_MAX: usize = 256;
@@ -77,6 +82,48 @@ impl PodStreams {
     }
 }
 
+/// What is done with a container's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// A new process is started.
+    Exec,
+    /// The container's first process is joined.
+    Attach,
+}
+
+impl PodStreams {
+    /// Starts or joins a process; `input` is what follows the start. Dropping the answer ends the session.
+    pub async fn run(
+        &self,
+        location: &PodLocation,
+        session: Session,
+        start: v1::ExecStart,
+        input: impl Stream<Item = v1::ExecRequest> + Send + 'static,
+    ) -> Result<Streaming<v1::ExecResponse>, tonic::Status> {
+        let first = v1::ExecRequest { input: Some(v1::exec_request::Input::Start(start)) };
+        let requests = futures::stream::iter([first]).chain(input);
+        let mut kubelet = self.kubelet(location).map_err(|error| to_grpc(&error))?;
+        let response = match session {
+            Session::Exec => kubelet.exec(requests).await,
+            Session::Attach => kubelet.attach(requests).await,
+        };
+        Ok(response.map_err(|status| kubelet_error(location, status))?.into_inner())
+    }
+
+    /// Opens a connection to a pod's port; `input` is what follows the start.
+    pub async fn forward(
+        &self,
+        location: &PodLocation,
+        start: v1::PortForwardStart,
+        input: impl Stream<Item = v1::PortForwardRequest> + Send + 'static,
+    ) -> Result<Streaming<v1::PortForwardResponse>, tonic::Status> {
+        let first = v1::PortForwardRequest { input: Some(v1::port_forward_request::Input::Start(start)) };
+        let mut kubelet = self.kubelet(location).map_err(|error| to_grpc(&error))?;
+        let response = kubelet.port_forward(futures::stream::iter([first]).chain(input)).await;
+        Ok(response.map_err(|status| kubelet_error(location, status))?.into_inner())
+    }
+}
+
 /// What a kubelet's failure means for the user.
 pub fn kubelet_error(location: &PodLocation, status: tonic::Status) -> tonic::Status {
     match status.code() {
@@ -92,7 +139,7 @@ pub fn kubelet_error(location: &PodLocation, status: tonic::Status) -> tonic::St
                 tonic::Code::Internal => Reason::InternalError,
                 _ => Reason::BadRequest,
             };
-            crate::edges::status::to_grpc(&StatusError::new(reason, status.message()))
+            to_grpc(&StatusError::new(reason, status.message()))
         }
         _ => {
             let mut text = status.message().to_owned();
@@ -102,7 +149,7 @@ pub fn kubelet_error(location: &PodLocation, status: tonic::Status) -> tonic::St
                 source = cause.source();
             }
             tracing::warn!(node = location.node, kubelet = location.kubelet, error = text, "a kubelet does not answer");
-            crate::edges::status::to_grpc(&StatusError::new(
+            to_grpc(&StatusError::new(
                 Reason::InternalError,
                 format!("the kubelet of node {} at {} does not answer: {text}", location.node, location.kubelet),
             ))

@@ -41,6 +41,17 @@ pub fn to_grpc(error: &StatusError) -> tonic::Status {
     tonic::Status::with_metadata(grpc_code(error.reason), message, metadata)
 }
 
+/// The status that our own gRPC errors carry.
+pub fn from_grpc(status: &tonic::Status) -> StatusError {
+    status
+        .metadata()
+        .get_bin(STATUS_TRAILER)
+        .and_then(|value| value.to_bytes().ok())
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .map(StatusError::from_status)
+        .unwrap_or_else(|| StatusError::new(Reason::InternalError, status.message()))
+}
+
 /// An HTTP answer with the Kubernetes `Status` as its body.
 pub fn to_http(error: &StatusError) -> http::Response<Body> {
     let mut response = http::Response::new(full(status_json(error)));

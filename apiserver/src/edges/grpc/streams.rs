@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::user;
 use crate::edges::status::to_grpc;
 use crate::handlers::Handlers;
-use crate::pod_streams::{PodLocation, PodStreams, kubelet_error};
+use crate::pod_streams::{PodLocation, PodStreams, Session, kubelet_error};
 use crate::request::{User, Verb};
 
 /// `reeve.v1.Streams`.
@@ -53,14 +53,11 @@ fn forward<T: Send + 'static>(location: PodLocation, stream: Streaming<T>) -> Ou
     Box::pin(stream.map(move |item| item.map_err(|status| kubelet_error(&location, status))))
 }
 
-/// The checked start, then what the client sends after it.
-fn resume(start: v1::ExecStart, requests: Streaming<v1::ExecRequest>) -> impl Stream<Item = v1::ExecRequest> {
-    let first = v1::ExecRequest { input: Some(v1::exec_request::Input::Start(start)) };
-    futures::stream::iter([first]).chain(
-        requests
-            .take_while(|item| futures::future::ready(item.is_ok()))
-            .filter_map(|item| futures::future::ready(item.ok())),
-    )
+/// What a client sends until it ends or breaks.
+fn input<T>(requests: Streaming<T>) -> impl Stream<Item = T> {
+    requests
+        .take_while(|item| futures::future::ready(item.is_ok()))
+        .filter_map(|item| futures::future::ready(item.ok()))
 }
 
 #[tonic::async_trait]
@@ -80,10 +77,8 @@ impl Service for Streams {
         let user = user(&request)?;
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "exec").await?;
-        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
-        let response =
-            kubelet.exec(resume(start, requests)).await.map_err(|status| kubelet_error(&location, status))?;
-        Ok(Response::new(forward(location, response.into_inner())))
+        let responses = self.pods.run(&location, Session::Exec, start, input(requests)).await?;
+        Ok(Response::new(forward(location, responses)))
     }
 
     async fn attach(
@@ -93,10 +88,8 @@ impl Service for Streams {
         let user = user(&request)?;
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "attach").await?;
-        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
-        let response =
-            kubelet.attach(resume(start, requests)).await.map_err(|status| kubelet_error(&location, status))?;
-        Ok(Response::new(forward(location, response.into_inner())))
+        let responses = self.pods.run(&location, Session::Attach, start, input(requests)).await?;
+        Ok(Response::new(forward(location, responses)))
     }
 
     async fn port_forward(
@@ -114,16 +107,8 @@ impl Service for Streams {
             .locate_pod(&user, Verb::Create, &start.namespace, &start.pod, "portforward", "")
             .await
             .map_err(|error| to_grpc(&error))?;
-        let first = v1::PortForwardRequest { input: Some(v1::port_forward_request::Input::Start(start)) };
-        let rest = requests
-            .take_while(|item| futures::future::ready(item.is_ok()))
-            .filter_map(|item| futures::future::ready(item.ok()));
-        let mut kubelet = self.pods.kubelet(&location).map_err(|error| to_grpc(&error))?;
-        let response = kubelet
-            .port_forward(futures::stream::iter([first]).chain(rest))
-            .await
-            .map_err(|status| kubelet_error(&location, status))?;
-        Ok(Response::new(forward(location, response.into_inner())))
+        let responses = self.pods.forward(&location, start, input(requests)).await?;
+        Ok(Response::new(forward(location, responses)))
     }
 }
 

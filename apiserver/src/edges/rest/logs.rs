@@ -4,12 +4,13 @@ use futures::StreamExt as _;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Frame;
-use reeve_api::{Reason, StatusError};
+use reeve_api::StatusError;
 use reeve_proto::v1;
 use tonic::body::Body;
 
 use super::path::Query;
 use crate::edges::grpc;
+use crate::edges::status::from_grpc;
 use crate::handlers::Handlers;
 use crate::pod_streams::PodStreams;
 use crate::request::{Target, User};
@@ -42,15 +43,4 @@ pub async fn answer(
     let mut response = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
-}
-
-/// The status that our own gRPC errors carry.
-fn from_grpc(status: &tonic::Status) -> StatusError {
-    status
-        .metadata()
-        .get_bin(reeve_proto::STATUS_TRAILER)
-        .and_then(|value| value.to_bytes().ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .map(StatusError::from_status)
-        .unwrap_or_else(|| StatusError::new(Reason::InternalError, status.message()))
 }

@@ -6,6 +6,7 @@ mod health;
 mod logs;
 mod negotiation;
 mod path;
+mod streams;
 mod table;
 
 use std::sync::Arc;
@@ -85,6 +86,9 @@ impl Rest {
         if verb == Verb::Get && target.resource.resource == "pods" && target.subresource == "log" {
             return logs::answer(&self.handlers, &self.pods, user, &target, &query).await;
         }
+        if matches!(verb, Verb::Get | Verb::Create) && streams::is_stream(&target) {
+            return streams::answer(&self.handlers, &self.pods, user, &target, request).await;
+        }
         match verb {
             Verb::Get => {
                 let (form, encoding) = negotiate(request.headers())?;
@@ -106,7 +110,11 @@ impl Rest {
                 let registry = self.handlers.registry();
                 let row = registry.get(&target.resource).cloned();
                 let stream = self.handlers.watch(user, &target, options).await?;
-                Ok(answer::watch(stream, form, row, self.handlers.clock(), &query))
+                let lines = answer::watch(stream, form, row, self.handlers.clock(), &query);
+                if streams::is_upgrade(request.headers()) {
+                    return streams::upgrade_watch(request, lines);
+                }
+                Ok(lines)
             }
             Verb::Create => {
                 let (form, encoding) = negotiate(request.headers())?;
