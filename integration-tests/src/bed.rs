@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use xtask::{cargo::Workspace, command, test, up::Testbed};
+use xtask::{cargo::Workspace, command, node::Node, test, up::Testbed};
 
 /// The longest that a test waits for one thing. Generous: it only costs time when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,6 +54,43 @@ impl Bed {
     /// rctl refuses it.
     pub fn apply(&self, manifest: &str) -> Result<()> {
         command::run_with_input(&mut self.testbed.rctl.command(&["apply", "-f", "-"]), manifest).map(drop)
+    }
+
+    /// Applies a manifest; what it makes is removed at the end of the test.
+    ///
+    /// # Errors
+    /// rctl refuses it.
+    pub fn keep_applied(&self, manifest: &str) -> Result<Applied<'_>> {
+        let applied = Applied { bed: self, manifest: manifest.to_owned() };
+        self.apply(manifest)?;
+        Ok(applied)
+    }
+
+    /// The node with this number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn node(&self, index: usize) -> Result<Node> {
+        let nodes = self.testbed.nodes()?;
+        nodes.into_iter().find(|node| node.index == index).with_context(|| format!("there is no node {index}"))
+    }
+
+    /// Runs the demo's program on the host, as a client from outside.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn from_host(&self, arguments: &[&str]) -> Result<String> {
+        command::run(command::system(&self.testbed.demo).args(arguments))
+    }
+
+    /// Runs the demo's program on a node.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn from_node(&self, index: usize, arguments: &[&str]) -> Result<String> {
+        let words = self.node(index)?.command(&self.testbed.daemons, &self.testbed.demo.display().to_string())?;
+        let (program, rest) = words.split_first().context("a command")?;
+        command::run(command::system(program).args(rest).args(arguments))
     }
 
     /// Applies the demo under another name, and waits until it is available.
@@ -109,6 +146,22 @@ impl Bed {
                 }
                 Err(_) => bail!("{what}: not within {} s; the last state was {state:?}", PATIENCE.as_secs()),
             }
+        }
+    }
+}
+
+/// What a manifest made; removed at the end of its test.
+pub struct Applied<'a> {
+    bed: &'a Bed,
+    manifest: String,
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        let arguments = ["delete", "--ignore-not-found", "--wait=false", "-f", "-"];
+        let result = command::run_with_input(&mut self.bed.testbed.rctl.command(&arguments), &self.manifest);
+        if let Err(error) = result {
+            eprintln!("clean-up: {error:#}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the end-to-end tests share: the testbed that `cargo xtask test` brought up, `rctl` for it,
-//! a load loop, and waiting by watch. Tests here need real etcd, containerd and several nodes;
+//! a load loop, terminals, and waiting by watch. Tests here need real etcd, containerd and several nodes;
 //! whatever can be tested closer to its code is tested there.
 
 pub mod bed;
+pub mod follow;
 pub mod load;
+pub mod terminal;
 pub mod workspace;

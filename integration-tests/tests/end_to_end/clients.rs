@@ -1,6 +1,9 @@
 //! Users' tools: `rctl logs` and `exec`, `kubectl`, a client made from the `.proto` files.
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use reeve_integration_tests::bed::{bed, is_serving, name};
@@ -66,18 +69,40 @@ fn clients_python_from_the_proto_files_alone() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn clients_generic_tools_by_reflection() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let folder = bed.workspace.file("integration-tests/python");
+    let environment = tempfile::tempdir()?;
+    let python = python_from_pypi(environment.path(), &folder.join("requirements.txt"))?;
+    let output =
+        command::run(Command::new(python).arg(folder.join("reflect.py")).arg(bed.testbed.instance.admin_kubeconfig()))?;
+    for expected in [
+        "health '' SERVING",
+        "health 'reeve.v1.Api' SERVING",
+        "health of no.such.Service NOT_FOUND",
+        "service grpc.health.v1.Health",
+        "service reeve.v1.Api",
+        "service reeve.v1.Discovery",
+        "service reeve.v1.Streams",
+        "called default",
+    ] {
+        assert!(output.lines().any(|line| line == expected), "{expected:?} is missing in:\n{output}");
+    }
+    Ok(())
+}
+
+fn python_from_pypi(environment: &Path, requirements: &Path) -> Result<PathBuf> {
+    command::run(command::system("python3").args(["-m", "venv"]).arg(environment))?;
+    let python = environment.join("bin/python");
+    command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    Ok(python)
+}
+
 /// A Python that has what the example needs: from PyPI in an environment of its own, or, where that
 /// is out of reach, the distribution's.
-fn python_with_grpc(environment: &std::path::Path, requirements: &std::path::Path) -> Result<std::path::PathBuf> {
-    let from_pypi = || -> Result<std::path::PathBuf> {
-        command::run(command::system("python3").args(["-m", "venv"]).arg(environment))?;
-        let python = environment.join("bin/python");
-        command::run(
-            Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements),
-        )?;
-        Ok(python)
-    };
-    from_pypi().or_else(|error| {
+fn python_with_grpc(environment: &Path, requirements: &Path) -> Result<PathBuf> {
+    python_from_pypi(environment, requirements).or_else(|error| {
         eprintln!("no environment from PyPI ({error:#}); taking the distribution's packages");
         let packages = ["python3", "python3-grpcio", "python3-grpc-tools", "python3-yaml"];
         command::run(
@@ -86,6 +111,6 @@ fn python_with_grpc(environment: &std::path::Path, requirements: &std::path::Pat
                 .args(["install", "--yes", "--quiet", "--no-install-recommends"])
                 .args(packages),
         )?;
-        Ok(std::path::PathBuf::from("/usr/bin/python3"))
+        Ok(PathBuf::from("/usr/bin/python3"))
     })
 }

@@ -4,5 +4,9 @@
 //! the other, on one cluster. The names sort those that hurt the cluster to the end.
 
 mod clients;
+mod command_line;
 mod demo;
 mod failures;
+mod pods;
+mod rollouts;
+mod services;

@@ -14,8 +14,8 @@ use signal_hook::{
 };
 
 /// The commands that exist as names under `/bin` too.
-const APPLETS: [&str; 12] =
-    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash"];
+const APPLETS: [&str; 13] =
+    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash", "stty"];
 
 /// Whether `name` is one of the applets (a login shell's leading dash does not count).
 pub fn is_applet(name: &str) -> bool {
@@ -28,6 +28,7 @@ pub fn main(name: &str, arguments: &[String]) -> u8 {
         "sh" => return crate::shell::main(arguments),
         "sleep" => return sleep(arguments),
         "crash" => return crash(arguments),
+        "stty" => return crate::terminal::main(arguments),
         "false" => return 1,
         "true" => Ok(()),
         "env" => environment(),

@@ -9,6 +9,7 @@ mod dns;
 mod load;
 mod server;
 mod shell;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ helpers:
   sh [-c LINE]                a small line interpreter
   sleep SECONDS | sleep infinity, env, echo, cat [FILE...], write FILE TEXT, ls [DIR], hostname,
   id, true, false, crash [CODE] [--after SECONDS]
+  stty size [--follow]        rows and columns of the terminal, again at each change
 ";
 
 fn main() -> ExitCode {
