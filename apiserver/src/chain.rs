@@ -18,9 +18,14 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::service::Routes;
 
-use crate::authentication::authenticate;
+use crate::authentication::{ANONYMOUS, impersonation};
+use crate::authorization::On;
 use crate::edges::rest::Rest;
 use crate::edges::status::{to_grpc, to_http};
+use crate::handlers::Handlers;
+
+/// The one gRPC service that is asked without credentials.
+const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The layers and the two edges behind them.
 pub struct Chain {
@@ -28,12 +33,13 @@ pub struct Chain {
     in_flight: Arc<Semaphore>,
     grpc: Routes,
     rest: Arc<Rest>,
+    handlers: Arc<Handlers>,
 }
 
 impl Chain {
     /// A chain that lets at most `in_flight_max` requests be decided at a time.
-    pub fn new(grpc: Routes, rest: Arc<Rest>, in_flight_max: usize) -> Self {
-        Self { in_flight: Arc::new(Semaphore::new(in_flight_max)), grpc, rest }
+    pub fn new(grpc: Routes, rest: Arc<Rest>, handlers: Arc<Handlers>, in_flight_max: usize) -> Self {
+        Self { in_flight: Arc::new(Semaphore::new(in_flight_max)), grpc, rest, handlers }
     }
 
     /// Serves one request.
@@ -64,8 +70,24 @@ impl Chain {
                 return refuse(&error);
             };
 
-            // Authentication: the client certificate names the user.
-            let user = match authenticate(peer.as_deref()) {
+            // Authentication: the client certificate or a token names the user.
+            let authenticator = self.handlers.authenticator();
+            let user = match authenticator.authenticate(peer.as_deref(), request.headers(), self.handlers.now()) {
+                Ok(user) => user,
+                Err(error) => return refuse(&error),
+            };
+            if is_grpc && user.name == ANONYMOUS && !path.starts_with(GRPC_HEALTH) {
+                return refuse(&StatusError::new(Reason::Unauthorized, "Unauthorized"));
+            }
+
+            // Impersonation: who may, acts as somebody else from here on.
+            let authorizer = self.handlers.authorizer();
+            let user = if is_grpc {
+                impersonation::apply(authorizer, user, request.headers(), "post", On::Path(&path))
+            } else {
+                self.rest.impersonate(user, &request)
+            };
+            let user = match user {
                 Ok(user) => Arc::new(user),
                 Err(error) => return refuse(&error),
             };

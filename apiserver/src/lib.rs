@@ -9,6 +9,7 @@ pub mod authorization;
 pub mod bootstrap;
 pub mod chain;
 pub mod edges;
+pub mod encoding;
 pub mod handlers;
 pub mod options;
 pub mod pod_streams;
@@ -65,12 +66,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let store = EtcdStore::connect(&etcd_options(&options)?).await?;
     let store: SharedStore = Arc::new(Turns::new(store, ETCD_REQUEST_TIMEOUT));
     let cache = Cache::new(store.clone(), CacheOptions::default());
-    check_service_account_keys(&options)?;
     let registry = Arc::new(Registry::builtin());
     let handler_options = HandlerOptions {
         service_range: options.service_cluster_ip_range,
         node_ports: options.service_node_port_range,
         event_ttl: options.event_ttl,
+        access: options.access()?,
     };
     let handlers = Arc::new(Handlers::new(registry, store.clone(), &cache, handler_options, Timestamp::now));
     let pods = Arc::new(PodStreams::new(
@@ -83,7 +84,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let rest = Arc::new(Rest::new(handlers.clone(), pods.clone(), readiness.clone(), &address));
     let routes = grpc::routes(handlers.clone(), pods)?;
     let in_flight_max = options.max_requests_inflight + options.max_mutating_requests_inflight;
-    let chain = Arc::new(Chain::new(routes, rest, in_flight_max));
+    let chain = Arc::new(Chain::new(routes, rest, handlers.clone(), in_flight_max));
 
     let following = cache.start(shutdown.clone());
     let compacting = tokio::spawn({
@@ -148,12 +149,4 @@ fn etcd_options(options: &Options) -> anyhow::Result<EtcdOptions> {
         anyhow::bail!("{plain} needs --etcd-cafile, --etcd-certfile and --etcd-keyfile");
     }
     Ok(EtcdOptions { endpoints: options.etcd_servers.clone(), tls, request_timeout: ETCD_REQUEST_TIMEOUT })
-}
-
-/// Keys of service accounts are read when tokens are made; a missing file must not wait until then to be noticed.
-fn check_service_account_keys(options: &Options) -> anyhow::Result<()> {
-    for path in options.service_account_key_file.iter().chain(&options.service_account_signing_key_file) {
-        std::fs::File::open(path).with_context(|| format!("cannot read the service account key {}", path.display()))?;
-    }
-    Ok(())
 }

@@ -2,10 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reeve_client::process::LogOptions;
 
 use crate::allocation::{PortRange, ServiceRange};
+use crate::authentication::keys::Keys;
+use crate::authorization::Mode;
+use crate::handlers::AccessOptions;
 
 /// Serves the Kubernetes API, over gRPC and REST on one TLS port, and keeps its state in etcd.
 #[derive(Clone, Debug, clap::Parser)]
@@ -62,10 +66,20 @@ pub struct Options {
     /// Identifier of the service account token issuer
     #[arg(long, value_name = "URL")]
     pub service_account_issuer: Option<String>,
+    /// Identifiers of the API in service account tokens, comma separated (default: the issuer)
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub api_audiences: Vec<String>,
+    /// Enables anonymous requests to the secure port of the API server
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: bool,
+    /// Enable to allow secrets of type 'bootstrap.kubernetes.io/token' in the 'kube-system' namespace to be used for
+    /// TLS bootstrapping authentication
+    #[arg(long)]
+    pub enable_bootstrap_token_auth: bool,
 
     /// Ordered list of plug-ins to do authorization on secure port
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC", value_name = "MODES")]
-    pub authorization_mode: Vec<String>,
+    pub authorization_mode: Vec<Mode>,
 
     /// Path to a client cert file for TLS to kubelets
     #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
@@ -91,6 +105,29 @@ pub struct Options {
     /// How the server logs.
     #[command(flatten)]
     pub logging: LogOptions,
+}
+
+/// The issuer of service account tokens unless another is named.
+const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
+
+impl Options {
+    /// What authentication and authorization need.
+    ///
+    /// # Errors
+    /// When a key file cannot be used.
+    pub fn access(&self) -> anyhow::Result<AccessOptions> {
+        let keys = Keys::load(self.service_account_signing_key_file.as_deref(), &self.service_account_key_file)?;
+        let issuer = self.service_account_issuer.clone().unwrap_or_else(|| DEFAULT_ISSUER.to_owned());
+        let audiences = if self.api_audiences.is_empty() { vec![issuer.clone()] } else { self.api_audiences.clone() };
+        Ok(AccessOptions {
+            modes: self.authorization_mode.clone(),
+            anonymous: self.anonymous_auth,
+            bootstrap_tokens: self.enable_bootstrap_token_auth,
+            keys: Arc::new(keys),
+            issuer,
+            audiences,
+        })
+    }
 }
 
 /// Go's notation of durations, as upstream's flags take it: `1h0m0s`, `90s`, `1.5h`.

@@ -1,23 +1,113 @@
-//! Who sent a request. For now a verified client certificate is the only proof; anonymous is refused.
+//! Who sent a request: a verified client certificate, a bearer token, or nobody.
 
+pub mod bootstrap_token;
+pub mod impersonation;
+pub mod keys;
+pub mod service_account;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use reeve_api::{Reason, StatusError};
 use reeve_client::tls::PeerIdentity;
 
+use self::service_account::{ServiceAccountTokens, TokenError};
 use crate::request::User;
 
 /// The group of everyone who proved who they are.
-const AUTHENTICATED: &str = "system:authenticated";
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everyone else.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user that nobody is.
+pub const ANONYMOUS: &str = "system:anonymous";
 
-/// The user that the connection's certificate names.
-pub fn authenticate(peer: Option<&PeerIdentity>) -> Result<User, StatusError> {
-    let Some(peer) = peer else {
-        return Err(StatusError::new(Reason::Unauthorized, "Unauthorized"));
-    };
-    let mut groups = peer.groups.clone();
-    if !groups.iter().any(|group| group == AUTHENTICATED) {
-        groups.push(AUTHENTICATED.to_owned());
+/// What is believed.
+pub struct Authenticator {
+    tokens: ServiceAccountTokens,
+    bootstrap_tokens: bool,
+    anonymous: bool,
+}
+
+fn unauthorized() -> StatusError {
+    StatusError::new(Reason::Unauthorized, "Unauthorized")
+}
+
+impl Authenticator {
+    /// Certificates, the given tokens, and what else is wanted.
+    pub fn new(tokens: ServiceAccountTokens, bootstrap_tokens: bool, anonymous: bool) -> Self {
+        Self { tokens, bootstrap_tokens, anonymous }
     }
-    Ok(User { name: peer.user.clone(), groups, ..User::default() })
+
+    /// Service account tokens.
+    pub fn tokens(&self) -> &ServiceAccountTokens {
+        &self.tokens
+    }
+
+    /// The user of a request.
+    ///
+    /// # Errors
+    /// `Unauthorized` for a token that is not believed, and for a request without any proof where nobody is let in.
+    pub fn authenticate(
+        &self,
+        peer: Option<&PeerIdentity>,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<User, StatusError> {
+        if let Some(peer) = peer {
+            return Ok(proven(User { name: peer.user.clone(), groups: peer.groups.clone(), ..User::default() }));
+        }
+        if let Some(token) = bearer(headers) {
+            return match self.of_token(token, &[], now) {
+                Ok((user, _)) => Ok(user),
+                Err(error) => {
+                    tracing::info!(%error, "a bearer token is refused");
+                    Err(unauthorized())
+                }
+            };
+        }
+        if self.anonymous {
+            return Ok(User {
+                name: ANONYMOUS.to_owned(),
+                groups: vec![UNAUTHENTICATED.to_owned()],
+                ..User::default()
+            });
+        }
+        Err(unauthorized())
+    }
+
+    /// The user of a token and the audiences that it shares with those asked for.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn of_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<(User, Vec<String>), TokenError> {
+        if self.bootstrap_tokens
+            && let Some(user) = bootstrap_token::authenticate(&self.tokens.sources().secrets, token, now)
+        {
+            return Ok((proven(user), self.tokens.audiences().to_vec()));
+        }
+        let (user, audiences) = self.tokens.authenticate(token, audiences, now)?;
+        Ok((proven(user), audiences))
+    }
+}
+
+/// A user with the group of those who proved who they are.
+pub fn proven(mut user: User) -> User {
+    if !user.is_in(AUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]
@@ -25,11 +115,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_names_user_and_groups() {
-        let peer = PeerIdentity { user: "a".into(), groups: vec!["g".into()] };
-        let user = authenticate(Some(&peer)).unwrap();
-        assert_eq!(user.name, "a");
-        assert!(user.is_in("g") && user.is_in(AUTHENTICATED));
-        assert_eq!(authenticate(None).unwrap_err().code(), 401);
+    fn a_bearer_token_is_found() {
+        let headers = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            headers
+        };
+        assert_eq!(bearer(&headers("Bearer abc")), Some("abc"));
+        assert_eq!(bearer(&headers("bearer  abc")), Some("abc"));
+        assert_eq!(bearer(&headers("Basic abc")), None);
+        assert_eq!(bearer(&headers("Bearer ")), None);
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn whoever_proved_who_he_is_is_in_a_group_once() {
+        let user = proven(proven(User { name: "a".into(), ..User::default() }));
+        assert_eq!(user.groups, [AUTHENTICATED]);
     }
 }

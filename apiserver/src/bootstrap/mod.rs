@@ -1,4 +1,7 @@
-//! What every cluster has from its first second: four namespaces, and the Service that leads to this server.
+//! What every cluster has from its first second: four namespaces, the Service that leads to this server, the roles
+//! and bindings of its parts, and the two highest priorities.
+
+mod policy;
 
 use std::net::IpAddr;
 
@@ -32,6 +35,7 @@ pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port
         create(handlers, "", &namespace).await?;
     }
     create(handlers, "default", &service(range, port)).await?;
+    policy::reconcile(handlers).await?;
     publish_address(handlers, address, port).await
 }
 

@@ -100,7 +100,7 @@ impl Handlers {
         list: ListOptions,
         options: &DeleteOptions,
     ) -> Result<Vec<Bytes>, StatusError> {
-        let (row, _) = self.row(user, Verb::DeleteCollection, target)?;
+        let (row, _) = self.row_selecting(user, Verb::DeleteCollection, target, &list.selection.fields)?;
         check_options(options)?;
         let listing = self.list_row(row, target, list).await?;
         let deletions = listing.entries.map(|listed| async move {

@@ -24,7 +24,10 @@ use reeve_api::validation::ErrorList;
 use reeve_api::{GroupVersionResource, Reason, StatusError, json};
 
 use crate::allocation::{CLAIMS_PREFIX, PortRange, ServiceRange};
-use crate::authorization::authorize;
+use crate::authentication::Authenticator;
+use crate::authentication::keys::Keys;
+use crate::authentication::service_account::{self, ServiceAccountTokens};
+use crate::authorization::{self, Attributes, Authorizer, Mode};
 use crate::registry::{AnyObject, FieldValidation, Kind, Registry, RequestContext, Row, Subresource};
 use crate::request::{Target, User, Verb};
 use crate::storage::cache::{Cache, Extract, NoFields, Resource, ResourceConfig};
@@ -150,7 +153,7 @@ pub struct DeleteAnswer {
 }
 
 /// The parameters that come from the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HandlerOptions {
     /// The addresses of Services.
     pub service_range: ServiceRange,
@@ -158,6 +161,25 @@ pub struct HandlerOptions {
     pub node_ports: PortRange,
     /// How long Events are kept.
     pub event_ttl: Duration,
+    /// Who is believed, and who may do what.
+    pub access: AccessOptions,
+}
+
+/// The parameters of authentication and authorization.
+#[derive(Clone)]
+pub struct AccessOptions {
+    /// Who decides, in order.
+    pub modes: Vec<Mode>,
+    /// Whether requests without any proof are let in as nobody.
+    pub anonymous: bool,
+    /// Whether bootstrap tokens are believed.
+    pub bootstrap_tokens: bool,
+    /// The keys of service account tokens.
+    pub keys: Arc<Keys>,
+    /// Who issues them.
+    pub issuer: String,
+    /// The names of this server in tokens; the first is the one by default.
+    pub audiences: Vec<String>,
 }
 
 /// The verbs and what they work on.
@@ -169,6 +191,9 @@ pub struct Handlers {
     /// The claims of Services.
     claims: Resource,
     options: HandlerOptions,
+    authorizer: Arc<dyn Authorizer>,
+    policy: authorization::rbac::Sources,
+    authenticator: Authenticator,
     clock: fn() -> Timestamp,
 }
 
@@ -219,7 +244,45 @@ impl Handlers {
             prefix: CLAIMS_PREFIX.to_owned(),
             extract: Arc::new(NoFields),
         });
-        Self { registry, store, resources, claims, options, clock }
+        let source = |prefix: &str| resources[prefix].clone();
+        let policy = authorization::rbac::Sources {
+            roles: source("/registry/roles/"),
+            cluster_roles: source("/registry/clusterroles/"),
+            role_bindings: source("/registry/rolebindings/"),
+            cluster_role_bindings: source("/registry/clusterrolebindings/"),
+        };
+        let sources = authorization::Sources {
+            policy: policy.clone(),
+            pods: source("/registry/pods/"),
+            volumes: resources.get("/registry/persistentvolumes/").cloned(),
+            attachments: resources.get("/registry/volumeattachments/").cloned(),
+        };
+        let authorizer = Arc::new(authorization::chain(&options.access.modes, &sources));
+        let bound = service_account::Sources {
+            accounts: source("/registry/serviceaccounts/"),
+            pods: source("/registry/pods/"),
+            secrets: source("/registry/secrets/"),
+            nodes: source("/registry/minions/"),
+        };
+        let access = &options.access;
+        let tokens = ServiceAccountTokens::new(
+            access.keys.clone(),
+            access.issuer.clone(),
+            access.audiences.clone(),
+            bound,
+        );
+        let authenticator = Authenticator::new(tokens, access.bootstrap_tokens, access.anonymous);
+        Self { registry, store, resources, claims, options, authorizer, policy, authenticator, clock }
+    }
+
+    /// Who may do what.
+    pub fn authorizer(&self) -> &dyn Authorizer {
+        &*self.authorizer
+    }
+
+    /// Who is believed.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
     }
 
     /// The cached objects behind a row.
@@ -230,6 +293,13 @@ impl Handlers {
     fn stored(&self, prefix: &str) -> &Resource {
         // Every row was registered by `new`, and rows do not change.
         &self.resources[prefix]
+    }
+
+    /// An object as the cache has it now.
+    pub fn cached(&self, target: &Target) -> Option<Bytes> {
+        let row = self.registry.get(&target.resource)?;
+        let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
+        self.resource(row).snapshot().get(namespace, &target.name).map(|entry| entry.object().clone())
     }
 
     /// All resources.
@@ -249,9 +319,20 @@ impl Handlers {
 
     /// The row of a target, after authorization: a stranger must not learn what exists.
     fn row(&self, user: &User, verb: Verb, target: &Target) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
+        self.row_selecting(user, verb, target, "")
+    }
+
+    /// The row of a target of which a field selector leaves a part.
+    fn row_selecting(
+        &self,
+        user: &User,
+        verb: Verb,
+        target: &Target,
+        fields: &str,
+    ) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
         let unknown = || StatusError::new(Reason::NotFound, "the server could not find the requested resource");
+        authorization::check(self.authorizer(), &Attributes::of_target(user, verb, target, fields))?;
         let row = self.registry.get(&target.resource).ok_or_else(unknown)?;
-        authorize(user, verb, target)?;
         let subresource = match target.subresource.as_str() {
             "" => None,
             name => Some(row.subresource(name).ok_or_else(unknown)?),

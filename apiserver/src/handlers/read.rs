@@ -85,7 +85,7 @@ impl Handlers {
 
     /// Reads many objects.
     pub async fn list(&self, user: &User, target: &Target, options: ListOptions) -> Result<Listing, StatusError> {
-        let (row, _) = self.row(user, Verb::List, target)?;
+        let (row, _) = self.row_selecting(user, Verb::List, target, &options.selection.fields)?;
         self.list_row(row, target, options).await
     }
 

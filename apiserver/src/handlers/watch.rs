@@ -97,7 +97,7 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = Vec<WatchItem>> + Send>>;
 impl Handlers {
     /// Follows changes.
     pub async fn watch(&self, user: &User, target: &Target, options: WatchOptions) -> Result<WatchStream, StatusError> {
-        let (row, _) = self.row(user, Verb::Watch, target)?;
+        let (row, _) = self.row_selecting(user, Verb::Watch, target, &options.selection.fields)?;
         check_rules(&options)?;
         let query = WatchQuery {
             selector: selector(row, target, &options.selection)?,

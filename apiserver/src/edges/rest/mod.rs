@@ -3,6 +3,7 @@
 mod answer;
 mod discovery;
 mod health;
+mod issuer;
 mod logs;
 mod negotiation;
 mod path;
@@ -23,6 +24,8 @@ use tonic::body::Body;
 use self::negotiation::{Form, negotiate};
 use self::path::{Query, Route, route};
 use super::status::to_http;
+use crate::authentication::impersonation;
+use crate::authorization::{self, Attributes, On};
 use crate::handlers::{DeleteOptions, Handlers, ListOptions, PatchKind, Selection, WatchOptions, WriteOptions};
 use crate::pod_streams::PodStreams;
 use crate::request::{Target, User, Verb};
@@ -38,18 +41,46 @@ pub struct Rest {
     pods: Arc<PodStreams>,
     readiness: Readiness,
     discovery: discovery::Documents,
+    /// Where clients reach this server.
+    address: String,
 }
 
 impl Rest {
     /// An edge over handlers.
     pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>, readiness: Readiness, address: &str) -> Self {
         let discovery = discovery::Documents::new(handlers.registry(), address);
-        Self { handlers, pods, readiness, discovery }
+        Self { handlers, pods, readiness, discovery, address: address.to_owned() }
     }
 
     /// Health, asked without credentials; `None` for other paths.
     pub fn health(&self, path: &str, query: Option<&str>) -> Option<Response<Body>> {
         health::answer(&self.readiness, path, &Query::parse(query))
+    }
+
+    /// The user that a request acts as.
+    ///
+    /// # Errors
+    /// `Forbidden` when its sender may not act as that one.
+    pub fn impersonate(&self, user: User, request: &Request<Incoming>) -> Result<User, StatusError> {
+        let authorizer = self.handlers.authorizer();
+        let path = request.uri().path();
+        if let Route::Resource { target, watch } = route(path) {
+            let query = Query::parse(request.uri().query());
+            if let Some(verb) = path::verb(request.method(), &target, watch || query.flag("watch")) {
+                let nobody = User::default();
+                let asked = Attributes::of_target(&nobody, verb, &target, query.text("fieldSelector"));
+                return impersonation::apply(authorizer, user, request.headers(), verb.as_str(), asked.on);
+            }
+        }
+        let verb = request.method().as_str().to_ascii_lowercase();
+        impersonation::apply(authorizer, user, request.headers(), &verb, On::Path(path))
+    }
+
+    /// Refuses paths that are not objects' to whoever may not use them.
+    fn authorize_path(&self, user: &User, request: &Request<Incoming>) -> Result<(), StatusError> {
+        let verb = request.method().as_str().to_ascii_lowercase();
+        let on = On::Path(request.uri().path());
+        authorization::check(self.handlers.authorizer(), &Attributes { user, verb: &verb, on })
     }
 
     /// Serves one request of an authenticated user.
@@ -69,6 +100,12 @@ impl Rest {
         let path = request.uri().path();
         let route = route(path);
         let query = Query::parse(request.uri().query());
+        if !matches!(route, Route::Resource { .. }) {
+            self.authorize_path(user, &request)?;
+            if let Some(response) = issuer::answer(&self.handlers, &self.address, path, request.headers())? {
+                return Ok(response);
+            }
+        }
         if let Some(response) = self.discovery.answer(&route, path, request.method(), request.headers())? {
             return Ok(response);
         }
