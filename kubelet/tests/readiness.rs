@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::node::{Node, unavailable, until};
+use support::node::{Network, Node, unavailable, until};
 
 /// The node's `Ready` condition and its message.
 fn ready(node: &Node) -> Option<(bool, String)> {
@@ -29,7 +29,7 @@ async fn readiness_follows_the_runtime_and_its_network() {
         eprintln!("skipped: {why}");
         return;
     }
-    let mut node = Node::without_network().await;
+    let mut node = Node::with(Network::None).await;
     node.start_kubelet();
     let (registered, message) = until_ready(&node, "the node is registered, not ready", false).await;
     eprintln!("start to registered: {} ms", registered.as_millis());

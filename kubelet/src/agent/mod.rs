@@ -11,11 +11,11 @@
 pub mod event;
 pub mod executor;
 pub mod inbox;
-mod insecure;
 pub mod look;
 pub mod patch;
 mod prober;
 mod probes;
+pub mod reach;
 pub mod references;
 mod report;
 pub mod services;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use reeve_client::EventType;
 use tokio_util::sync::CancellationToken;
 
+use super::reach::Place;
 use super::steps::subject_of;
 use super::worker::ProbeTask;
 use super::{Agent, prober};
@@ -64,8 +65,7 @@ impl Agent {
                         let subject = prober::Subject {
                             uid: uid.to_owned(),
                             container_id: id.clone(),
-                            container: definition.clone(),
-                            address,
+                            place: Place { address, container: definition.clone() },
                             started_at: container.started_at.unwrap_or(container.created_at),
                         };
                         let runtime = self.executor.runtime.clone();

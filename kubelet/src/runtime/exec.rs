@@ -122,6 +122,13 @@ impl Runtime {
         TasksClient::new(self.channel()).wait(in_namespace(request)).await.map(|_| ()).map_err(refused("Wait"))
     }
 
+    /// Sets the size of the terminal of a container's first process.
+    pub async fn resize(&self, container_id: &str, width: u32, height: u32) -> Result<(), RuntimeError> {
+        let request = ResizePtyRequest { container_id: container_id.to_owned(), exec_id: String::new(), width, height };
+        let mut tasks = TasksClient::new(self.channel());
+        tasks.resize_pty(in_namespace(request)).await.map(|_| ()).map_err(refused("ResizePty"))
+    }
+
     /// The container's process with another command.
     async fn process_definition(&self, container_id: &str, spec: &ExecSpec) -> Result<Value, ExecError> {
         let request = in_namespace(GetContainerRequest { id: container_id.to_owned() });

@@ -1,5 +1,6 @@
 //! The container runtime: CRI and containerd's own API on one unix socket. The only folder that knows either.
 
+pub mod attach;
 pub mod convert;
 pub mod events;
 pub mod exec;

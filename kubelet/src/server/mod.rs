@@ -1,5 +1,7 @@
 //! The kubelet's own server: `reeve.v1.Streams` over mutual TLS, for the API server.
 
+mod attach;
+mod exec;
 pub mod logs;
 mod port_forward;
 mod streams;

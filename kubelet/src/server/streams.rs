@@ -1,36 +1,34 @@
 //! `reeve.v1.Streams` for the pods of this node.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use reeve_api::ObjectKey;
 use reeve_proto::v1::exec_request::Input;
-use reeve_proto::v1::exec_response::Output;
 use reeve_proto::v1::streams_server::Streams;
 use reeve_proto::v1::{
     ExecRequest, ExecResponse, ExecStart, LogsRequest, LogsResponse, PortForwardRequest, PortForwardResponse,
     port_forward_request,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::logs::{self, LogOptions};
-use super::{Service, port_forward};
+use super::{Service, attach, exec, port_forward};
 use crate::pod::observed::{Container, ContainerState, PodObserved};
 use crate::pod::spec;
-use crate::runtime::exec::{ExecControl, ExecProcess, ExecSpec};
+use crate::runtime::exec::ExecSpec;
 use crate::runtime::{Runtime, RuntimeError};
 
 /// Messages that wait for a slow client; each is at most one read.
 const QUEUE_LENGTH: usize = 8;
 const READ: usize = 32 << 10;
-/// How long the output of a process that ended is waited for: a child may hold its streams open.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
-
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -42,7 +40,8 @@ impl Streams for Service {
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let request = request.into_inner();
-        let (key, observed, name) = self.find(&request.namespace, &request.pod, &request.container).await?;
+        let (pod, observed, name) = self.find(&request.namespace, &request.pod, &request.container).await?;
+        let key = spec::key(&pod);
         let latest = observed.latest(&name);
         let container =
             if request.previous { latest.and_then(|it| observed.before(&name, it.attempt)) } else { latest };
@@ -90,21 +89,27 @@ impl Streams for Service {
         if start.command.is_empty() {
             return Err(Status::invalid_argument("you must specify at least one command for the container"));
         }
-        let container = self.running(&start).await?;
+        let (_, container) = self.running(&start).await?;
         let wanted = ExecSpec { command: start.command, stdin: start.stdin, tty: start.tty };
         let process = self.runtime.exec(&container.id, &wanted, &self.exec_dir).await;
         let process =
             process.map_err(|error| Status::internal(format!("error executing command in container: {error}")))?;
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
-        tokio::spawn(run_exec(process, input, sender));
+        tokio::spawn(exec::run(process, input, sender));
         Ok(answer(ReceiverStream::new(receiver)))
     }
 
     async fn attach(&self, request: Request<Streaming<ExecRequest>>) -> Result<Response<Self::AttachStream>, Status> {
         let mut input = request.into_inner();
         let start = exec_start(&mut input).await?;
-        self.running(&start).await?;
-        Err(Status::unimplemented("attach is not served yet; use exec or logs -f"))
+        let (pod, container) = self.running(&start).await?;
+        let wanted = attach::Wanted::new(&start, spec::container(&pod, &container.name));
+        let attached = self.runtime.attach(&container.id, wanted.spec()).await;
+        let attached = attached.map_err(|error| Status::internal(format!("error attaching to container: {error}")))?;
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let resizer = attach::Resizer { runtime: self.runtime.clone(), container_id: container.id };
+        tokio::spawn(attach::run(attached, wanted, resizer, input, sender));
+        Ok(answer(ReceiverStream::new(receiver)))
     }
 
     async fn port_forward(
@@ -175,11 +180,7 @@ fn internal(error: RuntimeError) -> Status {
 }
 
 impl Service {
-    async fn pod(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(std::sync::Arc<k8s_openapi::api::core::v1::Pod>, PodObserved), Status> {
+    async fn pod(&self, namespace: &str, name: &str) -> Result<(Arc<Pod>, PodObserved), Status> {
         let key = ObjectKey::new(namespace, name);
         let pod =
             self.pods.get(&key).ok_or_else(|| Status::not_found(format!("pod \"{name}\" not found on this node")))?;
@@ -192,7 +193,7 @@ impl Service {
         namespace: &str,
         name: &str,
         container: &str,
-    ) -> Result<(ObjectKey, PodObserved, String), Status> {
+    ) -> Result<(Arc<Pod>, PodObserved, String), Status> {
         let (pod, observed) = self.pod(namespace, name).await?;
         let names: Vec<&str> = spec::containers(&pod).iter().map(|it| it.name.as_str()).collect();
         let container = match (container, names.as_slice()) {
@@ -208,15 +209,15 @@ impl Service {
                 return Err(Status::invalid_argument(format!("container {wanted} is not valid for pod {name}")));
             }
         };
-        Ok((spec::key(&pod), observed, container))
+        Ok((pod, observed, container))
     }
 
-    async fn running(&self, start: &ExecStart) -> Result<Container, Status> {
-        let (_, observed, name) = self.find(&start.namespace, &start.pod, &start.container).await?;
-        let latest = observed.latest(&name).filter(|it| it.state == ContainerState::Running);
-        latest
-            .cloned()
-            .ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))
+    async fn running(&self, start: &ExecStart) -> Result<(Arc<Pod>, Container), Status> {
+        let (pod, observed, name) = self.find(&start.namespace, &start.pod, &start.container).await?;
+        let latest = observed.latest(&name).filter(|it| it.state == ContainerState::Running).cloned();
+        let container = latest
+            .ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))?;
+        Ok((pod, container))
     }
 }
 
@@ -231,105 +232,5 @@ async fn exec_start(input: &mut Streaming<ExecRequest>) -> Result<ExecStart, Sta
 async fn container_end(runtime: Runtime, id: String) {
     if let Err(error) = runtime.wait(&id).await {
         tracing::debug!(%id, %error, "the end of a container could not be awaited");
-    }
-}
-
-/// Carries an exec session from its start to its exit code.
-async fn run_exec(
-    process: ExecProcess,
-    input: Streaming<ExecRequest>,
-    sender: mpsc::Sender<Result<ExecResponse, Status>>,
-) {
-    let ExecProcess { stdin, stdout, stderr, mut control } = process;
-    let feeding = tokio::spawn(feed(input, stdin, control.clone()));
-    let out = tokio::spawn(copy(stdout, sender.clone(), Output::Stdout));
-    let err = stderr.map(|stderr| tokio::spawn(copy(stderr, sender.clone(), Output::Stderr)));
-    let exit = tokio::select! {
-        exit = control.wait() => Some(exit),
-        // The user went away: so does the process.
-        () = sender.closed() => None,
-    };
-    match exit {
-        Some(exit) => {
-            let drained = async {
-                for task in [Some(out), err].into_iter().flatten() {
-                    if let Err(error) = task.await {
-                        tracing::warn!(%error, "an exec's output task failed");
-                    }
-                }
-            };
-            if tokio::time::timeout(DRAIN, drained).await.is_err() {
-                tracing::debug!("a child of an exec's process keeps its output open");
-            }
-            let last = exit.map(|code| ExecResponse { output: Some(Output::ExitCode(code)) }).map_err(internal);
-            if sender.send(last).await.is_err() {
-                tracing::debug!("the user of an exec went away at its end");
-            }
-        }
-        None => {
-            control.kill().await;
-            if let Err(error) = control.wait().await {
-                tracing::debug!(%error, "the end of a killed exec process could not be awaited");
-            }
-        }
-    }
-    feeding.abort();
-    control.finish().await;
-}
-
-async fn feed(
-    mut input: Streaming<ExecRequest>,
-    mut stdin: Option<tokio::net::unix::pipe::Sender>,
-    mut control: ExecControl,
-) {
-    loop {
-        let message = match input.message().await {
-            Ok(Some(message)) => message.input,
-            Ok(None) | Err(_) => Some(Input::StdinClosed(true)),
-        };
-        let closed = match message {
-            Some(Input::Stdin(data)) => match &mut stdin {
-                Some(pipe) => pipe.write_all(&data).await.is_err(),
-                None => false,
-            },
-            Some(Input::Resize(size)) => {
-                if let Err(error) = control.resize(size.width, size.height).await {
-                    tracing::debug!(%error, "a terminal could not be resized");
-                }
-                false
-            }
-            Some(Input::StdinClosed(_)) => true,
-            Some(Input::Start(_)) | None => false,
-        };
-        if closed && stdin.take().is_some() {
-            if let Err(error) = control.close_stdin().await {
-                tracing::debug!(%error, "an exec's stdin could not be closed");
-            }
-        } else if closed {
-            return;
-        }
-    }
-}
-
-async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    sender: mpsc::Sender<Result<ExecResponse, Status>>,
-    wrap: fn(Bytes) -> Output,
-) {
-    let mut buffer = vec![0; READ];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) => return,
-            Ok(count) => {
-                let response = ExecResponse { output: Some(wrap(Bytes::copy_from_slice(&buffer[..count]))) };
-                if sender.send(Ok(response)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "an exec's output could not be read");
-                return;
-            }
-        }
     }
 }

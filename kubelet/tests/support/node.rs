@@ -5,12 +5,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
+use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::api::Memory;
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the distributions put the standard CNI plugins.
+const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
 /// Why such a test cannot run here, if it cannot.
 pub fn unavailable() -> Option<String> {
@@ -41,6 +45,17 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>)
     }
 }
 
+/// The network that pods get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None: the runtime is not ready.
+    None,
+    /// The loopback alone: enough for the runtime to call itself ready, for pods on the host's network.
+    Loopback,
+    /// A bridge in a network namespace of this containerd's own: pods have addresses and reach each other.
+    Bridge,
+}
+
 pub struct Node {
     pub folder: tempfile::TempDir,
     pub api: Memory,
@@ -51,18 +66,17 @@ pub struct Node {
     admin: (String, String),
     containerd: Child,
     kubelet: Option<Child>,
+    network: Network,
 }
 
 impl Node {
-    /// Starts containerd with a network and the API, not the kubelet.
+    /// A node whose pods use the host's network.
     pub async fn new() -> Self {
-        let node = Self::without_network().await;
-        node.write_network();
-        node
+        Self::with(Network::Loopback).await
     }
 
-    /// The same, without a network's configuration.
-    pub async fn without_network() -> Self {
+    /// Starts containerd and the API, not the kubelet.
+    pub async fn with(network: Network) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let (authority, key) = authority();
@@ -91,10 +105,14 @@ impl Node {
             at("node.key")
         );
         std::fs::write(root.join("kubeconfig"), kubeconfig).unwrap();
-        let containerd = start_containerd(root);
+        let containerd = start_containerd(root, network);
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cgroup = format!("/kubelet-test-{}", uuid::Uuid::new_v4().simple());
-        let node = Self { folder, api, port, cgroup, authority: authority_pem, admin, containerd, kubelet: None };
+        let node =
+            Self { folder, api, port, cgroup, authority: authority_pem, admin, containerd, kubelet: None, network };
+        if network != Network::None {
+            node.write_network();
+        }
         node.import_images().await;
         node
     }
@@ -103,10 +121,19 @@ impl Node {
         self.folder.path().join(name)
     }
 
-    /// A network of the loopback alone: enough for the runtime to call itself ready.
     pub fn write_network(&self) {
-        let loopback = r#"{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "loopback"}]}"#;
-        std::fs::write(self.path("cni/.new"), loopback).unwrap();
+        let plugins = match self.network {
+            Network::Bridge => json!([{
+                "type": "bridge", "bridge": "cni0", "isGateway": true,
+                "ipam": {
+                    "type": "host-local", "dataDir": self.path("addresses"),
+                    "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            }]),
+            Network::None | Network::Loopback => json!([{"type": "loopback"}]),
+        };
+        let config = json!({"cniVersion": "0.4.0", "name": "test", "plugins": plugins});
+        std::fs::write(self.path("cni/.new"), config.to_string()).unwrap();
         std::fs::rename(self.path("cni/.new"), self.path("cni/10-test.conflist")).unwrap();
     }
 
@@ -122,7 +149,7 @@ impl Node {
     }
 
     pub fn start_containerd(&mut self) {
-        self.containerd = spawn_containerd(self.folder.path());
+        self.containerd = spawn_containerd(self.folder.path(), self.network);
     }
 
     /// Stops containerd's process from running, or lets it go on.
@@ -233,10 +260,12 @@ impl Drop for Node {
             kubelet.wait().ok();
         }
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.path("kubelet.log")).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("--- the kubelet's log ---");
-            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            for name in ["containerd.log", "kubelet.log"] {
+                let log = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                eprintln!("--- {name} ---");
+                tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
         }
         // Containers outlive containerd: their shims end with the tasks.
         let address = self.socket().display().to_string();
@@ -283,7 +312,7 @@ fn remove_cgroups(mount: &Path, name: &str) {
     }
 }
 
-fn start_containerd(root: &Path) -> Child {
+fn start_containerd(root: &Path, network: Network) -> Child {
     let config = format!(
         r#"version = 2
 root = "{0}/croot"
@@ -296,18 +325,29 @@ sandbox_image = "{1}"
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 conf_dir = "{0}/cni"
+bin_dir = "{2}"
 "#,
         root.display(),
-        xtask::images::PAUSE
+        xtask::images::PAUSE,
+        CNI_FOLDERS.iter().find(|folder| Path::new(folder).join("loopback").exists()).unwrap_or(&CNI_FOLDERS[0])
     );
     std::fs::create_dir(root.join("cni")).unwrap();
     std::fs::write(root.join("containerd.toml"), config).unwrap();
-    spawn_containerd(root)
+    spawn_containerd(root, network)
 }
 
-fn spawn_containerd(root: &Path) -> Child {
+fn spawn_containerd(root: &Path, network: Network) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(root.join("containerd.log")).unwrap();
-    Command::new("containerd")
+    let mut command = match network {
+        // The namespace ends with its processes.
+        Network::Bridge => {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "sh", "-c", "ip link set lo up && exec containerd \"$@\"", "containerd"]);
+            command
+        }
+        Network::None | Network::Loopback => Command::new("containerd"),
+    };
+    command
         .arg("--config")
         .arg(root.join("containerd.toml"))
         .stdin(Stdio::null())

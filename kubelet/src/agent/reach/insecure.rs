@@ -1,5 +1,5 @@
 //! TLS to a probed container. Upstream's rule: an HTTPS probe does not verify the certificate, since the pod is
-//! reached by an address that no certificate names. Used for probes and nothing else.
+//! reached by an address that no certificate names. Used for probes and hooks and nothing else.
 
 use std::net::IpAddr;
 use std::sync::Arc;
