@@ -75,6 +75,14 @@ pub fn processes(dir: &Path) -> Result<Vec<Process>> {
     Ok(running.collect())
 }
 
+/// The socket of the container runtime of a testbed's node, as it is reached from outside of the node.
+pub fn runtime_socket(dir: &Path, node: &str) -> Result<PathBuf> {
+    let instance = Instance::open(dir)?.with_context(|| format!("no testbed in {}", dir.display()))?;
+    let record = Daemons::new(&instance).running(&format!("{node}-containerd"));
+    let record = record.with_context(|| format!("no container runtime runs for node {node}"))?;
+    Ok(PathBuf::from(format!("/proc/{}/root/run/containerd/containerd.sock", record.pid)))
+}
+
 /// Ends and removes the control plane.
 pub fn remove(dir: &Path) -> Result<()> {
     down::down(dir, &Progress::new())

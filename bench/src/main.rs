@@ -1,6 +1,7 @@
 //! Measures the rows of the table of numbers to hold and writes them as Markdown.
 
 mod control_plane;
+mod cri;
 mod load;
 mod objects;
 mod options;

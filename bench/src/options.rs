@@ -37,6 +37,9 @@ pub struct Options {
     /// Image for pods on real nodes; it must be on them already
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
+    /// Socket of a node's container runtime, to measure it alone (default: that of the testbed's node)
+    #[arg(long, value_name = "PATH")]
+    pub container_runtime_endpoint: Option<PathBuf>,
 }
 
 fn process(text: &str) -> Result<(String, i32), String> {

@@ -42,13 +42,15 @@ pub enum Kind {
     Rollout,
     PodStart,
     PodStartMany,
+    RuntimeStart,
+    RuntimeStartMany,
 }
 
 /// Name, work, target, and what to measure.
 pub type Definition = (&'static str, &'static str, &'static str, Kind);
 
 /// All rows.
-pub const ROWS: [Definition; 13] = [
+pub const ROWS: [Definition; 15] = [
     ("idle-memory", "idle memory, apiserver + scheduler + controller-manager", "<= 40 MB", Kind::IdleMemory),
     ("idle-cpu", "idle CPU of each component, over 10 s", "< 1 % of a core each", Kind::IdleCpu),
     ("create", "pod creates of 4 KB, 32 at a time", ">= 3,000/s", Kind::Create),
@@ -72,6 +74,8 @@ pub const ROWS: [Definition; 13] = [
     ("rollout", "Deployment of 1,000 replicas on 100 hollow nodes until available", "<= 1.0 s", Kind::Rollout),
     ("pod-start", "one pod, image present, create to Ready", "<= 210 ms p50", Kind::PodStart),
     ("pod-start-30", "30 pods at once on one node until Ready", "<= 3.9 s", Kind::PodStartMany),
+    ("runtime-start", "the same pod by CRI alone: sandbox, create, start", "the floor", Kind::RuntimeStart),
+    ("runtime-start-30", "30 such pods at once by CRI alone", "the floor", Kind::RuntimeStartMany),
 ];
 
 /// Measures one row.
@@ -93,5 +97,7 @@ pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
         Kind::Rollout => rollout::rollout(bench).await,
         Kind::PodStart => pod_start::one_by_one(bench).await,
         Kind::PodStartMany => pod_start::at_once(bench).await,
+        Kind::RuntimeStart => pod_start::runtime_one_by_one(bench).await,
+        Kind::RuntimeStartMany => pod_start::runtime_at_once(bench).await,
     }
 }

@@ -1,11 +1,13 @@
-//! Real pods from create to Ready. All go to one node, however many the cluster has.
+//! Real pods from create to Ready, and the same pods started in the container runtime alone. All go to one node,
+//! however many the cluster has.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use reeve_client::{ListOptions, Scope, Store, reflect};
+use parking_lot::Mutex;
+use reeve_client::{Client, ListOptions, Scope, Store, reflect};
 use tokio::sync::watch;
 
 use super::Bench;
@@ -13,6 +15,7 @@ use crate::load::{self, Load};
 use crate::objects;
 use crate::report::Outcome;
 use crate::target::PODS;
+use crate::{control_plane, cri};
 
 const ONE_BY_ONE: usize = 20;
 const AT_ONCE: usize = 30;
@@ -28,6 +31,68 @@ pub async fn at_once(bench: &Bench) -> Result<Outcome> {
     start(bench, AT_ONCE, AT_ONCE, |load| format!("{:.2} s", load.took.as_secs_f64())).await
 }
 
+/// The runtime alone: twenty pods, one at a time.
+pub async fn runtime_one_by_one(bench: &Bench) -> Result<Outcome> {
+    runtime_start(bench, ONE_BY_ONE, 1, |load| load::latencies(&load.latency)).await
+}
+
+/// The runtime alone: thirty pods at once, as many in flight as the kubelet allows itself.
+pub async fn runtime_at_once(bench: &Bench) -> Result<Outcome> {
+    let in_flight = std::thread::available_parallelism().map_or(2, |cpus| cpus.get() * 2);
+    runtime_start(bench, AT_ONCE, in_flight, |load| format!("{:.2} s", load.took.as_secs_f64())).await
+}
+
+async fn runtime_start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) -> String) -> Result<Outcome> {
+    let Some(image) = bench.options.image.clone() else {
+        return Ok(Outcome::NotMeasured("needs real nodes: give --image, which is on them".to_owned()));
+    };
+    let socket = match (&bench.options.container_runtime_endpoint, &bench.options.dir) {
+        (Some(socket), _) => socket.clone(),
+        (None, Some(dir)) => {
+            let Some(node) = ready_node(&bench.target.connect()?).await? else {
+                return Ok(Outcome::NotMeasured("no node is Ready".to_owned()));
+            };
+            control_plane::runtime_socket(dir, &node)?
+        }
+        (None, None) => {
+            return Ok(Outcome::NotMeasured(
+                "needs a node's runtime: give --dir of a testbed or --container-runtime-endpoint".to_owned(),
+            ));
+        }
+    };
+    let runtime = cri::Runtime::connect(&socket).await?;
+    let image = runtime.image(&image).await?;
+    let started = Arc::new(Mutex::new(Vec::with_capacity(count)));
+    let run = Timestamped::now();
+    let (pods, starter) = (Arc::clone(&started), runtime.clone());
+    let load = load::run(count, at_once, move |number| {
+        let (runtime, image, started) = (starter.clone(), image.clone(), Arc::clone(&pods));
+        async move {
+            let pod = runtime.start(&format!("runtime-{}-{number}", run.0), &image).await?;
+            started.lock().push(pod);
+            Ok(())
+        }
+    })
+    .await;
+    // Also after an error: nothing stays in the runtime.
+    let pods = std::mem::take(&mut *started.lock());
+    for pod in pods {
+        runtime.remove(&pod).await?;
+    }
+    let load = load?;
+    Ok(Outcome::measured(figure(&load), "not profiled; what the runtime, runc and the CNI plugins take"))
+}
+
+/// The first node that is Ready.
+async fn ready_node(client: &Client) -> Result<Option<String>> {
+    let nodes = client.all::<Node>().list(&ListOptions::default()).await?.items;
+    let ready = nodes.into_iter().find(|node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone())))
+    });
+    Ok(ready.and_then(|node| node.metadata.name))
+}
+
 fn has_condition(conditions: impl Iterator<Item = (String, String)>) -> bool {
     conditions.into_iter().any(|(kind, status)| kind == "Ready" && status == "True")
 }
@@ -40,12 +105,7 @@ async fn start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) ->
     };
     let target = Arc::clone(&bench.target);
     let client = target.connect()?;
-    let nodes = client.all::<Node>().list(&ListOptions::default()).await?.items;
-    let ready = nodes.iter().find(|node| {
-        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone())))
-    });
-    let Some(node) = ready.and_then(|node| node.metadata.name.clone()) else {
+    let Some(node) = ready_node(&client).await? else {
         return Ok(Outcome::NotMeasured("no node is Ready".to_owned()));
     };
     target.ensure_namespace().await?;
@@ -85,7 +145,7 @@ async fn start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) ->
         target.delete(PODS.at(&target.namespace, pod.metadata.name.as_deref().unwrap_or_default(), "")).await?;
     }
     let load = load?;
-    Ok(Outcome::measured(figure(&load), "not profiled; the runtime alone is not measured by this program"))
+    Ok(Outcome::measured(figure(&load), "the runtime's own share is the row of the same pod by CRI alone"))
 }
 
 /// Distinguishes the pods of one run from those of another.
