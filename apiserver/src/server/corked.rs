@@ -1,16 +1,19 @@
 //! Output that is held back until a connection has said all that it has to say in its turn.
 //!
 //! HTTP/2 flushes after each frame of data. On a connection with many watches that is a TLS record and a system call
-//! for each event of each watch, on both sides. Here a flush only notes that there is something; what the frames of
-//! one turn make is sent together when the turn ends.
+//! for each event of each watch, on both sides. Here a flush only notes that there is something, and it is sent when
+//! the runtime has run what was ready: when one event has woken a hundred watches, all of them write before the
+//! connection sends.
 
 use std::error::Error;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -58,10 +61,13 @@ pub struct Corked<S> {
     held: Arc<Mutex<Held<S>>>,
 }
 
-/// A connection whose output is sent at the end of each of its turns.
+/// A connection whose output is sent when the tasks that were ready beside it have run.
 pub struct Driven<C, S> {
     connection: C,
     held: Arc<Mutex<Held<S>>>,
+    others: Arc<Others>,
+    /// Whether the others are having their turns.
+    waits: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Corked<S> {
@@ -70,10 +76,36 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
         Self { held: Arc::new(Mutex::new(Held { stream, bytes: BytesMut::new() })) }
     }
 
-    /// Sends what is held back whenever the connection that `connect` makes over this stream has had a turn.
+    /// Sends what the connection that `connect` makes over this stream has written.
     pub fn drive<C>(self, connect: impl FnOnce(Self) -> C) -> Driven<C, S> {
         let held = self.held.clone();
-        Driven { connection: connect(self), held }
+        Driven { connection: connect(self), held, others: Arc::default(), waits: false }
+    }
+}
+
+/// Woken when the other ready tasks have had their turns.
+#[derive(Default)]
+struct Others {
+    done: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Others {
+    /// Asks to be woken. The connection may be polled before: whoever writes to it wakes it too.
+    fn await_turns(self: &Arc<Self>, context: &Context<'_>) {
+        self.done.store(false, Ordering::Release);
+        self.connection.register(context.waker());
+        let waker = Waker::from(self.clone());
+        // The runtime keeps the waker until its queue is empty or it looks for input, whichever is first.
+        let ready = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        debug_assert!(ready.is_pending());
+    }
+}
+
+impl Wake for Others {
+    fn wake(self: Arc<Self>) {
+        self.done.store(true, Ordering::Release);
+        self.connection.wake();
     }
 }
 
@@ -90,9 +122,28 @@ where
         if let Poll::Ready(end) = Pin::new(&mut this.connection).poll(context) {
             return Poll::Ready(end);
         }
-        match this.held.lock().poll_send(context) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        let mut held = this.held.lock();
+        if !this.waits && held.bytes.is_empty() {
+            // What the stream itself has not got rid of yet, if anything.
+            return match Pin::new(&mut held.stream).poll_flush(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            };
+        }
+        if !this.waits {
+            this.waits = true;
+            this.others.await_turns(context);
+        }
+        if !this.others.done.load(Ordering::Acquire) && held.bytes.len() < HELD_BYTES_MAX {
+            this.others.connection.register(context.waker());
+            return Poll::Pending;
+        }
+        match held.poll_send(context) {
+            Poll::Ready(sent) => {
+                this.waits = false;
+                sent.map_or_else(|error| Poll::Ready(Err(error.into())), |()| Poll::Pending)
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -138,14 +189,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::pin::pin;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
-    /// A connection that writes and flushes `turns` times three chunks, then waits for input and ends.
+    /// A connection that writes and flushes three chunks, then waits for input and ends.
     async fn speak(
         mut stream: Corked<tokio::io::DuplexStream>,
         chunk: usize,
@@ -160,16 +208,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_turn_writes_is_sent_at_its_end() {
+    async fn what_is_written_goes_in_one_piece_and_without_waiting_for_more() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
-        let mut turns = pin!(Corked::new(near).drive(|stream| Box::pin(speak(stream, 10))));
-        let first = poll_fn(|context| Poll::Ready(turns.as_mut().poll(context))).await;
-        assert!(first.is_pending());
+        let connection = tokio::spawn(Corked::new(near).drive(|stream| Box::pin(speak(stream, 10))));
         let mut received = [0; 64];
-        assert_eq!(far.read(&mut received).await.unwrap(), 30, "in one piece, without waiting for more");
+        assert_eq!(far.read(&mut received).await.unwrap(), 30);
         far.write_u8(1).await.unwrap();
-        turns.await.unwrap();
+        connection.await.unwrap().unwrap();
         assert_eq!(far.read(&mut received).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn all_that_is_ready_writes_before_anything_is_sent() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<u8>(100);
+        // As watches do: each has its task, and the connection gathers what they give it.
+        let connect = |mut stream: Corked<tokio::io::DuplexStream>| {
+            Box::pin(async move {
+                while let Some(byte) = receiver.recv().await {
+                    stream.write_all(&[byte]).await?;
+                    stream.flush().await?;
+                }
+                stream.shutdown().await?;
+                Ok(())
+            })
+        };
+        let connection = tokio::spawn(Corked::new(near).drive(connect));
+        for byte in 0..50 {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(byte).await });
+        }
+        drop(sender);
+        let mut received = [0; 64];
+        assert_eq!(far.read(&mut received).await.unwrap(), 50);
+        connection.await.unwrap().unwrap();
     }
 
     #[tokio::test]
