@@ -13,6 +13,7 @@ pub mod patch;
 pub mod print;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod validation;

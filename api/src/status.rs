@@ -48,11 +48,13 @@ pub enum Reason {
     ServerTimeout,
     /// 504.
     Timeout,
+    /// 500, without a word for it.
+    Unknown,
 }
 
 impl Reason {
     /// All reasons, for tests that enumerate them.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 19] = [
         Reason::BadRequest,
         Reason::Unauthorized,
         Reason::Forbidden,
@@ -71,6 +73,7 @@ impl Reason {
         Reason::ServiceUnavailable,
         Reason::ServerTimeout,
         Reason::Timeout,
+        Reason::Unknown,
     ];
 
     /// The word in `Status.reason`.
@@ -94,6 +97,7 @@ impl Reason {
             Reason::ServiceUnavailable => "ServiceUnavailable",
             Reason::ServerTimeout => "ServerTimeout",
             Reason::Timeout => "Timeout",
+            Reason::Unknown => "",
         }
     }
 
@@ -117,7 +121,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError => 500,
+            Reason::InternalError | Reason::Unknown => 500,
             Reason::ServiceUnavailable => 503,
             Reason::ServerTimeout | Reason::Timeout => 504,
         }
@@ -257,14 +261,15 @@ impl StatusError {
             details: self.details.as_deref().cloned(),
             message: Some(self.message.clone()),
             metadata: ListMeta::default(),
-            reason: Some(self.reason.as_str().to_owned()),
+            reason: Some(self.reason.as_str().to_owned()).filter(|reason| !reason.is_empty()),
             status: Some("Failure".to_owned()),
         }
     }
 
     /// The error that a received [`Status`] stands for.
     pub fn from_status(status: Status) -> Self {
-        let reason = status.reason.as_deref().and_then(Reason::parse).unwrap_or_else(|| {
+        let word = status.reason.as_deref().unwrap_or_default();
+        let reason = Reason::parse(word).filter(|_| !word.is_empty() || status.code == Some(500)).unwrap_or_else(|| {
             Reason::ALL
                 .into_iter()
                 .find(|reason| Some(i32::from(reason.code())) == status.code)

@@ -19,7 +19,7 @@ fn grpc_code(reason: Reason) -> tonic::Code {
         Reason::Conflict => tonic::Code::Aborted,
         Reason::Expired | Reason::Gone => tonic::Code::OutOfRange,
         Reason::TooManyRequests => tonic::Code::ResourceExhausted,
-        Reason::InternalError => tonic::Code::Internal,
+        Reason::InternalError | Reason::Unknown => tonic::Code::Internal,
         Reason::ServiceUnavailable => tonic::Code::Unavailable,
         Reason::ServerTimeout | Reason::Timeout => tonic::Code::DeadlineExceeded,
     }
