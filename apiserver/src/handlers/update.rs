@@ -20,6 +20,8 @@ pub(super) enum Part {
     Status,
     /// What holds a namespace.
     Finalize,
+    /// The conditions of a certificate request.
+    Approval,
     /// A pod's node: the caller has checked what may change.
     Binding,
 }
@@ -41,6 +43,7 @@ impl Handlers {
             None => Part::Main,
             Some(SubresourceAction::Status) => Part::Status,
             Some(SubresourceAction::Finalize) => Part::Finalize,
+            Some(SubresourceAction::Approval) => Part::Approval,
             Some(SubresourceAction::Scale) => return self.update_scale(user, row, target, &body, options).await,
             Some(_) => return Err(super::method_not_allowed()),
         };
@@ -131,7 +134,7 @@ impl Handlers {
                     }
                     let errors = match part {
                         Part::Main | Part::Finalize => object.validate_update(old.as_ref()),
-                        Part::Status => object.validate_status_update(old.as_ref()),
+                        Part::Status | Part::Approval => object.validate_status_update(old.as_ref()),
                         Part::Binding => reeve_api::validation::ErrorList::new(),
                     };
                     check(row, &target.name, errors)?;
@@ -231,6 +234,7 @@ fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyO
         }
         Part::Status => object.prepare_for_status_update(context, old),
         Part::Finalize => object.prepare_for_subresource_update("finalize", context, old),
+        Part::Approval => object.prepare_for_subresource_update("approval", context, old),
         Part::Binding => {}
     }
 }
@@ -241,6 +245,7 @@ pub(super) fn part_of(subresource: Option<&Subresource>) -> Option<Part> {
         None => Some(Part::Main),
         Some(SubresourceAction::Status) => Some(Part::Status),
         Some(SubresourceAction::Finalize) => Some(Part::Finalize),
+        Some(SubresourceAction::Approval) => Some(Part::Approval),
         Some(_) => None,
     }
 }

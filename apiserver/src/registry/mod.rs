@@ -28,6 +28,8 @@ pub enum SubresourceAction {
     Scale,
     /// Writes what holds a namespace (`spec.finalizers`).
     Finalize,
+    /// Approves or denies a certificate request.
+    Approval,
     /// Gives a pod its node.
     Binding,
     /// Asks for a pod's deletion, within disruption budgets.

@@ -9,10 +9,30 @@ use super::{CREATE, STREAM, row, words};
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row(&kinds::config_map::ConfigMaps, "/registry/configmaps/", words("configmap", &["cm"], &[])),
+        row(&kinds::endpoints::AllEndpoints, "/registry/services/endpoints/", words("endpoints", &["ep"], &[])),
         kept_for_a_while(row(&kinds::event::CoreEvents, "/registry/events/", words("event", &["ev"], &[]))),
+        row(&kinds::limit_range::LimitRanges, "/registry/limitranges/", words("limitrange", &["limits"], &[])),
         namespaces(),
         row(&kinds::node::Nodes, "/registry/minions/", words("node", &["no"], &[])).with_status(),
+        row(
+            &kinds::persistent_volume_claim::PersistentVolumeClaims,
+            "/registry/persistentvolumeclaims/",
+            words("persistentvolumeclaim", &["pvc"], &[]),
+        )
+        .with_status(),
+        row(
+            &kinds::persistent_volume::PersistentVolumes,
+            "/registry/persistentvolumes/",
+            words("persistentvolume", &["pv"], &[]),
+        )
+        .with_status(),
         pods(),
+        row(
+            &kinds::resource_quota::ResourceQuotas,
+            "/registry/resourcequotas/",
+            words("resourcequota", &["quota"], &[]),
+        )
+        .with_status(),
         row(&kinds::secret::Secrets, "/registry/secrets/", words("secret", &[], &[])),
         row(
             &kinds::service_account::ServiceAccounts,

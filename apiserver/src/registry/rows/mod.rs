@@ -1,11 +1,18 @@
 //! The rows of the built-in kinds, one file per API group.
 
+mod admission;
 mod apps;
+mod certificates;
 mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod flow_control;
+mod networking;
+mod node;
 mod rbac;
+mod scheduling;
+mod storage;
 
 use std::sync::Arc;
 
@@ -111,5 +118,20 @@ pub(super) fn names(kind: &GroupVersionKind) -> bool {
 
 /// All rows: the core group first, then the others by name.
 pub(super) fn builtin() -> Vec<Row> {
-    [core::rows(), apps::rows(), events::rows(), rbac::rows(), coordination::rows(), discovery::rows()].concat()
+    [
+        core::rows(),
+        apps::rows(),
+        events::rows(),
+        certificates::rows(),
+        networking::rows(),
+        rbac::rows(),
+        storage::rows(),
+        admission::rows(),
+        scheduling::rows(),
+        coordination::rows(),
+        node::rows(),
+        discovery::rows(),
+        flow_control::rows(),
+    ]
+    .concat()
 }
