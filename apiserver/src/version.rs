@@ -5,9 +5,14 @@ pub const MAJOR: &str = "1";
 /// The minor version.
 pub const MINOR: &str = "36";
 
-/// `v1.36.2+reeve-0.1.0`: clients compare the front, people read the end.
+/// `v1.36.2`: the release whose API this is.
 pub fn git_version() -> String {
-    format!("v{MAJOR}.{MINOR}.2+reeve-{}", env!("CARGO_PKG_VERSION"))
+    format!("v{MAJOR}.{MINOR}.2")
+}
+
+/// `reeve-0.1.0`: what this program is.
+pub fn build() -> String {
+    format!("reeve-{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// `linux/amd64`, with Go's names of architectures, as clients expect them.

@@ -1,4 +1,4 @@
-//! Answers: objects, lists that stream from a snapshot, and watches.
+//! Answers: objects, lists that stream from a snapshot, and watches, in the form and encoding that was asked for.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use jiff::Timestamp;
-use reeve_api::StatusError;
-use reeve_api::json;
 use reeve_api::resource::api_version;
+use reeve_api::{Reason, StatusError, json};
 use serde_json::Value;
 use tonic::body::Body;
 
-use super::negotiation::{Encoding, Form};
+use super::compress;
+use super::negotiation::{Asked, Encoding, Form};
 use super::path::Query;
 use super::table;
-use crate::edges::status::{full, status_json};
+use crate::edges::status::{full, status_json, to_http};
+use crate::encoding::protobuf;
 use crate::handlers::{Listing, ObjectAnswer, WatchItem, WatchStream};
 use crate::registry::Row;
 
@@ -27,31 +28,65 @@ const CHUNK_BYTES: usize = 256 * 1024;
 
 const WARNING: HeaderName = HeaderName::from_static("warning");
 
-fn content_type(encoding: Encoding) -> HeaderValue {
-    match encoding {
-        Encoding::Json => HeaderValue::from_static("application/json"),
-        Encoding::Yaml => HeaderValue::from_static("application/yaml"),
-    }
+/// An answer of these bytes in the encoding that was asked for; they are JSON.
+pub fn whole(bytes: Bytes, asked: Asked, status: u16) -> Result<Response<Body>, StatusError> {
+    let bytes = match asked.encoding {
+        Encoding::Json if asked.pretty => pretty(&bytes)?,
+        Encoding::Json => bytes,
+        Encoding::Yaml => yaml(&bytes)?,
+        Encoding::Protobuf => protobuf::encode(&bytes).map_err(StatusError::internal)?.into(),
+    };
+    ready(bytes, asked.encoding.media_type(), asked, status)
 }
 
-/// A whole answer from JSON bytes.
-pub fn whole(bytes: Bytes, encoding: Encoding, status: u16) -> Result<Response<Body>, StatusError> {
-    let bytes = match encoding {
-        Encoding::Json => bytes,
-        Encoding::Yaml => {
-            let value: Value = serde_json::from_slice(&bytes).map_err(StatusError::internal)?;
-            serde_yaml::to_string(&value).map_err(StatusError::internal)?.into()
-        }
+/// An answer of bytes that are already encoded.
+pub fn ready(bytes: Bytes, media_type: &'static str, asked: Asked, status: u16) -> Result<Response<Body>, StatusError> {
+    let mut response = if asked.gzip && bytes.len() > compress::THRESHOLD_BYTES {
+        let mut response = Response::new(full(compress::whole(&bytes).map_err(StatusError::internal)?));
+        compress::mark(&mut response);
+        response
+    } else {
+        Response::new(full(bytes))
     };
-    let mut response = Response::new(full(bytes));
     *response.status_mut() = StatusCode::from_u16(status).map_err(StatusError::internal)?;
-    response.headers_mut().insert(CONTENT_TYPE, content_type(encoding));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     Ok(response)
 }
 
+/// An error in the encoding of the answer that it stands for.
+pub fn error(error: &StatusError, encoding: Encoding) -> Response<Body> {
+    let mut response = to_http(error);
+    if encoding != Encoding::Json {
+        let asked = Asked { encoding, ..Asked::JSON };
+        match whole(status_json(error).into(), asked, error.code()) {
+            Ok(encoded) => {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+                *response.body_mut() = encoded.into_body();
+            }
+            Err(error) => tracing::error!(%error, "a status cannot be encoded; it goes as JSON"),
+        }
+    }
+    response
+}
+
+/// Indented by two spaces.
+fn pretty(json: &[u8]) -> Result<Bytes, StatusError> {
+    let value: Value = serde_json::from_slice(json).map_err(StatusError::internal)?;
+    let mut bytes = serde_json::to_vec_pretty(&value).map_err(StatusError::internal)?;
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+/// With the keys in order, as upstream.
+fn yaml(json: &[u8]) -> Result<Bytes, StatusError> {
+    let mut value: Value = serde_json::from_slice(json).map_err(StatusError::internal)?;
+    value.sort_all_objects();
+    Ok(serde_yaml::to_string(&value).map_err(StatusError::internal)?.into())
+}
+
 /// An object.
-pub fn object(answer: ObjectAnswer, encoding: Encoding, status: u16) -> Result<Response<Body>, StatusError> {
-    let mut response = whole(answer.bytes, encoding, status)?;
+pub fn object(answer: ObjectAnswer, asked: Asked, status: u16) -> Result<Response<Body>, StatusError> {
+    let mut response = whole(answer.bytes, asked, status)?;
     warn(&mut response, &answer.warnings);
     Ok(response)
 }
@@ -70,14 +105,49 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
 }
 
 /// The metadata of an object, as `PartialObjectMetadata`.
-pub fn metadata_object(answer: ObjectAnswer, encoding: Encoding, status: u16) -> Result<Response<Body>, StatusError> {
-    whole(partial(&answer.bytes), encoding, status)
+pub fn metadata_object(
+    answer: ObjectAnswer,
+    row: Option<&Row>,
+    asked: Asked,
+    status: u16,
+) -> Result<Response<Body>, StatusError> {
+    // What a delete answers instead of an object has no metadata to speak of.
+    if is_status(&answer.bytes) {
+        return object(answer, asked, status);
+    }
+    if asked.form == Form::MetadataList {
+        let kind = row.map(|row| internal_type(row, "")).unwrap_or_default();
+        return Err(StatusError::new(
+            Reason::NotAcceptable,
+            format!("you requested PartialObjectMetadataList, but the requested object is not a list ({kind})"),
+        ));
+    }
+    let mut response = whole(partial(&answer.bytes, asked.form_version), asked, status)?;
+    warn(&mut response, &answer.warnings);
+    Ok(response)
+}
+
+/// Whether canonical bytes are a `Status`.
+pub fn is_status(object: &[u8]) -> bool {
+    json::member(object, "kind").is_some_and(|kind| &object[kind] == b"\"Status\"")
+}
+
+/// Upstream's Go type of a kind, which its texts name.
+fn internal_type(row: &Row, suffix: &str) -> String {
+    let gvk = row.info.kind();
+    let package = match gvk.group.as_str() {
+        "" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    format!("*{package}.{}{suffix}", gvk.kind)
 }
 
 /// The bytes of an object's `PartialObjectMetadata`.
-pub fn partial(object: &[u8]) -> Bytes {
-    const HEADER: &[u8] = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1""#;
-    let mut out = BytesMut::from(HEADER);
+pub fn partial(object: &[u8], version: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(512);
+    out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(b"\"");
     if let Some(metadata) = json::member(object, "metadata") {
         out.extend_from_slice(b",\"metadata\":");
         out.extend_from_slice(&object[metadata]);
@@ -86,23 +156,32 @@ pub fn partial(object: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// The beginning of a list up to its items.
-pub fn list_header(kind: &str, api_version: &str, listing: &Listing) -> String {
-    let mut metadata = format!("\"resourceVersion\":\"{}\"", listing.revision);
+/// The metadata of a list.
+fn list_metadata(listing: &Listing) -> String {
+    let mut metadata = format!("{{\"resourceVersion\":\"{}\"", listing.revision);
     if !listing.continue_token.is_empty() {
         metadata.push_str(&format!(",\"continue\":\"{}\"", listing.continue_token));
         if let Some(count) = listing.remaining_item_count {
             metadata.push_str(&format!(",\"remainingItemCount\":{count}"));
         }
     }
-    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{{metadata}}}")
+    metadata.push('}');
+    metadata
+}
+
+/// The beginning of a list up to its items.
+pub fn list_header(kind: &str, api_version: &str, listing: &Listing) -> String {
+    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{}", list_metadata(listing))
 }
 
 /// A list of objects, assembled from ready bytes while it is sent.
-pub fn list(listing: Listing, encoding: Encoding) -> Result<Response<Body>, StatusError> {
+pub fn list(listing: Listing, asked: Asked) -> Result<Response<Body>, StatusError> {
     let gvk = listing.row.info.kind();
+    if asked.encoding == Encoding::Protobuf {
+        return protobuf_list(listing, asked, &gvk.api_version(), &gvk.kind, |object| object);
+    }
     let header = list_header(&format!("{}List", gvk.kind), &gvk.api_version(), &listing);
-    stream_list(header, listing, encoding, |object, out| {
+    stream_list(header, listing, asked, |object, out| {
         // Items of a typed list go without apiVersion and kind.
         out.extend_from_slice(b"{");
         out.extend_from_slice(&object[json::header_len(&object)..]);
@@ -110,15 +189,48 @@ pub fn list(listing: Listing, encoding: Encoding) -> Result<Response<Body>, Stat
 }
 
 /// A list of metadata.
-pub fn metadata_list(listing: Listing, encoding: Encoding) -> Result<Response<Body>, StatusError> {
-    let header = list_header("PartialObjectMetadataList", "meta.k8s.io/v1", &listing);
-    stream_list(header, listing, encoding, |object, out| out.extend_from_slice(&partial(&object)))
+pub fn metadata_list(listing: Listing, asked: Asked) -> Result<Response<Body>, StatusError> {
+    if asked.form == Form::Metadata {
+        let kind = internal_type(&listing.row, "List");
+        return Err(StatusError::new(
+            Reason::NotAcceptable,
+            format!("you requested PartialObjectMetadata, but the requested object is a list ({kind})"),
+        ));
+    }
+    let version = asked.form_version;
+    if asked.encoding == Encoding::Protobuf {
+        return protobuf_list(listing, asked, version, "PartialObjectMetadata", |object| partial(&object, version));
+    }
+    let header = list_header("PartialObjectMetadataList", version, &listing);
+    stream_list(header, listing, asked, move |object, out| out.extend_from_slice(&partial(&object, version)))
+}
+
+/// Protobuf needs the length before the content: the items are put together first.
+fn protobuf_list(
+    listing: Listing,
+    asked: Asked,
+    api_version: &str,
+    kind: &str,
+    form: impl Fn(Bytes) -> Bytes,
+) -> Result<Response<Body>, StatusError> {
+    let metadata: Value = serde_json::from_str(&list_metadata(&listing)).map_err(StatusError::internal)?;
+    let mut encoder = protobuf::ListEncoder::default();
+    for entry in listing.entries {
+        encoder.push(&form(entry.object()), api_version, kind).map_err(StatusError::internal)?;
+    }
+    let parts = encoder.finish(&metadata, api_version, &format!("{kind}List")).map_err(StatusError::internal)?;
+    let size: usize = parts.iter().map(Vec::len).sum();
+    let chunks = parts.into_iter().map(Bytes::from);
+    if size <= CHUNK_BYTES {
+        return ready(chunks.collect::<Vec<_>>().concat().into(), protobuf::MEDIA_TYPE, asked, 200);
+    }
+    streamed(chunks, asked)
 }
 
 fn stream_list(
     header: String,
     listing: Listing,
-    encoding: Encoding,
+    asked: Asked,
     mut write: impl FnMut(Bytes, &mut BytesMut) + Send + 'static,
 ) -> Result<Response<Body>, StatusError> {
     let mut entries = listing.entries;
@@ -147,23 +259,37 @@ fn stream_list(
         }
         Some(out.freeze())
     });
-    if encoding == Encoding::Yaml {
-        // People read YAML; such lists are small.
+    if asked.encoding == Encoding::Yaml || asked.pretty {
+        // People read these; such lists are small.
         let all: Vec<Bytes> = chunks.collect();
-        return whole(all.concat().into(), encoding, 200);
+        return whole(all.concat().into(), asked, 200);
     }
     // A short list goes as one body with its length.
-    let Some(head) = chunks.next() else { return whole(Bytes::new(), encoding, 200) };
-    let Some(second) = chunks.next() else { return whole(head, encoding, 200) };
-    let frames = futures::stream::iter([head, second].into_iter().chain(chunks))
-        .map(|chunk| Ok::<_, std::convert::Infallible>(Frame::data(chunk)));
-    let mut response = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
-    response.headers_mut().insert(CONTENT_TYPE, content_type(encoding));
+    let Some(head) = chunks.next() else { return whole(Bytes::new(), asked, 200) };
+    let Some(second) = chunks.next() else { return whole(head, asked, 200) };
+    streamed([head, second].into_iter().chain(chunks), asked)
+}
+
+/// A body of many chunks that are ready or made while they are sent.
+fn streamed(chunks: impl Iterator<Item = Bytes> + Send + 'static, asked: Asked) -> Result<Response<Body>, StatusError> {
+    let frame = |chunk| Ok::<_, std::io::Error>(Frame::data(chunk));
+    let body = if asked.gzip {
+        Body::new(http_body_util::StreamBody::new(futures::stream::iter(
+            compress::chunks(chunks).map(|chunk| chunk.map(Frame::data)),
+        )))
+    } else {
+        Body::new(http_body_util::StreamBody::new(futures::stream::iter(chunks.map(frame))))
+    };
+    let mut response = Response::new(body);
+    if asked.gzip {
+        compress::mark(&mut response);
+    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(asked.encoding.media_type()));
     Ok(response)
 }
 
 /// The last states of a deleted collection.
-pub fn collection(row: Option<&Row>, deleted: &[Bytes], encoding: Encoding) -> Result<Response<Body>, StatusError> {
+pub fn collection(row: Option<&Row>, deleted: &[Bytes], asked: Asked) -> Result<Response<Body>, StatusError> {
     let (kind, version) = row.map_or_else(
         || ("List".to_owned(), "v1".to_owned()),
         |row| {
@@ -183,20 +309,20 @@ pub fn collection(row: Option<&Row>, deleted: &[Bytes], encoding: Encoding) -> R
         out.extend_from_slice(&object[json::header_len(object)..]);
     }
     out.extend_from_slice(b"]}\n");
-    whole(out.freeze(), encoding, 200)
+    whole(out.freeze(), asked, 200)
 }
 
-/// A watch: one line an event, in the form that the client asked for.
+/// A watch: one line or frame an event, in the form that the client asked for.
 pub fn watch(
     stream: WatchStream,
-    form: Form,
+    asked: Asked,
     row: Option<Arc<Row>>,
     clock: fn() -> Timestamp,
     query: &Query,
 ) -> Response<Body> {
-    let mut tables = table::WatchTables::new(row, clock, query);
+    let mut tables = table::WatchTables::new(row, clock, query, asked.form_version);
     let frames = stream.map(move |batch| {
-        let lines: Vec<Bytes> = batch.iter().map(|item| line(item, form, &mut tables)).collect();
+        let lines: Vec<Bytes> = batch.iter().map(|item| line(item, asked, &mut tables)).collect();
         let bytes = match lines.as_slice() {
             // The usual case shares the bytes among all watchers.
             [only] => only.clone(),
@@ -205,17 +331,37 @@ pub fn watch(
         Ok::<_, std::convert::Infallible>(Frame::data(bytes))
     });
     let mut response = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let media_type = match asked.encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Json | Encoding::Yaml => "application/json",
+    };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
-fn line(item: &WatchItem, form: Form, tables: &mut table::WatchTables) -> Bytes {
-    match (item, form) {
-        (WatchItem::Error(error), _) => framed("ERROR", &status_json(error)),
-        (WatchItem::Event(event), Form::Object) => event.line(),
-        (WatchItem::Event(event), Form::Metadata) => framed(event.kind().as_str(), &partial(&event.object())),
-        (WatchItem::Event(event), Form::Table) => framed(event.kind().as_str(), &tables.table(&event.object())),
+fn line(item: &WatchItem, asked: Asked, tables: &mut table::WatchTables) -> Bytes {
+    let (kind, object) = match item {
+        WatchItem::Error(error) => ("ERROR", status_json(error).into()),
+        WatchItem::Event(event) => match asked.form {
+            // The line is shared by all watchers.
+            Form::Object | Form::AggregatedDiscovery if asked.encoding != Encoding::Protobuf => return event.line(),
+            Form::Object | Form::AggregatedDiscovery => (event.kind().as_str(), event.object()),
+            Form::Metadata | Form::MetadataList => {
+                (event.kind().as_str(), partial(&event.object(), asked.form_version))
+            }
+            Form::Table => (event.kind().as_str(), tables.table(&event.object())),
+        },
+    };
+    if asked.encoding == Encoding::Protobuf {
+        return match protobuf::encode(&object) {
+            Ok(envelope) => protobuf::watch_frame(kind, &envelope).into(),
+            Err(error) => {
+                tracing::error!(%error, "an event has no protobuf form; the watch misses it");
+                Bytes::new()
+            }
+        };
     }
+    framed(kind, &object)
 }
 
 fn framed(kind: &str, object: &[u8]) -> Bytes {

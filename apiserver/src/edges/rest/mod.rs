@@ -1,39 +1,37 @@
 //! The REST edge: the Kubernetes HTTP contract over the same handlers.
 
 mod answer;
+mod body;
+mod compress;
 mod discovery;
 mod health;
 mod issuer;
 mod logs;
 mod negotiation;
+mod openapi;
+mod options;
 mod path;
 mod streams;
 mod table;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions as MetaDeleteOptions;
+use reeve_api::status::StatusDetails;
 use reeve_api::{Reason, StatusError};
 use tonic::body::Body;
 
-use self::negotiation::{Form, negotiate};
+use self::negotiation::{Asked, Form, Offer, negotiate};
 use self::path::{Query, Route, route};
-use super::status::to_http;
 use crate::authentication::impersonation;
 use crate::authorization::{self, Attributes, On};
-use crate::handlers::{DeleteOptions, Handlers, ListOptions, PatchKind, Selection, WatchOptions, WriteOptions};
+use crate::handlers::{Handlers, ObjectAnswer, PatchKind};
 use crate::pod_streams::PodStreams;
+use crate::registry::Row;
 use crate::request::{Target, User, Verb};
 
 pub use self::health::Readiness;
-
-/// The largest body, as upstream.
-const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The REST edge.
 pub struct Rest {
@@ -48,7 +46,7 @@ pub struct Rest {
 impl Rest {
     /// An edge over handlers.
     pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>, readiness: Readiness, address: &str) -> Self {
-        let discovery = discovery::Documents::new(handlers.registry(), address);
+        let discovery = discovery::Documents::new(handlers.registry().rows(), address);
         Self { handlers, pods, readiness, discovery, address: address.to_owned() }
     }
 
@@ -86,9 +84,10 @@ impl Rest {
     /// Serves one request of an authenticated user.
     pub async fn serve(&self, user: Arc<User>, request: Request<Incoming>) -> Response<Body> {
         let head = request.method() == Method::HEAD;
+        let encoding = negotiation::error_encoding(request.headers());
         let mut response = match self.dispatch(&user, request).await {
             Ok(response) => response,
-            Err(error) => to_http(&error),
+            Err(error) => answer::error(&error, encoding),
         };
         if head {
             *response.body_mut() = Body::empty();
@@ -97,6 +96,9 @@ impl Rest {
     }
 
     async fn dispatch(&self, user: &User, request: Request<Incoming>) -> Result<Response<Body>, StatusError> {
+        if *request.method() == Method::HEAD {
+            return Err(method_not_allowed());
+        }
         let path = request.uri().path();
         let route = route(path);
         let query = Query::parse(request.uri().query());
@@ -106,19 +108,18 @@ impl Rest {
                 return Ok(response);
             }
         }
-        if let Some(response) = self.discovery.answer(&route, path, request.method(), request.headers())? {
+        let (registry, now) = (self.handlers.registry(), self.handlers.now());
+        if let Some(response) = openapi::answer(registry, path, &query, request.method(), request.headers(), now)? {
+            return Ok(response);
+        }
+        if let Some(response) = self.discovery.answer(&route, path, &query, request.method(), request.headers())? {
             return Ok(response);
         }
         let Route::Resource { target, watch } = route else {
-            return Err(StatusError::new(Reason::NotFound, "the server could not find the requested resource"));
+            return Err(unknown_resource());
         };
         let watch = watch || query.flag("watch");
-        let verb = path::verb(request.method(), &target, watch).ok_or_else(|| {
-            StatusError::new(
-                Reason::MethodNotAllowed,
-                "the server does not allow this method on the requested resource",
-            )
-        })?;
+        let verb = path::verb(request.method(), &target, watch).ok_or_else(method_not_allowed)?;
         let target = canonical(target, verb);
         if verb == Verb::Get && target.resource.resource == "pods" && target.subresource == "log" {
             return logs::answer(&self.handlers, &self.pods, user, &target, &query).await;
@@ -126,91 +127,95 @@ impl Rest {
         if matches!(verb, Verb::Get | Verb::Create) && streams::is_stream(&target) {
             return streams::answer(&self.handlers, &self.pods, user, &target, request).await;
         }
+        let row = self.handlers.registry().get(&target.resource).cloned();
+        // The kind of what is sent and answered: that of the subresource, where it has its own.
+        let kind = row.as_ref().map(|row| match row.subresource(&target.subresource) {
+            Some(subresource) => subresource.kind.clone(),
+            None => row.info.kind(),
+        });
+        let kind = kind.as_ref();
+        let asked = {
+            let offer = match verb {
+                Verb::List | Verb::DeleteCollection => Offer::Collection(kind),
+                Verb::Watch => Offer::Watch(kind),
+                _ => Offer::Objects(kind),
+            };
+            negotiate(request.headers(), &query, offer)?
+        };
         match verb {
             Verb::Get => {
-                let (form, encoding) = negotiate(request.headers())?;
+                options::check_get(&query)?;
                 let answer = self.handlers.get(user, &target, query.text("resourceVersion")).await?;
-                self.object(&target, answer, form, encoding, &query, 200)
+                self.object(row.as_deref(), answer, asked, &query, 200)
             }
             Verb::List => {
-                let (form, encoding) = negotiate(request.headers())?;
-                let listing = self.handlers.list(user, &target, list_options(&query)?).await?;
-                match form {
-                    Form::Object => answer::list(listing, encoding),
-                    Form::Metadata => answer::metadata_list(listing, encoding),
-                    Form::Table => table::list(listing, self.handlers.now(), &query, encoding),
+                let listing = self.handlers.list(user, &target, options::list(&query)?).await?;
+                match asked.form {
+                    Form::Object | Form::AggregatedDiscovery => answer::list(listing, asked),
+                    Form::Metadata | Form::MetadataList => answer::metadata_list(listing, asked),
+                    Form::Table => table::list(listing, self.handlers.now(), &query, asked),
                 }
             }
             Verb::Watch => {
-                let (form, _) = negotiate(request.headers())?;
-                let options = watch_options(&query)?;
-                let registry = self.handlers.registry();
-                let row = registry.get(&target.resource).cloned();
-                let stream = self.handlers.watch(user, &target, options).await?;
-                let lines = answer::watch(stream, form, row, self.handlers.clock(), &query);
+                let stream = self.handlers.watch(user, &target, options::watch(&query)?).await?;
+                let lines = answer::watch(stream, asked, row, self.handlers.clock(), &query);
                 if streams::is_upgrade(request.headers()) {
                     return streams::upgrade_watch(request, lines);
                 }
                 Ok(lines)
             }
             Verb::Create => {
-                let (form, encoding) = negotiate(request.headers())?;
-                let options = write_options(&query, request.headers())?;
-                let body = body(request, BodyKind::Object).await?;
+                let options = options::write(&query, request.headers(), verb)?;
+                let body = body::object(request, kind).await?;
                 let answer = self.handlers.create(user, &target, body, &options).await?;
-                self.object(&target, answer, form, encoding, &query, 201)
+                self.object(row.as_deref(), answer, asked, &query, 201)
             }
             Verb::Update => {
-                let (form, encoding) = negotiate(request.headers())?;
-                let options = write_options(&query, request.headers())?;
-                let body = body(request, BodyKind::Object).await?;
+                let options = options::write(&query, request.headers(), verb)?;
+                let body = body::object(request, kind).await?;
                 let answer = self.handlers.update(user, &target, body, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
-                self.object(&target, answer, form, encoding, &query, status)
+                self.object(row.as_deref(), answer, asked, &query, status)
             }
             Verb::Patch => {
-                let (form, encoding) = negotiate(request.headers())?;
-                let options = write_options(&query, request.headers())?;
-                let kind = patch_kind(request.headers(), &query)?;
-                let body_kind = if matches!(kind, PatchKind::Apply { .. }) { BodyKind::Yaml } else { BodyKind::Json };
-                let body = body(request, body_kind).await?;
+                let kind = options::patch_kind(request.headers(), &query)?;
+                let options = options::write(&query, request.headers(), verb)?;
+                let mut body = body::bytes(request).await?;
+                if matches!(kind, PatchKind::Apply { .. }) {
+                    body = body::yaml(&body)?;
+                }
                 let answer = self.handlers.patch(user, &target, kind, body, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
-                self.object(&target, answer, form, encoding, &query, status)
+                self.object(row.as_deref(), answer, asked, &query, status)
             }
             Verb::Delete => {
-                let (_, encoding) = negotiate(request.headers())?;
-                let options = delete_options(request, &query).await?;
+                let body = body::object(request, None).await?;
+                let options = options::delete(&body, &query)?;
                 let answer = self.handlers.delete(user, &target, &options).await?;
-                answer::object(answer.object, encoding, 200)
+                self.object(row.as_deref(), answer.object, asked, &query, 200)
             }
             Verb::DeleteCollection => {
-                let (_, encoding) = negotiate(request.headers())?;
-                let list = list_options(&query)?;
-                let options = delete_options(request, &query).await?;
+                let list = options::list(&query)?;
+                let body = body::object(request, None).await?;
+                let options = options::delete(&body, &query)?;
                 let deleted = self.handlers.delete_collection(user, &target, list, &options).await?;
-                let row = self.handlers.registry().get(&target.resource);
-                answer::collection(row.map(AsRef::as_ref), &deleted, encoding)
+                answer::collection(row.as_deref(), &deleted, asked)
             }
         }
     }
 
     fn object(
         &self,
-        target: &Target,
-        object: crate::handlers::ObjectAnswer,
-        form: Form,
-        encoding: negotiation::Encoding,
+        row: Option<&Row>,
+        object: ObjectAnswer,
+        asked: Asked,
         query: &Query,
         status: u16,
     ) -> Result<Response<Body>, StatusError> {
-        match form {
-            Form::Object => answer::object(object, encoding, status),
-            Form::Metadata => answer::metadata_object(object, encoding, status),
-            Form::Table => {
-                let row = self.handlers.registry().get(&target.resource);
-                table::object(object, row.map(AsRef::as_ref), self.handlers.now(), query, encoding, status)
-            }
+        match asked.form {
+            Form::Object | Form::AggregatedDiscovery => answer::object(object, asked, status),
+            Form::Metadata | Form::MetadataList => answer::metadata_object(object, row, asked, status),
+            Form::Table => table::object(object, row, self.handlers.now(), query, asked, status),
         }
     }
 }
@@ -227,149 +232,19 @@ fn canonical(mut target: Target, verb: Verb) -> Target {
     target
 }
 
-fn selection(query: &Query) -> Selection {
-    Selection { labels: query.text("labelSelector").to_owned(), fields: query.text("fieldSelector").to_owned() }
+/// There is no such resource.
+fn unknown_resource() -> StatusError {
+    without_details(Reason::NotFound, "the server could not find the requested resource")
 }
 
-fn list_options(query: &Query) -> Result<ListOptions, StatusError> {
-    Ok(ListOptions {
-        selection: selection(query),
-        resource_version: query.text("resourceVersion").to_owned(),
-        resource_version_match: query.text("resourceVersionMatch").to_owned(),
-        limit: query.number("limit")?.unwrap_or(0),
-        continue_token: query.text("continue").to_owned(),
-    })
+/// The resource is there, but not for this method.
+fn method_not_allowed() -> StatusError {
+    without_details(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
-fn watch_options(query: &Query) -> Result<WatchOptions, StatusError> {
-    Ok(WatchOptions {
-        selection: selection(query),
-        resource_version: query.text("resourceVersion").to_owned(),
-        resource_version_match: query.text("resourceVersionMatch").to_owned(),
-        send_initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
-        allow_bookmarks: query.flag("allowWatchBookmarks"),
-        timeout_seconds: query.number("timeoutSeconds")?.unwrap_or(0),
-    })
-}
-
-fn write_options(query: &Query, headers: &HeaderMap) -> Result<WriteOptions, StatusError> {
-    let dry_run = match query.text("dryRun") {
-        "" => false,
-        "All" => true,
-        other => {
-            return Err(StatusError::new(
-                Reason::Invalid,
-                format!(
-                    "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {other:?}: supported values: \"All\""
-                ),
-            ));
-        }
-    };
-    let mut field_manager = query.text("fieldManager").to_owned();
-    if field_manager.is_empty() {
-        let agent = headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        field_manager = agent.split('/').next().unwrap_or_default().to_owned();
-    }
-    Ok(WriteOptions { dry_run, field_manager, field_validation: query.text("fieldValidation").to_owned() })
-}
-
-async fn delete_options(request: Request<Incoming>, query: &Query) -> Result<DeleteOptions, StatusError> {
-    let bytes = body(request, BodyKind::Object).await?;
-    let asked: MetaDeleteOptions = if bytes.is_empty() {
-        MetaDeleteOptions::default()
-    } else {
-        // Clients send apiVersion `v1`, `meta.k8s.io/v1`, `policy/v1` or any other group's.
-        let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(undecodable)?;
-        if let Some(object) = value.as_object_mut() {
-            object.remove("apiVersion");
-            object.remove("kind");
-        }
-        serde_json::from_value(value).map_err(undecodable)?
-    };
-    let preconditions = asked.preconditions.unwrap_or_default();
-    let policy = asked.propagation_policy.unwrap_or_default();
-    let policy = if policy.is_empty() { query.text("propagationPolicy").to_owned() } else { policy };
-    Ok(DeleteOptions {
-        grace_period_seconds: asked.grace_period_seconds.or(query.number("gracePeriodSeconds")?),
-        propagation_policy: match (policy.is_empty(), asked.orphan_dependents) {
-            (true, Some(true)) => "Orphan".to_owned(),
-            (true, Some(false)) => "Background".to_owned(),
-            _ => policy,
-        },
-        uid: preconditions.uid.unwrap_or_default(),
-        resource_version: preconditions.resource_version.unwrap_or_default(),
-        dry_run: asked.dry_run.is_some_and(|run| !run.is_empty()) || query.text("dryRun") == "All",
-    })
-}
-
-fn patch_kind(headers: &HeaderMap, query: &Query) -> Result<PatchKind, StatusError> {
-    let media = media_type(headers);
-    match media.as_str() {
-        "application/json-patch+json" => Ok(PatchKind::Json),
-        "application/merge-patch+json" => Ok(PatchKind::Merge),
-        "application/strategic-merge-patch+json" => Ok(PatchKind::Strategic),
-        "application/apply-patch+yaml" => Ok(PatchKind::Apply { force: query.flag("force") }),
-        _ => Err(StatusError::new(
-            Reason::UnsupportedMediaType,
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-             application/apply-patch+yaml",
-        )),
-    }
-}
-
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-fn undecodable(error: impl std::fmt::Display) -> StatusError {
-    StatusError::bad_request(format!("the object provided is unrecognized: {error}"))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BodyKind {
-    /// JSON or YAML, by content type.
-    Object,
-    /// JSON.
-    Json,
-    /// YAML, of which JSON is a part.
-    Yaml,
-}
-
-/// The whole body as JSON.
-async fn body(request: Request<Incoming>, kind: BodyKind) -> Result<Bytes, StatusError> {
-    let media = media_type(request.headers());
-    let yaml = match (kind, media.as_str()) {
-        (BodyKind::Json, _) => false,
-        (BodyKind::Yaml, _) | (BodyKind::Object, "application/yaml") => true,
-        (BodyKind::Object, "" | "application/json") => false,
-        (BodyKind::Object, _) => {
-            return Err(StatusError::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json, application/yaml",
-            ));
-        }
-    };
-    let bytes = Limited::new(request.into_body(), BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                StatusError::new(
-                    Reason::RequestEntityTooLarge,
-                    format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
-                )
-            } else {
-                StatusError::bad_request(format!("the body cannot be read: {error}"))
-            }
-        })?
-        .to_bytes();
-    if !yaml {
-        return Ok(bytes);
-    }
-    let value: serde_json::Value = serde_yaml::from_slice(&bytes)
-        .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
-    Ok(serde_json::to_vec(&value).map_err(undecodable)?.into())
+/// Upstream's router answers with details that say nothing.
+fn without_details(reason: Reason, message: &str) -> StatusError {
+    let mut error = StatusError::new(reason, message);
+    error.details = Some(Box::new(StatusDetails::default()));
+    error
 }

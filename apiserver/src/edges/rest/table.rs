@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tonic::body::Body;
 
 use super::answer::{partial, warn, whole};
-use super::negotiation::Encoding;
+use super::negotiation::Asked;
 use super::path::Query;
 use crate::handlers::{Listing, ObjectAnswer};
 use crate::registry::Row;
@@ -23,20 +23,29 @@ enum Include {
     Object,
 }
 
-impl Include {
-    fn of(query: &Query) -> Result<Self, StatusError> {
-        match query.text("includeObject") {
-            "" | "Metadata" => Ok(Include::Metadata),
-            "None" => Ok(Include::None),
-            "Object" => Ok(Include::Object),
-            other => Err(StatusError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
-        }
+/// How tables are written.
+#[derive(Clone, Copy, Debug)]
+struct Style {
+    include: Include,
+    /// `meta.k8s.io/v1`, or an older version that a client asked for.
+    version: &'static str,
+}
+
+impl Style {
+    fn of(query: &Query, version: &'static str) -> Result<Self, StatusError> {
+        let include = match query.text("includeObject") {
+            "" | "Metadata" => Include::Metadata,
+            "None" => Include::None,
+            "Object" => Include::Object,
+            other => return Err(StatusError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        };
+        Ok(Self { include, version })
     }
 
-    fn write(self, object: &[u8], out: &mut BytesMut) {
-        match self {
+    fn write_object(self, object: &[u8], out: &mut BytesMut) {
+        match self.include {
             Include::None => out.extend_from_slice(b"null"),
-            Include::Metadata => out.extend_from_slice(&partial(object)),
+            Include::Metadata => out.extend_from_slice(&partial(object, self.version)),
             Include::Object => out.extend_from_slice(object),
         }
     }
@@ -59,7 +68,7 @@ fn write_row(
     resource: &GroupVersionResource,
     object: &[u8],
     now: Timestamp,
-    include: Include,
+    style: Style,
     out: &mut BytesMut,
 ) -> Result<(), StatusError> {
     let value: Value = serde_json::from_slice(object).map_err(StatusError::internal)?;
@@ -67,31 +76,26 @@ fn write_row(
     out.extend_from_slice(b"{\"cells\":");
     out.extend_from_slice(&cells);
     out.extend_from_slice(b",\"object\":");
-    include.write(object, out);
+    style.write_object(object, out);
     out.extend_from_slice(b"}");
     Ok(())
 }
 
 /// A list as a table.
-pub fn list(
-    listing: Listing,
-    now: Timestamp,
-    query: &Query,
-    encoding: Encoding,
-) -> Result<Response<Body>, StatusError> {
-    let include = Include::of(query)?;
+pub fn list(listing: Listing, now: Timestamp, query: &Query, asked: Asked) -> Result<Response<Body>, StatusError> {
+    let style = Style::of(query, asked.form_version)?;
     let resource = &listing.row.info.resource;
-    let header = super::answer::list_header("Table", "meta.k8s.io/v1", &listing);
+    let header = super::answer::list_header("Table", style.version, &listing);
     let mut out = BytesMut::from(header.as_bytes());
     out.extend_from_slice(format!(",\"columnDefinitions\":{},\"rows\":[", columns(resource)).as_bytes());
     for (index, entry) in listing.entries.enumerate() {
         if index > 0 {
             out.extend_from_slice(b",");
         }
-        write_row(resource, &entry.object(), now, include, &mut out)?;
+        write_row(resource, &entry.object(), now, style, &mut out)?;
     }
     out.extend_from_slice(b"]}\n");
-    whole(out.freeze(), encoding, 200)
+    whole(out.freeze(), asked, 200)
 }
 
 /// One object as a table of one row.
@@ -100,18 +104,18 @@ pub fn object(
     row: Option<&Row>,
     now: Timestamp,
     query: &Query,
-    encoding: Encoding,
+    asked: Asked,
     status: u16,
 ) -> Result<Response<Body>, StatusError> {
-    let include = Include::of(query)?;
+    let style = Style::of(query, asked.form_version)?;
     let resource = match row {
         // Scales and statuses of writes have no columns of their own.
         Some(row) if answer.revision > 0 => &row.info.resource,
-        _ => return super::answer::object(answer, encoding, status),
+        _ => return super::answer::object(answer, asked, status),
     };
     let mut out = BytesMut::new();
-    table(resource, &answer.bytes, answer.revision, now, include, true, &mut out)?;
-    let mut response = whole(out.freeze(), encoding, status)?;
+    table(resource, &answer.bytes, answer.revision, now, style, true, &mut out)?;
+    let mut response = whole(out.freeze(), asked, status)?;
     warn(&mut response, &answer.warnings);
     Ok(response)
 }
@@ -121,19 +125,20 @@ fn table(
     object: &[u8],
     revision: i64,
     now: Timestamp,
-    include: Include,
+    style: Style,
     with_columns: bool,
     out: &mut BytesMut,
 ) -> Result<(), StatusError> {
     let columns = if with_columns { columns(resource) } else { Value::Null };
     out.extend_from_slice(
         format!(
-            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\
-             \"columnDefinitions\":{columns},\"rows\":["
+            "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\
+             \"columnDefinitions\":{columns},\"rows\":[",
+            style.version
         )
         .as_bytes(),
     );
-    write_row(resource, object, now, include, out)?;
+    write_row(resource, object, now, style, out)?;
     out.extend_from_slice(b"]}");
     Ok(())
 }
@@ -142,14 +147,15 @@ fn table(
 pub struct WatchTables {
     row: Option<Arc<Row>>,
     clock: fn() -> Timestamp,
-    include: Include,
+    style: Style,
     columns_sent: bool,
 }
 
 impl WatchTables {
     /// For a watch of a row's objects.
-    pub fn new(row: Option<Arc<Row>>, clock: fn() -> Timestamp, query: &Query) -> Self {
-        Self { row, clock, include: Include::of(query).unwrap_or(Include::Metadata), columns_sent: false }
+    pub fn new(row: Option<Arc<Row>>, clock: fn() -> Timestamp, query: &Query, version: &'static str) -> Self {
+        let style = Style::of(query, version).unwrap_or(Style { include: Include::Metadata, version });
+        Self { row, clock, style, columns_sent: false }
     }
 
     /// The table of one event's object.
@@ -158,7 +164,7 @@ impl WatchTables {
         let revision = revision(object);
         let mut out = BytesMut::new();
         let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-        match table(&row.info.resource, object, revision, (self.clock)(), self.include, with_columns, &mut out) {
+        match table(&row.info.resource, object, revision, (self.clock)(), self.style, with_columns, &mut out) {
             Ok(()) => out.freeze(),
             Err(error) => {
                 tracing::error!(%error, "an object of a watch cannot be printed");

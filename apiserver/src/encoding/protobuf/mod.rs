@@ -10,7 +10,7 @@ mod encode;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use schema::Schema;
 use serde_json::Value;

@@ -95,7 +95,8 @@ impl Schema {
     /// The message of a kind.
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<u16> {
         // Every group has the kinds that belong to no group.
-        if matches!(kind, "Status" | "DeleteOptions" | "APIVersions" | "APIGroup" | "APIGroupList" | "APIResourceList") {
+        if matches!(kind, "Status" | "DeleteOptions" | "APIVersions" | "APIGroup" | "APIGroupList" | "APIResourceList")
+        {
             return self.by_name.get(&format!("meta.v1.{kind}")).copied();
         }
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", api_version));

@@ -61,8 +61,7 @@ fn zeros_of_fields_that_are_no_pointers_are_left_out() {
 fn the_envelope_is_upstreams() {
     let bytes = encode(br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a"}}"#).unwrap();
     assert_eq!(
-        bytes,
-        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09Namespace\x12\x05\x0a\x03\x0a\x01a\x1a\x00\x22\x00",
+        bytes, b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09Namespace\x12\x05\x0a\x03\x0a\x01a\x1a\x00\x22\x00",
         "{bytes:?}"
     );
     // A body may leave the kind to the path.

@@ -1,0 +1,71 @@
+//! Bodies of requests: their size, and from their encoding to JSON.
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use reeve_api::{GroupVersionKind, Reason, StatusError};
+
+use crate::encoding::protobuf;
+
+/// The largest body, as upstream.
+const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The media type of a body, in small letters and without parameters.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unknown_type(types: &str) -> StatusError {
+    StatusError::new(
+        Reason::UnsupportedMediaType,
+        format!("the body of the request was in an unknown format - accepted media types include: {types}"),
+    )
+}
+
+/// The bytes of a body.
+pub async fn bytes(request: Request<Incoming>) -> Result<Bytes, StatusError> {
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            StatusError::new(
+                Reason::RequestEntityTooLarge,
+                format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
+            )
+        } else {
+            StatusError::bad_request(format!("the body cannot be read: {error}"))
+        }
+    })?;
+    Ok(body.to_bytes())
+}
+
+/// An object as JSON. `kind` is the kind of objects here: bodies of built-in kinds may be protobuf.
+pub async fn object(request: Request<Incoming>, kind: Option<&GroupVersionKind>) -> Result<Bytes, StatusError> {
+    let media = media_type(request.headers());
+    match media.as_str() {
+        "" | "application/json" => bytes(request).await,
+        "application/yaml" => yaml(&bytes(request).await?),
+        protobuf::MEDIA_TYPE => {
+            let bytes = bytes(request).await?;
+            let api_version = kind.map(GroupVersionKind::api_version).unwrap_or_default();
+            let default = kind.map(|kind| (api_version.as_str(), kind.kind.as_str()));
+            if bytes.is_empty() {
+                return Ok(bytes);
+            }
+            protobuf::decode(&bytes, default).map(Bytes::from).map_err(|error| match error {
+                // A custom kind: it takes no protobuf at all.
+                protobuf::Error::UnknownKind { .. } => unknown_type("application/json, application/yaml"),
+                error => StatusError::bad_request(error.to_string()),
+            })
+        }
+        _ => Err(unknown_type("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
+    }
+}
+
+/// YAML as JSON, which is a part of it.
+pub fn yaml(bytes: &[u8]) -> Result<Bytes, StatusError> {
+    let value: serde_json::Value = serde_yaml::from_slice(bytes)
+        .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
+    Ok(serde_json::to_vec(&value).map_err(StatusError::internal)?.into())
+}
