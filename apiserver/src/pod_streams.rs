@@ -126,18 +126,16 @@ impl PodStreams {
 
 /// What a kubelet's failure means for the user.
 pub fn kubelet_error(location: &PodLocation, status: tonic::Status) -> tonic::Status {
+    // What was lost on the way has a cause; what the kubelet said has not.
+    let answered = std::error::Error::source(&status).is_none();
     match status.code() {
         // The kubelet answered: its words stand.
-        tonic::Code::NotFound
-        | tonic::Code::InvalidArgument
-        | tonic::Code::FailedPrecondition
-        | tonic::Code::Internal
-        | tonic::Code::PermissionDenied => {
-            let reason = match status.code() {
+        code if answered => {
+            let reason = match code {
                 tonic::Code::NotFound => Reason::NotFound,
                 tonic::Code::PermissionDenied => Reason::Forbidden,
-                tonic::Code::Internal => Reason::InternalError,
-                _ => Reason::BadRequest,
+                tonic::Code::InvalidArgument | tonic::Code::FailedPrecondition => Reason::BadRequest,
+                _ => Reason::InternalError,
             };
             to_grpc(&StatusError::new(reason, status.message()))
         }

@@ -65,6 +65,7 @@ impl TestServer {
         let authority = Issuer::new(params, key);
         let mut server = Self { folder, port, etcd_port, etcd, authority, server: None };
         server.issue("server", "apiserver", &[]);
+        server.issue("kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"]);
         server.run().await;
         server
     }
@@ -80,6 +81,9 @@ impl TestServer {
             flag("client-ca-file", file("ca.crt")),
             flag("tls-cert-file", file("server.crt")),
             flag("tls-private-key-file", file("server.key")),
+            flag("kubelet-client-certificate", file("kubelet-client.crt")),
+            flag("kubelet-client-key", file("kubelet-client.key")),
+            flag("kubelet-certificate-authority", file("ca.crt")),
         ]);
         let token = CancellationToken::new();
         let running = tokio::spawn(reeve_apiserver::run(options, token.clone()));
@@ -102,7 +106,8 @@ impl TestServer {
         self.run().await;
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// A file of the server, such as `ca.crt` or `server.key`.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -170,14 +175,8 @@ impl TestServer {
         self.try_rest(user, method, path, accept, body).await.expect("an answer")
     }
 
-    async fn try_rest(
-        &self,
-        user: &str,
-        method: Method,
-        path: &str,
-        accept: Option<&str>,
-        body: Option<(&str, Value)>,
-    ) -> anyhow::Result<Answer> {
+    /// A connection of a user; the empty user has no certificate.
+    pub async fn connect(&self, user: &str) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.file("ca.crt"))?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -193,7 +192,18 @@ impl TestServer {
         };
         let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
         let name = ServerName::try_from("localhost")?;
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    }
+
+    async fn try_rest(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+        body: Option<(&str, Value)>,
+    ) -> anyhow::Result<Answer> {
+        let stream = self.connect(user).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");

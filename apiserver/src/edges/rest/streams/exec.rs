@@ -80,7 +80,7 @@ async fn serve(
         if let Some(message) = protocol.end(&end) {
             sink.send(message).await?;
         }
-        sink.close().await
+        socket::close(&mut sink).await
     };
     tokio::select! {
         // The client is gone, and with it the session: dropping the call ends it at the kubelet.

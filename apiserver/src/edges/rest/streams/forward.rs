@@ -107,7 +107,7 @@ async fn serve(socket: socket::Socket, protocol: Protocol, pod: Pod, ports: &[u1
         while let Some(message) = messages.recv().await {
             sink.send(message).await?;
         }
-        sink.close().await
+        socket::close(&mut sink).await
     };
     tokio::select! {
         left = read(&mut source, protocol, &mut inputs) => left,

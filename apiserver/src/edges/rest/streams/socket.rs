@@ -1,5 +1,7 @@
 //! From HTTP/1.1 to a WebSocket (RFC 6455, section 4.2).
 
+use futures::SinkExt as _;
+use futures::stream::SplitSink;
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -11,7 +13,9 @@ use hyper_util::rt::TokioIo;
 use reeve_api::{Reason, StatusError};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tonic::body::Body;
 
 /// The socket of an upgraded connection.
@@ -106,6 +110,11 @@ pub async fn open(upgrade: OnUpgrade) -> Option<Socket> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     Some(WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await)
+}
+
+/// Ends a socket in good order; clients take an end without a code for a loss.
+pub async fn close(sink: &mut SplitSink<Socket, Message>) -> Result<(), Error> {
+    sink.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))).await
 }
 
 #[cfg(test)]

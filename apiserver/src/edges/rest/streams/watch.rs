@@ -37,7 +37,7 @@ async fn serve(socket: socket::Socket, mut lines: Body) -> Result<(), Error> {
             }
             sink.flush().await?;
         }
-        sink.close().await
+        socket::close(&mut sink).await
     };
     // Clients of a watch send nothing; the end of their messages is the end of the watch.
     let left = async {

@@ -62,7 +62,7 @@ pub async fn tunnel(pod: Pod, socket: socket::Socket) {
         while let Some(frame) = frames.recv().await {
             sink.send(Message::Binary(frame)).await.map_err(io::Error::other)?;
         }
-        sink.close().await.map_err(io::Error::other)
+        socket::close(&mut sink).await.map_err(io::Error::other)
     })
     .await;
 }
