@@ -188,17 +188,19 @@ impl LeaderElector {
     async fn renew(self, mut lease: Lease, lost: CancellationToken, stop: CancellationToken) {
         let _cancel_on_exit = lost.clone().drop_guard();
         let leases = self.client.namespaced::<Lease>(&self.config.namespace);
-        let mut renewed = Instant::now();
+        let mut given_up_at = None;
         loop {
-            let deadline = renewed + self.config.renew_deadline;
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(self.config.retry_period) => {}
             }
+            // From the first try on, as upstream counts: after a standstill of the whole machine there is time to
+            // try. Should another have taken the lease meanwhile, the write conflicts.
+            let deadline = *given_up_at.get_or_insert_with(|| Instant::now() + self.config.renew_deadline);
             match tokio::time::timeout_at(deadline, self.write(Some(&lease))).await {
                 Ok(Ok(written)) => {
                     lease = written;
-                    renewed = Instant::now();
+                    given_up_at = None;
                     continue;
                 }
                 Ok(Err(error)) if error.is_conflict() || error.is_not_found() => {
