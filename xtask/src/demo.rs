@@ -15,6 +15,10 @@ use crate::{
     rctl::{Rctl, is_ready},
 };
 
+/// How long a way in may fail. After a crash, the lease of the controller manager that died has to run out before
+/// another one tells the proxies where the pods are now: 15 s.
+const RETRY_SECONDS: &str = "30";
+
 /// One way in, and the answer that came.
 #[derive(Debug)]
 pub struct Shown {
@@ -63,7 +67,7 @@ pub fn show(instance: &Instance, demo: &Path, rctl: &Rctl, daemons: &Daemons) ->
     let url = format!("http://{cluster_ip}/");
     let from_node = node.command(daemons, &demo.display().to_string())?;
     show(format!("by ClusterIP {cluster_ip} from {}", node.name), get(&from_node, &url))?;
-    let in_pod = |url: &str| rctl.run(&["exec", &pod, "--", "/bin/demo", "get", url, "--retry", "10"]);
+    let in_pod = |url: &str| rctl.run(&["exec", &pod, "--", "/bin/demo", "get", url, "--retry", RETRY_SECONDS]);
     show(format!("by ClusterIP {cluster_ip} from pod {pod}"), in_pod(&url))?;
     for (index, name) in &nodes {
         let address = instance.node_address(*index);
@@ -78,7 +82,7 @@ pub fn show(instance: &Instance, demo: &Path, rctl: &Rctl, daemons: &Daemons) ->
 
 fn get(client: &[String], url: &str) -> Result<String> {
     let (program, words) = client.split_first().context("a client")?;
-    command::run(command::system(program).args(words).args(["get", url, "--retry", "10"]))
+    command::run(command::system(program).args(words).args(["get", url, "--retry", RETRY_SECONDS]))
 }
 
 fn text(object: &Value, pointer: &str) -> Result<String> {
