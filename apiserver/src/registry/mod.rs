@@ -1,6 +1,7 @@
 //! The registry: each kind is a row here and a strategy in [`kinds`].
 
 pub mod decode;
+pub mod encode;
 pub mod erased;
 pub mod kinds;
 pub mod strategy;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo, StatusError};
 
-pub use decode::{DecodeError, FieldValidation};
+pub use decode::{DecodeError, FieldValidation, duplicate_fields};
 pub use erased::{AnyObject, Decoded, Kind, Object};
 pub use strategy::{RequestContext, Strategy, UserInfo};
 

@@ -12,6 +12,8 @@ use reeve_api::ObjectMeta;
 use reeve_api::validation::{ErrorList, metadata::NameRule};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::encode;
+
 /// Who asks, as authentication found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserInfo {
@@ -53,12 +55,12 @@ pub trait Strategy: Send + Sync + 'static {
         + Sync
         + 'static;
 
-    /// Canonical bytes: compact JSON.
+    /// Canonical bytes ([`encode::canonical`]).
     ///
     /// # Errors
     /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
     fn encode(&self, object: &Self::Object) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(object)
+        encode::canonical(object)
     }
 
     /// What names look like.

@@ -54,7 +54,7 @@ struct Header {
 }
 
 /// Decodes an object; the second part are the warnings.
-pub(super) fn decode<T: DeserializeOwned>(
+pub(in crate::registry) fn decode<T: DeserializeOwned>(
     json: &[u8],
     validation: FieldValidation,
     kind: &GroupVersionKind,
@@ -107,4 +107,9 @@ fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) ->
         format!("no kind {kind:?} is registered for version {api_version:?} in this server")
     };
     refuse(wanted, &kind, &given.version, &why)
+}
+
+/// The fields that an object or patch names twice, in words.
+pub fn duplicate_fields(json: &[u8]) -> Vec<String> {
+    duplicates::find(json).into_iter().map(|path| format!("duplicate field {path:?}")).collect()
 }

@@ -91,40 +91,23 @@ impl Strategy for Deployments {
         let mut errors = ErrorList::new();
         let path = Path::new("status");
         let Some(status) = &deployment.status else { return errors };
-        let of = |count: Option<i32>| count.unwrap_or_default();
-        let total = of(status.replicas);
-        for (field, count) in [
-            ("replicas", status.replicas),
+        let counts = [
             ("updatedReplicas", status.updated_replicas),
             ("readyReplicas", status.ready_replicas),
             ("availableReplicas", status.available_replicas),
             ("unavailableReplicas", status.unavailable_replicas),
-        ] {
-            workload::not_negative(count.map(i64::from), &path.child(field), &mut errors);
-        }
-        for (field, count) in [
-            ("updatedReplicas", of(status.updated_replicas)),
-            ("readyReplicas", of(status.ready_replicas)),
-            ("availableReplicas", of(status.available_replicas)),
-        ] {
-            if count > total {
-                errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
-            }
-        }
-        if of(status.available_replicas) > of(status.ready_replicas) {
-            errors.invalid(
-                &path.child("availableReplicas"),
-                of(status.available_replicas),
-                "cannot be greater than readyReplicas",
-            );
-        }
+            ("terminatingReplicas", status.terminating_replicas),
+        ];
+        workload::not_negative(status.observed_generation, &path.child("observedGeneration"), &mut errors);
+        workload::part_counts(status.replicas.unwrap_or_default(), &counts, &path, &mut errors);
         let before = old.status.as_ref().and_then(|status| status.collision_count);
-        if let Some(before) = before
-            && status.collision_count.unwrap_or_default() < before
-        {
-            errors.invalid(&path.child("collisionCount"), status.collision_count, "cannot be decremented");
-        }
+        workload::collisions(status.collision_count, before, &path, &mut errors);
         errors
+    }
+
+    fn warnings(&self, deployment: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
+        workload::template_warnings(&deployment.metadata, template(deployment), old.map(template))
     }
 
     fn scale(&self, deployment: &Deployment) -> Option<Scale> {
@@ -153,40 +136,18 @@ fn update_strategy(spec: &DeploymentSpec, path: &Path<'_>, errors: &mut ErrorLis
 }
 
 fn rolling_update(rolling: &RollingUpdateDeployment, path: &Path<'_>, errors: &mut ErrorList) {
-    let unavailable = bound(rolling.max_unavailable.as_ref(), &path.child("maxUnavailable"), errors);
-    let surge = bound(rolling.max_surge.as_ref(), &path.child("maxSurge"), errors);
-    if unavailable == Some(0) && surge == Some(0) {
+    let (path_unavailable, path_surge) = (path.child("maxUnavailable"), path.child("maxSurge"));
+    let unavailable = workload::count_or_percent(rolling.max_unavailable.as_ref(), &path_unavailable, errors);
+    let surge = workload::count_or_percent(rolling.max_surge.as_ref(), &path_surge, errors);
+    let none = |count: Option<(i64, bool)>| count.is_none_or(|(count, _)| count == 0);
+    if none(unavailable) && none(surge) {
         let value = rolling.max_unavailable.as_ref().map_or_else(BadValue::null, BadValue::json);
-        errors.invalid(&path.child("maxUnavailable"), value, "may not be 0 when `maxSurge` is 0");
+        errors.invalid(&path_unavailable, value, "may not be 0 when `maxSurge` is 0");
     }
-    if let (Some(IntOrString::String(text)), Some(percent)) = (&rolling.max_unavailable, unavailable)
+    // Checked above; only the bound is new.
+    if let (Some(IntOrString::String(text)), Some((percent, true))) = (&rolling.max_unavailable, unavailable)
         && percent > 100
     {
-        errors.invalid(&path.child("maxUnavailable"), text, "must not be greater than 100%");
-    }
-}
-
-/// The number or percentage of a bound, checked.
-fn bound(value: Option<&IntOrString>, path: &Path<'_>, errors: &mut ErrorList) -> Option<i64> {
-    match value? {
-        IntOrString::Int(number) => {
-            workload::not_negative(Some(i64::from(*number)), path, errors);
-            Some(i64::from(*number))
-        }
-        IntOrString::String(text) => {
-            let percent = text
-                .strip_suffix('%')
-                .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|digits| digits.parse().ok());
-            if percent.is_none() {
-                errors.invalid(
-                    path,
-                    text,
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
-                     '93%', regex used for validation is '[0-9]+%')",
-                );
-            }
-            percent
-        }
+        errors.invalid(&path_unavailable, text, "must not be greater than 100%");
     }
 }

@@ -2,18 +2,22 @@
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::events::v1 as events;
-use reeve_api::StatusError;
-use reeve_api::validation::{ErrorList, Path, format};
-use serde::{Serialize, de::DeserializeOwned};
+use reeve_api::validation::{BadValue, ErrorList, Path, format};
+use reeve_api::{GroupVersionKind, StatusError};
+use serde_json::json;
 
-use crate::registry::Conversion;
+use super::nulls;
 use crate::registry::strategy::Strategy;
+use crate::registry::{Conversion, FieldValidation, decode, encode};
 
 /// The strategy of the core group's events, which is the stored form.
 pub struct CoreEvents;
 
-/// The strategy of `events.k8s.io`.
+/// The strategy of `events.k8s.io`, over the stored form.
 pub struct Events;
+
+/// Most bytes of the text of a new event.
+const NOTE_MAX: usize = 1024;
 
 const FIELDS: [&str; 11] = [
     "involvedObject.kind",
@@ -39,17 +43,9 @@ impl Strategy for CoreEvents {
     fn validate(&self, event: &core::Event) -> ErrorList {
         let mut errors = ErrorList::new();
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        check_namespace(&event.involved_object, namespace, "involvedObject", &mut errors);
+        check_namespace(&event.involved_object, namespace, &mut errors);
         if event.event_time.is_some() {
-            let component = event.reporting_component.as_deref().unwrap_or_default();
-            check_new_shape(
-                ("reportingController", component),
-                event.reporting_instance.as_deref().unwrap_or_default(),
-                event.action.as_deref().unwrap_or_default(),
-                event.reason.as_deref().unwrap_or_default(),
-                event.type_.as_deref().unwrap_or_default(),
-                &mut errors,
-            );
+            check_new_shape(event, &mut errors);
         }
         errors
     }
@@ -85,29 +81,50 @@ impl Strategy for CoreEvents {
 }
 
 impl Strategy for Events {
-    type Object = events::Event;
+    type Object = core::Event;
 
     fn allows_create_on_update(&self) -> bool {
         true
     }
 
-    fn validate(&self, event: &events::Event) -> ErrorList {
+    fn validate(&self, event: &core::Event) -> ErrorList {
         let mut errors = ErrorList::new();
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let regarding = event.regarding.clone().unwrap_or_default();
-        check_namespace(&regarding, namespace, "involvedObject", &mut errors);
+        check_namespace(&event.involved_object, namespace, &mut errors);
         if event.event_time.is_none() {
             errors.required(&Path::new("eventTime"), "");
         }
-        let controller = event.reporting_controller.as_deref().unwrap_or_default();
-        check_new_shape(
-            ("reportingController", controller),
-            event.reporting_instance.as_deref().unwrap_or_default(),
-            event.action.as_deref().unwrap_or_default(),
-            event.reason.as_deref().unwrap_or_default(),
-            event.type_.as_deref().unwrap_or_default(),
-            &mut errors,
-        );
+        for (field, time) in [("firstTimestamp", &event.first_timestamp), ("lastTimestamp", &event.last_timestamp)] {
+            if time.is_some() {
+                errors.invalid(&Path::new(field), BadValue::json(time), "needs to be unset");
+            }
+        }
+        if let Some(count) = event.count.filter(|count| *count != 0) {
+            errors.invalid(&Path::new("count"), count, "needs to be unset");
+        }
+        if event.source.as_ref().is_some_and(|source| *source != core::EventSource::default()) {
+            errors.invalid(&Path::new("source"), BadValue::json(&event.source), "needs to be unset");
+        }
+        check_new_shape(event, &mut errors);
+        errors
+    }
+
+    /// Old events may be touched through the new view; what identifies an event stays.
+    fn validate_update(&self, event: &core::Event, old: &core::Event) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let mut fixed = |field: &'static str, new: serde_json::Value, old: serde_json::Value| {
+            if new != old {
+                errors.invalid(&Path::new(field), BadValue::json(&new), "field is immutable");
+            }
+        };
+        fixed("involvedObject", json!(event.involved_object), json!(old.involved_object));
+        fixed("reason", json!(event.reason), json!(old.reason));
+        fixed("action", json!(event.action), json!(old.action));
+        fixed("related", json!(event.related), json!(old.related));
+        fixed("reportingController", json!(event.reporting_component), json!(old.reporting_component));
+        fixed("reportingInstance", json!(event.reporting_instance), json!(old.reporting_instance));
+        fixed("type", json!(event.type_), json!(old.type_));
+        fixed("eventTime", json!(event.event_time), json!(old.event_time));
         errors
     }
 
@@ -115,36 +132,33 @@ impl Strategy for Events {
         CoreEvents.field_names()
     }
 
-    fn fields(&self, event: &events::Event) -> Vec<(&'static str, String)> {
-        CoreEvents.fields(&to_core(event.clone()))
+    fn fields(&self, event: &core::Event) -> Vec<(&'static str, String)> {
+        CoreEvents.fields(event)
     }
 }
 
-fn check_namespace(object: &core::ObjectReference, namespace: &str, field: &str, errors: &mut ErrorList) {
+fn check_namespace(object: &core::ObjectReference, namespace: &str, errors: &mut ErrorList) {
     let own = object.namespace.as_deref().unwrap_or_default();
-    let path = Path::new(field);
     // Events about cluster-scoped objects live in the default namespace.
     let fits = if own.is_empty() { namespace == "default" } else { own == namespace };
     if !fits {
-        errors.invalid(&path.child("namespace"), own, "does not match event.namespace");
+        errors.invalid(&Path::new("involvedObject").child("namespace"), own, "does not match event.namespace");
     }
 }
 
-fn check_new_shape(
-    (controller_field, controller): (&str, &str),
-    instance: &str,
-    action: &str,
-    reason: &str,
-    kind: &str,
-    errors: &mut ErrorList,
-) {
-    let controller_path = Path::new(controller_field);
+/// Rules for what reporters of the new shape fill in.
+fn check_new_shape(event: &core::Event, errors: &mut ErrorList) {
+    let text = |value: &'_ Option<String>| value.clone().unwrap_or_default();
+    let controller = text(&event.reporting_component);
+    let controller_path = Path::new("reportingController");
     if controller.is_empty() {
         errors.required(&controller_path, "");
     }
-    errors.invalid_each(&controller_path, controller, format::qualified_name(controller));
-    for (field, value) in [("reportingInstance", instance), ("action", action), ("reason", reason)] {
-        let path = Path::new(field);
+    errors.invalid_each(&controller_path, &controller, format::qualified_name(&controller));
+    for (field, value) in
+        [("reportingInstance", &event.reporting_instance), ("action", &event.action), ("reason", &event.reason)]
+    {
+        let (path, value) = (Path::new(field), text(value));
         if value.is_empty() {
             errors.required(&path, "");
         }
@@ -152,8 +166,12 @@ fn check_new_shape(
             errors.invalid(&path, value, "can have at most 128 characters");
         }
     }
-    if !matches!(kind, "Normal" | "Warning") {
-        errors.invalid(&Path::new("type"), kind, format!("has invalid value: {kind}"));
+    let kind = text(&event.type_);
+    if !matches!(kind.as_str(), "Normal" | "Warning") {
+        errors.invalid(&Path::new("type"), kind.as_str(), format!("has invalid value: {kind}"));
+    }
+    if let Some(message) = event.message.as_deref().filter(|message| message.len() > NOTE_MAX) {
+        errors.invalid(&Path::new("message"), message, "can have at most 1024 characters");
     }
 }
 
@@ -200,7 +218,7 @@ fn from_core(event: core::Event) -> events::Event {
                 last_observed_time: series.last_observed_time?,
             })
         }),
-        deprecated_source: event.source,
+        deprecated_source: Some(event.source.unwrap_or_default()),
         type_: event.type_,
     }
 }
@@ -211,17 +229,20 @@ pub struct EventConversion;
 
 impl Conversion for EventConversion {
     fn to_stored(&self, served: &[u8]) -> Result<Vec<u8>, StatusError> {
-        convert(served, to_core)
+        let kind = GroupVersionKind::from_object("events.k8s.io/v1", "Event");
+        let (event, _) = decode::decode::<events::Event>(served, FieldValidation::Ignore, &kind)?;
+        encode::canonical(&to_core(event)).map_err(StatusError::internal)
     }
 
     fn to_served(&self, stored: &[u8]) -> Result<Vec<u8>, StatusError> {
-        convert(stored, from_core)
+        let event = from_core(serde_json::from_slice(stored).map_err(StatusError::internal)?);
+        let absent = [
+            ("eventTime", event.event_time.is_none()),
+            ("deprecatedFirstTimestamp", event.deprecated_first_timestamp.is_none()),
+            ("deprecatedLastTimestamp", event.deprecated_last_timestamp.is_none()),
+        ];
+        nulls::encode(&event, &absent).map_err(StatusError::internal)
     }
-}
-
-fn convert<A: DeserializeOwned, B: Serialize>(bytes: &[u8], with: fn(A) -> B) -> Result<Vec<u8>, StatusError> {
-    let object = serde_json::from_slice(bytes).map_err(StatusError::internal)?;
-    serde_json::to_vec(&with(object)).map_err(StatusError::internal)
 }
 
 #[cfg(test)]
@@ -234,6 +255,10 @@ mod tests {
         let served = EventConversion.to_served(stored).expect("converts");
         let text = std::str::from_utf8(&served).expect("text");
         assert!(text.contains(r#""note":"m""#) && text.contains(r#""regarding":{"kind":"Pod""#), "{text}");
-        assert_eq!(EventConversion.to_stored(&served).expect("converts"), stored);
+        // What is stored has all that upstream writes.
+        let back: core::Event =
+            serde_json::from_slice(&EventConversion.to_stored(&served).expect("converts")).expect("reads");
+        assert_eq!((back.message.as_deref(), back.involved_object.name.as_deref()), (Some("m"), Some("p")));
+        assert_eq!(back.source, Some(core::EventSource::default()));
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::validation::{ErrorList, Path};
 
-use crate::registry::pod_template::{defaults, quality_of_service, validation};
+use crate::registry::pod_template::{defaults, quality_of_service, validation, warnings};
 use crate::registry::strategy::{RequestContext, Strategy};
 
 /// Seconds that a pod stays on a node that is not ready or cannot be reached.
@@ -165,6 +165,11 @@ impl Strategy for Pods {
             return Some(0);
         }
         Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    /// People seldom update pods themselves, so only new ones are looked at.
+    fn warnings(&self, pod: &Pod, old: Option<&Pod>) -> Vec<String> {
+        if old.is_some() { Vec::new() } else { warnings::pod(pod) }
     }
 
     fn field_names(&self) -> &'static [&'static str] {

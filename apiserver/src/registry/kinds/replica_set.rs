@@ -63,26 +63,20 @@ impl Strategy for ReplicaSets {
         let mut errors = ErrorList::new();
         let path = Path::new("status");
         let Some(status) = &set.status else { return errors };
-        let of = |count: Option<i32>| count.unwrap_or_default();
-        for (field, count) in [
-            ("replicas", Some(status.replicas)),
+        let counts = [
             ("fullyLabeledReplicas", status.fully_labeled_replicas),
             ("readyReplicas", status.ready_replicas),
             ("availableReplicas", status.available_replicas),
-        ] {
-            workload::not_negative(count.map(i64::from), &path.child(field), &mut errors);
-            if of(count) > status.replicas {
-                errors.invalid(&path.child(field), of(count), "cannot be greater than status.replicas");
-            }
-        }
-        if of(status.available_replicas) > of(status.ready_replicas) {
-            errors.invalid(
-                &path.child("availableReplicas"),
-                of(status.available_replicas),
-                "cannot be greater than readyReplicas",
-            );
-        }
+            ("terminatingReplicas", status.terminating_replicas),
+        ];
+        workload::not_negative(status.observed_generation, &path.child("observedGeneration"), &mut errors);
+        workload::part_counts(status.replicas, &counts, &path, &mut errors);
         errors
+    }
+
+    fn warnings(&self, set: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        let template = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.template.clone());
+        workload::template_warnings(&set.metadata, template(set), old.map(template))
     }
 
     fn field_names(&self) -> &'static [&'static str] {

@@ -1,13 +1,14 @@
-//! What Deployments and ReplicaSets share: a selector, a template and replicas.
+//! What workloads share: a selector, a template, counts, percentages and the view of them as a scale.
 
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::ObjectMeta;
 use reeve_api::meta::LabelSelector as ObjectSelector;
 use reeve_api::selector::LabelSelector;
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
-use crate::registry::pod_template::validation;
+use crate::registry::pod_template::{validation, warnings};
 
 /// The operators of a selector's expressions.
 const OPERATORS: [&str; 4] = ["DoesNotExist", "Exists", "In", "NotIn"];
@@ -19,11 +20,11 @@ pub(super) fn not_negative(value: Option<i64>, path: &Path<'_>, errors: &mut Err
     }
 }
 
-fn is_absent(selector: &ObjectSelector) -> bool {
+pub(super) fn is_absent(selector: &ObjectSelector) -> bool {
     selector.match_labels.is_none() && selector.match_expressions.is_none()
 }
 
-fn is_empty(selector: &ObjectSelector) -> bool {
+pub(super) fn is_empty(selector: &ObjectSelector) -> bool {
     let labels = selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty());
     let expressions = selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     labels && expressions
@@ -38,42 +39,160 @@ pub(super) fn selector_and_template(
     path: &Path<'_>,
     errors: &mut ErrorList,
 ) {
-    let path_selector = path.child("selector");
-    if is_absent(selector) {
-        errors.required(&path_selector, "");
-    } else if is_empty(selector) {
-        errors.invalid(&path_selector, BadValue::json(selector), format!("empty selector is invalid for {kind}"));
-    } else {
-        object_selector(selector, &path_selector, errors);
-    }
+    required_selector(selector, kind, path, errors);
     let path_template = path.child("template");
     match LabelSelector::from_object(Some(selector)) {
-        Err(_) => errors.invalid(&path_selector, BadValue::json(selector), "invalid label selector"),
-        Ok(parsed) => {
-            let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-            // An empty selector was refused above; an absent one selects nothing.
-            if is_absent(selector) || !parsed.matches_opt(labels) {
-                errors.invalid(
-                    &path_template.child("metadata").child("labels"),
-                    labels.map_or_else(BadValue::null, BadValue::json),
-                    "`selector` does not match template `labels`",
-                );
-            }
+        Err(_) => {
+            errors.invalid(&path.child("selector"), BadValue::json(selector), "invalid label selector");
+            return;
         }
+        // An empty selector was refused above; an absent one selects nothing.
+        Ok(parsed) => matches_template(&parsed, is_absent(selector), template, &path_template, errors),
     }
     validation::pod_template(template, &path_template, errors);
-    let spec_path = path_template.child("spec");
-    let empty = PodSpec::default();
-    let spec = template.spec.as_ref().unwrap_or(&empty);
+    runs_for_ever(template, "ReplicaSet", &path_template, errors);
+}
+
+/// A selector that must be there and select something.
+pub(super) fn required_selector(selector: &ObjectSelector, kind: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    let path = path.child("selector");
+    if is_absent(selector) {
+        errors.required(&path, "");
+    } else {
+        object_selector(selector, &path, errors);
+        if is_empty(selector) {
+            errors.invalid(&path, BadValue::json(selector), format!("empty selector is invalid for {kind}"));
+        }
+    }
+}
+
+/// Checks that a template's pods have the labels that its owner looks for.
+pub(super) fn matches_template(
+    selector: &LabelSelector,
+    selects_nothing: bool,
+    template: &PodTemplateSpec,
+    path: &Path<'_>,
+    errors: &mut ErrorList,
+) {
+    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    if selects_nothing || !selector.matches_opt(labels) {
+        errors.invalid(
+            &path.child("metadata").child("labels"),
+            labels.map_or_else(BadValue::null, BadValue::json),
+            "`selector` does not match template `labels`",
+        );
+    }
+}
+
+/// Pods that are replaced when they end may not end by themselves. `kind` is the owner's.
+pub(super) fn runs_for_ever(template: &PodTemplateSpec, kind: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    let path = path.child("spec");
+    let Some(spec) = &template.spec else { return };
     if let Some(policy) = spec.restart_policy.as_deref().filter(|policy| *policy != "Always") {
-        errors.not_supported(&spec_path.child("restartPolicy"), policy, &["Always"]);
+        errors.not_supported(&path.child("restartPolicy"), policy, &["Always"]);
     }
     if spec.active_deadline_seconds.is_some() {
         errors.forbidden(
-            &spec_path.child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
+            &path.child("activeDeadlineSeconds"),
+            format!("activeDeadlineSeconds in {kind} is not Supported"),
         );
     }
+}
+
+/// Checks the counts of a status, which are parts of `total`.
+pub(super) fn part_counts(total: i32, counts: &[(&str, Option<i32>)], path: &Path<'_>, errors: &mut ErrorList) {
+    not_negative(Some(i64::from(total)), &path.child("replicas"), errors);
+    for (field, count) in counts {
+        not_negative(count.map(i64::from), &path.child(field), errors);
+    }
+    let of = |name: &str| counts.iter().find(|(field, _)| *field == name).and_then(|(_, count)| *count);
+    for (field, count) in counts {
+        if let Some(count) = count.filter(|count| *count > total && PARTS.contains(field)) {
+            errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
+        }
+    }
+    let (available, ready) = (of("availableReplicas").unwrap_or_default(), of("readyReplicas").unwrap_or_default());
+    if available > ready {
+        errors.invalid(&path.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+    }
+}
+
+/// The counts that are at most the count of all.
+const PARTS: [&str; 5] =
+    ["fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas", "currentReplicas"];
+
+/// The count of hash collisions only grows.
+pub(super) fn collisions(new: Option<i32>, old: Option<i32>, path: &Path<'_>, errors: &mut ErrorList) {
+    let path = path.child("collisionCount");
+    not_negative(new.map(i64::from), &path, errors);
+    if let Some(old) = old
+        && new.unwrap_or_default() < old
+    {
+        errors.invalid(&path, new.unwrap_or_default(), "cannot be decremented");
+    }
+}
+
+/// Reads a number or percentage and checks it: the value and whether it is a percentage.
+pub(super) fn count_or_percent(
+    value: Option<&IntOrString>,
+    path: &Path<'_>,
+    errors: &mut ErrorList,
+) -> Option<(i64, bool)> {
+    match value? {
+        IntOrString::Int(number) => {
+            not_negative(Some(i64::from(*number)), path, errors);
+            Some((i64::from(*number), false))
+        }
+        IntOrString::String(text) => {
+            let percent = text
+                .strip_suffix('%')
+                .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok());
+            if percent.is_none() {
+                errors.invalid(path, text, PERCENT);
+            }
+            percent.map(|percent| (percent, true))
+        }
+    }
+}
+
+/// [`count_or_percent`] of at most everything.
+pub(super) fn share(value: Option<&IntOrString>, path: &Path<'_>, errors: &mut ErrorList) -> Option<i64> {
+    let (count, is_percent) = count_or_percent(value, path, errors)?;
+    if is_percent && count > 100 {
+        let shown = value.map_or_else(BadValue::null, BadValue::json);
+        errors.invalid(path, shown, "must not be greater than 100%");
+    }
+    Some(count)
+}
+
+const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
+                       '93%', regex used for validation is '[0-9]+%')";
+
+/// Warnings of a workload: about its name when it is new, about its template when that changes.
+pub(super) fn template_warnings(
+    metadata: &ObjectMeta,
+    template: Option<PodTemplateSpec>,
+    old: Option<Option<PodTemplateSpec>>,
+) -> Vec<String> {
+    let mut found = if old.is_none() { name_warning(metadata) } else { Vec::new() };
+    if let Some(template) = template.filter(|template| old.flatten().as_ref() != Some(template)) {
+        found.extend(warnings::pod_template(&template, &Path::new("spec").child("template")));
+    }
+    found
+}
+
+/// What follows from a name that cannot be a host name.
+pub(super) fn name_warning(metadata: &ObjectMeta) -> Vec<String> {
+    let problems = metadata.name.as_deref().map(format::dns1123_label).unwrap_or_default();
+    if problems.is_empty() {
+        return problems;
+    }
+    vec![format!(
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label \
+         is recommended: [{}]",
+        problems.join(" ")
+    )]
 }
 
 /// Checks a label selector.

@@ -14,7 +14,7 @@ use reeve_api::quantity::Quantity;
 const FILE_MODE: i32 = 0o644;
 const TOKEN_SECONDS: i64 = 60 * 60;
 
-fn fill<T: Into<String>>(field: &mut Option<String>, value: T) {
+pub(in crate::registry) fn fill<T: Into<String>>(field: &mut Option<String>, value: T) {
     if field.as_deref().unwrap_or_default().is_empty() {
         *field = Some(value.into());
     }
@@ -251,7 +251,7 @@ fn projection(source: &mut VolumeProjection) {
     }
 }
 
-fn canonical_map(amounts: &mut Option<BTreeMap<String, Text>>) {
+pub(in crate::registry) fn canonical_map(amounts: &mut Option<BTreeMap<String, Text>>) {
     for amount in amounts.iter_mut().flat_map(BTreeMap::values_mut) {
         let canonical = Quantity::canonical(&amount.0);
         if canonical != amount.0 {

@@ -3,3 +3,4 @@
 pub mod defaults;
 pub mod quality_of_service;
 pub mod validation;
+pub mod warnings;

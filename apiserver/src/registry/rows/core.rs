@@ -27,6 +27,14 @@ pub(super) fn rows() -> Vec<Row> {
         )
         .with_status(),
         pods(),
+        row(&kinds::pod_template::PodTemplates, "/registry/podtemplates/", words("podtemplate", &[], &[])),
+        row(
+            &kinds::replication_controller::ReplicationControllers,
+            "/registry/controllers/",
+            words("replicationcontroller", &["rc"], &["all"]),
+        )
+        .with_scale()
+        .with_status(),
         row(
             &kinds::resource_quota::ResourceQuotas,
             "/registry/resourcequotas/",

@@ -13,7 +13,7 @@ const EVENT_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn rows() -> Vec<Row> {
     let row = row(&kinds::event::Events, "/registry/events/", words("event", &["ev"], &[]));
-    vec![kept_for_a_while(Row { conversion: Some(Arc::new(kinds::event::EventConversion)), ..row })]
+    vec![kept_for_a_while(row.viewed_as("events.k8s.io", "v1", Arc::new(kinds::event::EventConversion)))]
 }
 
 /// A row whose objects end an hour after their last write.

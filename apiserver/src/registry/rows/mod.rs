@@ -2,6 +2,8 @@
 
 mod admission;
 mod apps;
+mod autoscaling;
+mod batch;
 mod certificates;
 mod coordination;
 mod core;
@@ -10,6 +12,7 @@ mod events;
 mod flow_control;
 mod networking;
 mod node;
+mod policy;
 mod rbac;
 mod scheduling;
 mod storage;
@@ -21,7 +24,7 @@ use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo};
 
 use super::erased::StrategyKind;
 use super::strategy::Strategy;
-use super::{Row, Subresource, SubresourceAction};
+use super::{Conversion, Row, Subresource, SubresourceAction};
 
 /// The verbs of a resource with everything.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -92,6 +95,14 @@ impl Row {
         self
     }
 
+    /// Serves the objects in another group or version than the one in which they are stored.
+    fn viewed_as(mut self, group: &str, version: &str, conversion: Arc<dyn Conversion>) -> Self {
+        self.info.resource.group = group.to_owned();
+        self.info.resource.version = version.to_owned();
+        self.conversion = Some(conversion);
+        self
+    }
+
     /// Takes a verb away.
     fn without_verb(mut self, verb: &str) -> Self {
         self.info.verbs.retain(|own| own != verb);
@@ -122,8 +133,11 @@ pub(super) fn builtin() -> Vec<Row> {
         core::rows(),
         apps::rows(),
         events::rows(),
+        autoscaling::rows(),
+        batch::rows(),
         certificates::rows(),
         networking::rows(),
+        policy::rows(),
         rbac::rows(),
         storage::rows(),
         admission::rows(),
