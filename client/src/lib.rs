@@ -4,7 +4,7 @@
 //! [`config`] and [`tls`] say whom to trust, [`Client`] and [`Api`] are the verbs, [`watch`] is the one
 //! watch state machine, [`store`] is a local copy that it feeds, [`runner`] does the work that changes
 //! call for, [`leader`] says whether to, [`events`] tells users what was done, and [`process`] is what
-//! every binary starts with.
+//! every binary starts with ([`pages`] gives back what only the start needed).
 
 pub mod api;
 pub mod backoff;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 pub mod leader;
+pub mod pages;
 pub mod process;
 pub mod runner;
 pub mod store;

@@ -155,6 +155,7 @@ fn main() -> Result<()> {
 }
 
 async fn run(options: Options) -> Result<()> {
+    reeve_client::pages::release_after_start();
     let config = options.config()?;
     let shutdown = shutdown_signal()?;
     for folder in [&config.root_dir, &config.pod_logs_dir] {

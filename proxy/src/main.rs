@@ -76,6 +76,7 @@ fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseEr
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     process::init_logging(&options.logging);
+    reeve_client::pages::release_after_start();
     if options.cleanup { cleanup().await } else { run(options).await }
 }
 
