@@ -1,5 +1,11 @@
 //! The columns of each resource, in order, with the descriptions that clients show.
 
+pub(super) mod access;
+pub(super) mod admission;
+pub(super) mod networking;
+pub(super) mod policy;
+pub(super) mod storage;
+
 use super::Column;
 
 const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
@@ -17,9 +23,16 @@ const fn integer(name: &'static str, description: &'static str) -> Column {
     Column { kind: "integer", ..column(name, description) }
 }
 
+const fn boolean(name: &'static str, description: &'static str) -> Column {
+    Column { kind: "boolean", ..column(name, description) }
+}
+
 /// The first column of every table.
 const OBJECT_NAME: Column = Column { format: "name", ..column("Name", NAME) };
 const OBJECT_AGE: Column = column("Age", AGE);
+
+/// The columns of kinds of which upstream tells the time itself.
+pub(super) const CREATED_AT: &[Column] = &[OBJECT_NAME, Column { kind: "date", ..column("Created At", AGE) }];
 
 /// The columns of resources without their own.
 pub(super) const DEFAULT: &[Column] = &[OBJECT_NAME, column("Age", AGE)];

@@ -1,10 +1,14 @@
 //! Tables: the columns of each resource and the cells of its objects, as `kubectl get` shows them
 //! (`k8s.io/kubernetes/pkg/printers/internalversion`).
 
+mod access;
+mod admission;
 mod cluster;
 mod columns;
 mod network;
 mod pod;
+mod policy;
+mod storage;
 mod view;
 mod workload;
 
@@ -45,6 +49,68 @@ fn printer(resource: &GroupVersionResource) -> (&'static [Column], Cells) {
         ("apps", "replicasets") => (columns::REPLICASETS, workload::replica_set),
         ("coordination.k8s.io", "leases") => (columns::LEASES, cluster::lease),
         ("discovery.k8s.io", "endpointslices") => (columns::ENDPOINTSLICES, network::endpoint_slice),
+        ("", "endpoints") => (columns::networking::ENDPOINTS, network::endpoints),
+        ("", "persistentvolumes") => (columns::storage::PERSISTENTVOLUMES, storage::volume),
+        ("", "persistentvolumeclaims") => (columns::storage::PERSISTENTVOLUMECLAIMS, storage::claim),
+        ("", "resourcequotas") => (columns::policy::RESOURCEQUOTAS, policy::quota),
+        ("", "componentstatuses") => (columns::policy::COMPONENTSTATUSES, policy::component),
+        ("", "limitranges")
+        | (RBAC, "roles" | "clusterroles")
+        | ("storage.k8s.io", "csistoragecapacities")
+        | ("apiextensions.k8s.io", "customresourcedefinitions") => (columns::CREATED_AT, created_at),
+        (RBAC, "rolebindings") => (columns::access::ROLEBINDINGS, access::binding),
+        (RBAC, "clusterrolebindings") => (columns::access::CLUSTERROLEBINDINGS, access::binding),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            (columns::access::CERTIFICATESIGNINGREQUESTS, access::certificate_request)
+        }
+        ("admissionregistration.k8s.io", resource) => admission(resource),
+        ("networking.k8s.io", resource) => networking(resource),
+        ("storage.k8s.io", resource) => storage(resource),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => (columns::policy::FLOWSCHEMAS, policy::flow_schema),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
+            (columns::policy::PRIORITYLEVELCONFIGURATIONS, policy::priority_level)
+        }
+        ("scheduling.k8s.io", "priorityclasses") => (columns::policy::PRIORITYCLASSES, policy::priority_class),
+        ("node.k8s.io", "runtimeclasses") => (columns::policy::RUNTIMECLASSES, policy::runtime_class),
+        _ => (columns::DEFAULT, plain),
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn admission(resource: &str) -> (&'static [Column], Cells) {
+    use columns::admission::*;
+    match resource {
+        "mutatingadmissionpolicies" => (MUTATINGADMISSIONPOLICIES, admission::mutating_policy),
+        "mutatingadmissionpolicybindings" => (MUTATINGADMISSIONPOLICYBINDINGS, admission::policy_binding),
+        "mutatingwebhookconfigurations" => (MUTATINGWEBHOOKCONFIGURATIONS, admission::webhooks),
+        "validatingadmissionpolicies" => (VALIDATINGADMISSIONPOLICIES, admission::validating_policy),
+        "validatingadmissionpolicybindings" => (VALIDATINGADMISSIONPOLICYBINDINGS, admission::policy_binding),
+        "validatingwebhookconfigurations" => (VALIDATINGWEBHOOKCONFIGURATIONS, admission::webhooks),
+        _ => (columns::DEFAULT, plain),
+    }
+}
+
+fn networking(resource: &str) -> (&'static [Column], Cells) {
+    use columns::networking::*;
+    match resource {
+        "ingresses" => (INGRESSES, network::ingress),
+        "ingressclasses" => (INGRESSCLASSES, network::ingress_class),
+        "ipaddresses" => (IPADDRESSES, network::address),
+        "networkpolicies" => (NETWORKPOLICIES, network::network_policy),
+        "servicecidrs" => (SERVICECIDRS, network::service_range),
+        _ => (columns::DEFAULT, plain),
+    }
+}
+
+fn storage(resource: &str) -> (&'static [Column], Cells) {
+    use columns::storage::*;
+    match resource {
+        "csidrivers" => (CSIDRIVERS, storage::driver),
+        "csinodes" => (CSINODES, storage::node),
+        "storageclasses" => (STORAGECLASSES, storage::class),
+        "volumeattachments" => (VOLUMEATTACHMENTS, storage::attachment),
+        "volumeattributesclasses" => (VOLUMEATTRIBUTESCLASSES, storage::attributes_class),
         _ => (columns::DEFAULT, plain),
     }
 }
@@ -71,6 +137,10 @@ pub fn text(cell: &Value) -> String {
 
 fn plain(object: View<'_>, now: Timestamp) -> Vec<Value> {
     vec![object_name(object), age(object, now)]
+}
+
+fn created_at(object: View<'_>, _now: Timestamp) -> Vec<Value> {
+    vec![object_name(object), object.text("metadata.creationTimestamp").into()]
 }
 
 #[cfg(test)]

@@ -75,6 +75,41 @@ fn a_node_shows_its_roles_and_readiness() {
 }
 
 #[test]
+fn a_claim_tells_its_size_once_it_has_a_volume() {
+    let claim = |volume: &str| {
+        json!({
+            "metadata": {"name": "c", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"storageClassName": "slow", "volumeMode": "Block", "volumeName": volume},
+            "status": {"phase": "Bound", "accessModes": ["ReadWriteMany", "ReadWriteOnce"], "capacity": {"storage": "1Gi"}},
+        })
+    };
+    let row = |volume| row("", "persistentvolumeclaims", claim(volume));
+    assert_eq!(row(""), ["c", "Bound", "", "", "", "slow", "<unset>", "10m", "Block"]);
+    assert_eq!(row("v"), ["c", "Bound", "v", "1Gi", "RWO,RWX", "slow", "<unset>", "10m", "Block"]);
+}
+
+#[test]
+fn an_ingress_shows_its_hosts() {
+    let ingress = json!({
+        "metadata": {"name": "i", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"tls": [{}], "rules": [{"host": "a"}, {"host": "b"}, {"host": "c"}, {"host": "d"}]},
+    });
+    assert_eq!(
+        row("networking.k8s.io", "ingresses", ingress),
+        ["i", "<none>", "a,b,c + 1 more...", "", "80, 443", "10m"]
+    );
+}
+
+#[test]
+fn a_quota_is_told_in_two_halves() {
+    let quota = json!({
+        "metadata": {"name": "q", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"hard": {"pods": "4", "limits.memory": "1Gi"}, "used": {"pods": "2"}},
+    });
+    assert_eq!(row("", "resourcequotas", quota), ["q", "pods: 2/4", "limits.memory: 0/1Gi", "10m"]);
+}
+
+#[test]
 fn every_table_fits_its_columns_even_when_empty() {
     for (group, resource) in [
         ("", "namespaces"),
@@ -90,6 +125,39 @@ fn every_table_fits_its_columns_even_when_empty() {
         ("apps", "replicasets"),
         ("coordination.k8s.io", "leases"),
         ("discovery.k8s.io", "endpointslices"),
+        ("", "componentstatuses"),
+        ("", "endpoints"),
+        ("", "limitranges"),
+        ("", "persistentvolumeclaims"),
+        ("", "persistentvolumes"),
+        ("", "resourcequotas"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("node.k8s.io", "runtimeclasses"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("scheduling.k8s.io", "priorityclasses"),
+        ("storage.k8s.io", "csidrivers"),
+        ("storage.k8s.io", "csinodes"),
+        ("storage.k8s.io", "csistoragecapacities"),
+        ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "volumeattachments"),
+        ("storage.k8s.io", "volumeattributesclasses"),
         ("example.com", "widgets"),
     ] {
         row(group, resource, json!({}));
