@@ -6,6 +6,7 @@ use reeve_api::{ObjectMeta, StatusError, names};
 use uuid::Uuid;
 
 use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::ownership::{Ownership, Tracker};
 use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
 use crate::registry::{AnyObject, RequestContext, Row};
 use crate::request::{Target, User, Verb};
@@ -21,6 +22,18 @@ impl Handlers {
         user: &User,
         target: &Target,
         body: Bytes,
+        options: &WriteOptions,
+    ) -> Result<ObjectAnswer, StatusError> {
+        self.create_owned(user, target, body, Ownership::Updates, options).await
+    }
+
+    /// The same, with a say in who owns the object's fields.
+    pub(super) async fn create_owned(
+        &self,
+        user: &User,
+        target: &Target,
+        body: Bytes,
+        ownership: Ownership,
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
         let (row, subresource) = self.row(user, Verb::Create, target)?;
@@ -39,6 +52,9 @@ impl Handlers {
         admit_node_identity(user, row, object.as_ref())?;
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
+        if ownership == Ownership::Updates {
+            Tracker::new(row, "", user, options, context.now).create(object.as_mut())?;
+        }
         let name = object.metadata().name.clone().unwrap_or_default();
         self.admit_namespace(row, target, &name).await?;
         object.prepare_for_create(&context);
@@ -154,7 +170,6 @@ pub(super) fn prepare(row: &Row, context: &RequestContext, object: &mut dyn AnyO
     metadata.deletion_grace_period_seconds = None;
     metadata.self_link = None;
     metadata.generation = None;
-    metadata.managed_fields = None;
     object.default();
     Ok(())
 }

@@ -4,8 +4,10 @@
 //! decode, admit, default, validate, store, answer.
 
 mod admission;
+mod apply;
 mod create;
 mod delete;
+mod ownership;
 mod patch;
 mod pods;
 mod read;

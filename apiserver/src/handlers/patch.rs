@@ -1,12 +1,15 @@
 //! patch: a change that is made on whatever is newest, unless it names a version.
 
 use bytes::Bytes;
+use reeve_api::schema::Schema;
+use reeve_api::status::StatusCause;
 use reeve_api::{Reason, StatusError, json, patch};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::update::{decode_patched, part_of};
+use super::ownership::schema_of;
+use super::update::part_of;
 use super::{Handlers, ObjectAnswer, PatchKind, WriteOptions, field_validation};
-use crate::registry::{AnyObject, SubresourceAction};
+use crate::registry::{AnyObject, FieldValidation, Row, SubresourceAction, duplicate_fields};
 use crate::request::{Target, User, Verb};
 use crate::storage::Stored;
 
@@ -21,33 +24,33 @@ impl Handlers {
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
         let (row, subresource) = self.row(user, Verb::Patch, target)?;
-        let patch = Patch::parse(kind, &body)?;
+        let validation = field_validation(options)?;
         if subresource.is_some_and(|subresource| subresource.action == SubresourceAction::Scale) {
+            if let PatchKind::Apply { force } = kind {
+                return self.apply_scale(user, row, target, force, &body, options).await;
+            }
+            let patch = Patch::parse(kind, &body, validation)?;
             return self.patch_scale(user, row, target, &patch, options).await;
         }
         let part = part_of(subresource).ok_or_else(super::method_not_allowed)?;
-        let validation = field_validation(options)?;
+        if let PatchKind::Apply { force } = kind {
+            return self.apply(user, row, target, part, force, &body, options).await;
+        }
+        let schema = schema_of(row);
+        if kind == PatchKind::Strategic && schema == Schema::Undeclared {
+            return Err(unsupported());
+        }
+        // An object that is not there is the first thing to say.
+        let parsed = Patch::parse(kind, &body, validation);
         let mut warnings = Vec::new();
         let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
+            let patch = parsed.as_ref().map_err(Clone::clone)?;
             let stored = json::splice_resource_version(&present.value, present.revision);
             let before = super::served(row, stored)?;
-            let after = patch.apply(&before)?;
-            let after = match &row.conversion {
-                None => after,
-                Some(conversion) => conversion.to_stored(&after)?,
-            };
-            let mut object = decode_patched(row, &after, validation, &mut warnings)?;
-            // Only a version that the patch itself names is a precondition.
-            if !patch.names_version() {
-                object.metadata_mut().resource_version = None;
-            }
-            if object.metadata().name.as_deref() != Some(&target.name) {
-                return Err(StatusError::bad_request(format!(
-                    "the name of the object ({}) does not match the name on the URL ({})",
-                    object.metadata().name.as_deref().unwrap_or_default(),
-                    target.name
-                )));
-            }
+            let after = patch.apply(&before, &schema)?;
+            warnings.clone_from(&patch.duplicates);
+            let object = decode_patched(row, patch, &after, validation, &mut warnings)?;
+            check_name(target, object.as_ref())?;
             Ok(object)
         };
         let mut answer = self.change(user, row, target, part, options, &mut make).await?;
@@ -56,60 +59,178 @@ impl Handlers {
     }
 }
 
+/// The name of a changed object must be the one that was asked for.
+pub(super) fn check_name(target: &Target, object: &dyn AnyObject) -> Result<(), StatusError> {
+    let name = object.metadata().name.as_deref().unwrap_or_default();
+    if name == target.name {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!(
+        "the name of the object ({name}) does not match the name on the URL ({})",
+        target.name
+    )))
+}
+
 /// A patch that has been read.
-pub(super) enum Patch {
+pub(super) struct Patch {
+    form: Form,
+    /// Fields that the patch names twice, in words.
+    duplicates: Vec<String>,
+}
+
+enum Form {
     /// RFC 6902.
     Json(Value),
     /// RFC 7386.
     Merge(Value),
+    /// Strategic merge patch.
+    Strategic(Value),
 }
 
 impl Patch {
-    fn parse(kind: PatchKind, body: &[u8]) -> Result<Self, StatusError> {
-        match kind {
-            PatchKind::Json => serde_json::from_slice(body)
-                .map(Patch::Json)
-                .map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}"))),
-            PatchKind::Merge => {
-                let value: Value = serde_json::from_slice(body)
-                    .map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}")))?;
-                if !value.is_object() {
-                    return Err(StatusError::bad_request("a merge patch must be an object"));
-                }
-                Ok(Patch::Merge(value))
-            }
-            PatchKind::Strategic => Err(StatusError::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json-patch+json, application/merge-patch+json",
-            )),
-            PatchKind::Apply { .. } => Err(StatusError::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json-patch+json, application/merge-patch+json",
-            )),
-        }
+    pub(super) fn parse(kind: PatchKind, body: &[u8], validation: FieldValidation) -> Result<Self, StatusError> {
+        let parsed: Result<Value, String> = serde_json::from_slice(body).map_err(|error| syntax_error(body, &error));
+        let decoding = |text: String| StatusError::bad_request(format!("error decoding patch: {text}"));
+        let form = match kind {
+            PatchKind::Json => Form::Json(parsed.map_err(decoding)?),
+            PatchKind::Merge => Form::Merge(parsed.and_then(object).map_err(decoding)?),
+            PatchKind::Strategic => Form::Strategic(parsed.and_then(object).map_err(StatusError::bad_request)?),
+            PatchKind::Apply { .. } => return Err(unsupported()),
+        };
+        let duplicates = match validation {
+            FieldValidation::Ignore => Vec::new(),
+            FieldValidation::Warn | FieldValidation::Strict => duplicate_fields(body),
+        };
+        Ok(Self { form, duplicates })
     }
 
     /// The object after the patch.
-    pub(super) fn apply(&self, before: &[u8]) -> Result<Vec<u8>, StatusError> {
+    pub(super) fn apply(&self, before: &[u8], schema: &Schema) -> Result<Value, StatusError> {
         let mut value: Value = serde_json::from_slice(before).map_err(StatusError::internal)?;
-        match self {
-            Patch::Json(patch) => patch::apply_json_patch(&mut value, patch)?,
-            Patch::Merge(patch) => patch::apply_merge_patch(&mut value, patch.clone()),
+        match &self.form {
+            Form::Json(patch) => patch::apply_json_patch(&mut value, patch)?,
+            Form::Merge(patch) => patch::apply_merge_patch(&mut value, patch.clone()),
+            Form::Strategic(patch) => patch::strategic::apply(&mut value, patch.clone(), schema)?,
         }
-        serde_json::to_vec(&value).map_err(StatusError::internal)
+        Ok(value)
     }
+}
 
-    fn names_version(&self) -> bool {
-        match self {
-            Patch::Json(operations) => operations.as_array().into_iter().flatten().any(|operation| {
-                let path = operation["path"].as_str().unwrap_or_default();
-                operation["op"] != "test" && (path == "/metadata/resourceVersion" || path == "/metadata")
-            }),
-            Patch::Merge(value) => {
-                value.pointer("/metadata/resourceVersion").is_some_and(|version| version.as_str().is_some())
+fn unsupported() -> StatusError {
+    StatusError::new(
+        Reason::UnsupportedMediaType,
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+    )
+}
+
+fn object(value: Value) -> Result<Value, String> {
+    let what = match &value {
+        Value::Object(_) | Value::Null => return Ok(if value.is_null() { Value::Object(Map::new()) } else { value }),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+    };
+    Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
+}
+
+/// What is wrong with text that is not JSON, in upstream's words.
+fn syntax_error(body: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let lines = body.split(|byte| *byte == b'\n');
+    let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();
+    let at = (before + error.column()).saturating_sub(1);
+    match body.get(at) {
+        Some(byte) if byte.is_ascii_graphic() => {
+            format!("invalid character '{}' looking for beginning of value", char::from(*byte))
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The decoded form of a patched object, in the form that is stored.
+fn decode_patched(
+    row: &Row,
+    patch: &Patch,
+    after: &Value,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Box<dyn AnyObject>, StatusError> {
+    let bytes = serde_json::to_vec(after).map_err(StatusError::internal)?;
+    let bytes = match &row.conversion {
+        None => bytes,
+        Some(conversion) => conversion.to_stored(&bytes)?,
+    };
+    let quoted = match &patch.form {
+        Form::Strategic(patch) => patch,
+        _ => after,
+    };
+    // Fields that are unknown or doubled come together, with those of the patch itself first.
+    let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::Warn };
+    let decoded = row
+        .kind
+        .decode(&bytes, lenient)
+        .map_err(|error| refused(row, &StatusError::from(error).message, quoted))?;
+    warnings.extend(decoded.warnings);
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(refused(row, &format!("strict decoding error: {}", warnings.join(", ")), quoted));
+    }
+    Ok(decoded.object)
+}
+
+/// The error of a patch whose result is no object of the kind.
+pub(super) fn refused(row: &Row, why: &str, value: &Value) -> StatusError {
+    let introduction = format!(" cannot be handled as a {}: ", row.info.kind);
+    let why = why.split_once(&introduction).map_or(why, |(_, why)| why);
+    let mut value = value.clone();
+    in_go_order(&mut value);
+    let text = Value::String(value.to_string());
+    StatusError::invalid(
+        "",
+        "",
+        "",
+        vec![StatusCause {
+            reason: Some("FieldValueInvalid".to_owned()),
+            message: Some(format!("Invalid value: {text}: {why}")),
+            field: Some("patch".to_owned()),
+        }],
+    )
+}
+
+/// The order in which upstream writes metadata.
+const METADATA: [&str; 15] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// An object as upstream quotes it: the patched level by its keys, metadata in the order of its struct.
+fn in_go_order(value: &mut Value) {
+    let Value::Object(object) = value else { return };
+    object.sort_keys();
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        let mut ordered = Map::new();
+        for name in METADATA {
+            if let Some(value) = metadata.shift_remove(name) {
+                ordered.insert(name.to_owned(), value);
             }
         }
+        ordered.append(metadata);
+        *metadata = ordered;
     }
 }

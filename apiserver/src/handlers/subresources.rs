@@ -4,6 +4,7 @@ use bytes::Bytes;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Binding, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions as MetaDeleteOptions, Time};
+use reeve_api::schema::{Schema, builtin};
 use reeve_api::validation::{ErrorList, Path};
 use reeve_api::{GroupVersionResource, Reason, StatusError};
 use serde_json::json;
@@ -128,8 +129,9 @@ impl Handlers {
     ) -> Result<ObjectAnswer, StatusError> {
         let mut make = |present: &Scale| -> Result<Scale, StatusError> {
             let bytes = serde_json::to_vec(present).map_err(StatusError::internal)?;
-            let patched = patch.apply(&bytes)?;
-            let mut scale: Scale = serde_json::from_slice(&patched)
+            let schema = builtin("autoscaling/v1", "Scale").unwrap_or(Schema::Undeclared);
+            let patched = patch.apply(&bytes, &schema)?;
+            let mut scale: Scale = serde_json::from_value(patched)
                 .map_err(|error| StatusError::bad_request(format!("the patched object is not a Scale: {error}")))?;
             if scale.metadata.resource_version == present.metadata.resource_version {
                 scale.metadata.resource_version = None;

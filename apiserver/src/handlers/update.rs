@@ -4,10 +4,11 @@ use bytes::Bytes;
 use reeve_api::{ObjectMeta, StatusError};
 
 use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::ownership::{Ownership, Tracker, keep_times};
 use super::{
     Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
 };
-use crate::registry::{AnyObject, FieldValidation, RequestContext, Row, Subresource, SubresourceAction};
+use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, StoreError, Stored, Write};
 
@@ -110,8 +111,26 @@ impl Handlers {
         options: &WriteOptions,
         make: &mut Make<'_>,
     ) -> Result<ObjectAnswer, StatusError> {
+        // Upstream's binding leaves no trace of its own.
+        let ownership = if part == Part::Binding { Ownership::Kept } else { Ownership::Updates };
+        self.change_owned(user, row, target, part, ownership, options, make).await
+    }
+
+    /// The same, with a say in who owns what changes.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) async fn change_owned(
+        &self,
+        user: &User,
+        row: &Row,
+        target: &Target,
+        part: Part,
+        ownership: Ownership,
+        options: &WriteOptions,
+        make: &mut Make<'_>,
+    ) -> Result<ObjectAnswer, StatusError> {
         let key = row.storage_key(&target.namespace, &target.name);
         let context = self.context(user);
+        let tracker = Tracker::new(row, &target.subresource, user, options, context.now);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         let mut lost = service_claims::Lost::default();
         loop {
@@ -126,8 +145,14 @@ impl Handlers {
                     let old = decode_stored(row, &present.value)?;
                     let mut object = make(present, old.as_ref())?;
                     check_versions(target, present, old.metadata(), object.metadata())?;
+                    let asked = object.metadata_mut().managed_fields.take();
                     carry_over(object.metadata_mut(), old.metadata());
                     object.default();
+                    match ownership {
+                        Ownership::Updates => tracker.update(&present.value, asked, object.as_mut())?,
+                        Ownership::Given => object.metadata_mut().managed_fields = asked,
+                        Ownership::Kept => object.metadata_mut().managed_fields.clone_from(&old.metadata().managed_fields),
+                    }
                     adjust(row, &context, part, object.as_mut(), old.as_ref());
                     if part == Part::Main {
                         *claims = self.plan_claims(object.as_mut(), Some(old.as_ref()), lost)?;
@@ -139,7 +164,14 @@ impl Handlers {
                     };
                     check(row, &target.name, errors)?;
                     *warnings = object.warnings(Some(old.as_ref()));
-                    let value = encode(object.as_ref())?;
+                    let mut value = encode(object.as_ref())?;
+                    // Times have one length: what differs in length differs in more than them.
+                    if value.len() == present.value.len() && value != present.value {
+                        keep_times(object.metadata_mut(), old.metadata());
+                        if encode(object.as_ref())? == present.value {
+                            value = present.value.clone();
+                        }
+                    }
                     if options.dry_run {
                         *dry = Some(Stored { value, revision: present.revision });
                         return Ok(Write::keep());
@@ -223,7 +255,6 @@ fn carry_over(new: &mut ObjectMeta, old: &ObjectMeta) {
     new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     new.generation = old.generation;
     new.generate_name.clone_from(&old.generate_name);
-    new.managed_fields.clone_from(&old.managed_fields);
 }
 
 fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyObject, old: &dyn AnyObject) {
@@ -248,16 +279,4 @@ pub(super) fn part_of(subresource: Option<&Subresource>) -> Option<Part> {
         Some(SubresourceAction::Approval) => Some(Part::Approval),
         Some(_) => None,
     }
-}
-
-/// The decoded form of a patched object.
-pub(super) fn decode_patched(
-    row: &Row,
-    bytes: &[u8],
-    validation: FieldValidation,
-    warnings: &mut Vec<String>,
-) -> Result<Box<dyn AnyObject>, StatusError> {
-    let decoded = row.kind.decode(bytes, validation)?;
-    *warnings = decoded.warnings;
-    Ok(decoded.object)
 }

@@ -177,13 +177,15 @@ impl Writer<'_> {
     /// Applies a configuration to the live object. Neither holds managedFields.
     ///
     /// # Errors
-    /// `Conflict` when others own what the configuration would change, unless `force` is set.
+    /// `Conflict` when others own what the configuration would change, unless `force` is set or all of it is
+    /// `allowed`.
     pub fn apply(
         &self,
         live: &Value,
         config: &Value,
         mut managers: Managers,
         force: bool,
+        allowed: Option<&FieldSet>,
     ) -> Result<Applied, StatusError> {
         let merged = merge(live, config, self.schema);
         let declared = field_set(config, self.schema).without_below(self.reset);
@@ -206,7 +208,7 @@ impl Writer<'_> {
         };
         let comparison = compare(live, &object, self.schema).without_below(self.reset);
         if !force {
-            self.check_conflicts(live, &object, &comparison, &managers, index)?;
+            self.check_conflicts(live, &object, &comparison, &managers, index, allowed)?;
         }
         let changed = *live != object;
         if changed {
@@ -224,6 +226,7 @@ impl Writer<'_> {
         comparison: &Comparison,
         managers: &Managers,
         own: usize,
+        allowed: Option<&FieldSet>,
     ) -> Result<(), StatusError> {
         let mut conflicts: Vec<(String, Vec<String>)> = Vec::new();
         for (index, entry) in managers.entries.iter().enumerate() {
@@ -232,7 +235,8 @@ impl Writer<'_> {
             }
             let other = self.compare_in(&entry.api_version, live, new);
             let Some(comparison) = other.as_ref().map_or(Some(comparison), Option::as_ref) else { continue };
-            let paths = entry.fields.intersection(&comparison.set()).paths();
+            let conflict = entry.fields.intersection(&comparison.set());
+            let paths = allowed.map_or_else(|| conflict.paths(), |allowed| conflict.difference(allowed).paths());
             if !paths.is_empty() {
                 conflicts.push((entry.words(), paths));
             }

@@ -45,7 +45,7 @@ impl World {
 
     fn apply(&mut self, manager: &str, config: Value, force: bool) -> Result<(), StatusError> {
         let applied =
-            self.write(manager, "", |writer, world| writer.apply(&world.object, &config, world.managers.clone(), force))?;
+            self.write(manager, "", |writer, world| writer.apply(&world.object, &config, world.managers.clone(), force, None))?;
         self.managers = applied.managers;
         if let Some(object) = applied.object {
             self.object = object;

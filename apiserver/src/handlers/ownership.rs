@@ -1,0 +1,272 @@
+//! Who set which fields: what each write leaves in `metadata.managedFields`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use reeve_api::patch::apply::{self, FieldSet, Managers, Versions, Writer};
+use reeve_api::schema::{Schema, builtin};
+use reeve_api::{ObjectMeta, StatusError};
+use serde_json::Value;
+
+use super::WriteOptions;
+use crate::registry::{AnyObject, Row};
+use crate::request::User;
+
+/// The longest name of a manager.
+const MANAGER_CHARACTERS_MAX: usize = 128;
+
+/// How a write changes ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// The writer owns what it changes.
+    Updates,
+    /// The object carries its new managers.
+    Given,
+    /// Nobody owns what changes.
+    Kept,
+}
+
+/// The parts of an object that a write through a subresource cannot change, so that nobody comes to own them.
+/// Upstream's `GetResetFields`.
+fn reset_fields(row: &Row, subresource: &str) -> FieldSet {
+    FieldSet::of_fields(match (row.info.resource.resource.as_str(), subresource) {
+        ("pods", "status") => &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"],
+        ("deployments", "status") => &["spec", "metadata.labels"],
+        (
+            "customresourcedefinitions" | "flowschemas" | "prioritylevelconfigurations" | "volumeattachments",
+            "status",
+        ) => &["spec", "metadata"],
+        ("certificatesigningrequests", "approval") => &["spec", "status.certificate"],
+        ("certificatesigningrequests", "status") => &["spec", "status.conditions"],
+        (_, "status") => &["spec"],
+        _ => &["status"],
+    })
+}
+
+/// The manager's name: as the request says, else the user's own without its prefix.
+fn manager_name(user: &User, options: &WriteOptions) -> String {
+    if !options.field_manager.is_empty() {
+        return options.field_manager.clone();
+    }
+    let name = if user.name.starts_with("system:node:") {
+        "kubelet"
+    } else {
+        user.name.rsplit(':').next().unwrap_or_default()
+    };
+    name.chars().take(MANAGER_CHARACTERS_MAX).collect()
+}
+
+/// The schema of a row's objects.
+pub(super) fn schema_of(row: &Row) -> Schema {
+    let kind = row.info.kind();
+    builtin(&kind.api_version(), &kind.kind).unwrap_or(Schema::Undeclared)
+}
+
+/// The other versions in which a row's objects are served.
+struct RowVersions<'a>(&'a Row);
+
+impl Versions for RowVersions<'_> {
+    fn schema(&self, api_version: &str) -> Option<Schema> {
+        builtin(api_version, &self.0.info.kind)
+    }
+
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let conversion = self.0.conversion.as_ref()?;
+        let bytes = serde_json::to_vec(object).ok()?;
+        let converted: Value = serde_json::from_slice(&conversion.to_stored(&bytes).ok()?).ok()?;
+        (converted.get("apiVersion")?.as_str()? == api_version).then_some(converted)
+    }
+}
+
+/// One write, as ownership sees it.
+pub(super) struct Tracker<'a> {
+    row: &'a Row,
+    subresource: &'a str,
+    manager: String,
+    now: String,
+    api_version: String,
+    reset: FieldSet,
+    schema: Schema,
+}
+
+impl<'a> Tracker<'a> {
+    pub fn new(row: &'a Row, subresource: &'a str, user: &User, options: &WriteOptions, now: Timestamp) -> Self {
+        Self {
+            row,
+            subresource,
+            manager: manager_name(user, options),
+            now: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            api_version: row.info.kind().api_version(),
+            reset: reset_fields(row, subresource),
+            schema: schema_of(row),
+        }
+    }
+
+    /// Calls `write` with the writer. A second name writes instead of the manager.
+    fn writer<T>(&self, manager: Option<&str>, write: impl FnOnce(&Writer<'_>) -> T) -> T {
+        write(&Writer {
+            manager: manager.unwrap_or(&self.manager),
+            api_version: &self.api_version,
+            subresource: self.subresource,
+            now: &self.now,
+            reset: &self.reset,
+            schema: &self.schema,
+            versions: &RowVersions(self.row),
+        })
+    }
+
+    /// The managers that a new object starts with. `object` carries those that its creator claims.
+    pub fn create(&self, object: &mut dyn AnyObject) -> Result<(), StatusError> {
+        let asked = to_value(object.metadata_mut().managed_fields.take())?;
+        let managers = asked.as_ref().and_then(Managers::read).unwrap_or_default();
+        let new = self.value_of(object)?;
+        let managers = self.writer(None, |writer| writer.update(&self.schema.zero(), &new, managers));
+        object.metadata_mut().managed_fields = to_entries(&managers)?;
+        Ok(())
+    }
+
+    /// The managers after a change of the stored object `live` to `object`. `asked` are those that the writer wants.
+    pub fn update(
+        &self,
+        live: &[u8],
+        asked: Option<Vec<ManagedFieldsEntry>>,
+        object: &mut dyn AnyObject,
+    ) -> Result<(), StatusError> {
+        object.metadata_mut().managed_fields = None;
+        let (live, present) = self.live(live)?;
+        // Through a subresource the object's managers cannot be set.
+        let asked = if self.subresource.is_empty() { to_value(asked)? } else { None };
+        let managers = match asked {
+            Some(asked) if apply::is_reset(&asked) => Managers::default(),
+            Some(asked) => Managers::read(&asked).filter(|asked| !asked.entries.is_empty()).unwrap_or(present),
+            None => present,
+        };
+        if managers.entries.is_empty() {
+            // Who gave up tracking has it back with the first apply.
+            return Ok(());
+        }
+        let new = self.value_of(object)?;
+        let mut managers = self.writer(None, |writer| writer.update(&live, &new, managers));
+        self.drop_scale_times(&mut managers);
+        object.metadata_mut().managed_fields = to_entries(&managers)?;
+        Ok(())
+    }
+
+    /// The stored object after an apply, with its new managers; nothing is stored yet. `live` is `None` for an
+    /// object that is not there.
+    pub fn apply(&self, live: Option<&[u8]>, config: &Value, force: bool) -> Result<Value, StatusError> {
+        let (live, mut managers) = match live {
+            Some(bytes) => self.live(bytes)?,
+            None => (self.schema.zero(), Managers::default()),
+        };
+        let is_new = live.pointer("/metadata/uid").is_none();
+        if managers.entries.is_empty() && !is_new {
+            let zero = self.schema.zero();
+            managers =
+                self.writer(Some(apply::BEFORE_FIRST_APPLY), |writer| writer.update(&zero, &live, managers));
+        }
+        let allowed = self.allowed_conflicts(&live);
+        let mut applied =
+            self.writer(None, |writer| writer.apply(&live, config, managers, force, allowed.as_ref()))?;
+        self.drop_scale_times(&mut applied.managers);
+        let mut object = applied.object.unwrap_or(live);
+        self.sync_last_applied(&mut object, config);
+        if let (Some(metadata), Some(managers)) =
+            (object.get_mut("metadata").and_then(Value::as_object_mut), applied.managers.write())
+        {
+            metadata.insert("managedFields".to_owned(), managers);
+        }
+        Ok(object)
+    }
+
+    /// Upstream keeps no times of those who scaled.
+    fn drop_scale_times(&self, managers: &mut Managers) {
+        if self.subresource == "scale" {
+            for entry in managers.entries.iter_mut().filter(|entry| entry.subresource == "scale") {
+                entry.time = None;
+            }
+        }
+    }
+
+    /// What client-side apply has declared and nobody has changed since: server-side apply by the same tool takes
+    /// it over.
+    fn allowed_conflicts(&self, live: &Value) -> Option<FieldSet> {
+        if self.manager != KUBECTL {
+            return None;
+        }
+        let last = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+        let last: Value = serde_json::from_str(last).ok()?;
+        let comparison = apply::compare(&last, live, &self.schema);
+        let changed = comparison.set().union(&comparison.removed);
+        Some(apply::field_set(&last, &self.schema).difference(&changed))
+    }
+
+    /// Keeps client-side apply's memory in step with what was applied.
+    fn sync_last_applied(&self, object: &mut Value, config: &Value) {
+        if self.manager != KUBECTL {
+            return;
+        }
+        let Some(last) = object.pointer_mut("/metadata/annotations").and_then(|own| own.get_mut(LAST_APPLIED)) else {
+            return;
+        };
+        if last.as_str().is_none_or(str::is_empty) {
+            return;
+        }
+        let mut config = config.clone();
+        if let Some(own) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            own.shift_remove(LAST_APPLIED);
+        }
+        config.sort_all_objects();
+        *last = Value::String(format!("{config}\n"));
+    }
+
+    /// The stored object as the row serves it, without its managers, and those.
+    fn live(&self, stored: &[u8]) -> Result<(Value, Managers), StatusError> {
+        let mut live = self.served_value(stored)?;
+        let managed_fields = live
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+            .and_then(|metadata| metadata.shift_remove("managedFields"));
+        // What cannot be read counts as not there.
+        let managers = managed_fields.as_ref().and_then(Managers::read).unwrap_or_default();
+        Ok((live, managers))
+    }
+
+    fn value_of(&self, object: &dyn AnyObject) -> Result<Value, StatusError> {
+        self.served_value(&object.encode().map_err(StatusError::internal)?)
+    }
+
+    fn served_value(&self, stored: &[u8]) -> Result<Value, StatusError> {
+        match &self.row.conversion {
+            None => serde_json::from_slice(stored).map_err(StatusError::internal),
+            Some(conversion) => {
+                serde_json::from_slice(&conversion.to_served(stored)?).map_err(StatusError::internal)
+            }
+        }
+    }
+}
+
+/// The manager that kubectl is.
+const KUBECTL: &str = "kubectl";
+/// Where client-side apply keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn to_value(managed_fields: Option<Vec<ManagedFieldsEntry>>) -> Result<Option<Value>, StatusError> {
+    managed_fields.map(|entries| serde_json::to_value(entries).map_err(StatusError::internal)).transpose()
+}
+
+fn to_entries(managers: &Managers) -> Result<Option<Vec<ManagedFieldsEntry>>, StatusError> {
+    managers.write().map(|entries| serde_json::from_value(entries).map_err(StatusError::internal)).transpose()
+}
+
+/// Puts the old times back when they are all that changed.
+pub(super) fn keep_times(new: &mut ObjectMeta, old: &ObjectMeta) {
+    let (Some(entries), Some(before)) = (&new.managed_fields, &old.managed_fields) else { return };
+    let same = |one: &ManagedFieldsEntry, other: &ManagedFieldsEntry| {
+        ManagedFieldsEntry { time: None, ..one.clone() } == ManagedFieldsEntry { time: None, ..other.clone() }
+    };
+    let same_entries = entries.len() == before.len()
+        && entries.iter().all(|entry| before.iter().any(|other| same(entry, other)));
+    if same_entries {
+        new.managed_fields.clone_from(&old.managed_fields);
+    }
+}
