@@ -6,6 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use reeve_kubelet::config::{Config, Tuning};
+use reeve_kubelet::pod::user::RunAs;
 use reeve_kubelet::runtime::Runtime;
 use reeve_kubelet::runtime::convert::{ContainerInput, HostDns, container_config, sandbox_config};
 use serde_json::json;
@@ -87,6 +88,8 @@ async fn pod_start_and_idle_cost() {
             env: Vec::new(),
             mounts: Vec::new(),
             image: xtask::images::DEMO_1,
+            run_as: RunAs::default(),
+            seccomp_dir: std::path::Path::new(""),
             termination_file: None,
             node_memory: 1 << 30,
         };

@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use reeve_kubelet::config::Tuning;
 use reeve_kubelet::pod::observed::{Container, ContainerState, PodObserved, Sandbox};
-use reeve_kubelet::pod::plan::{Action, Intent, NodeFacts, Target, Termination, WorkerState, next_actions};
+use reeve_kubelet::pod::plan::{Action, Intent, NodeFacts, Target, Termination, Unhealthy, WorkerState, next_actions};
 use reeve_kubelet::pod::spec;
 use reeve_kubelet::pod::status::{StatusInput, status};
+use reeve_kubelet::pod::user::PresentImage;
 use serde_json::json;
 
 /// A pod, a runtime and a clock, all of them values.
@@ -63,7 +64,7 @@ impl World {
         match action {
             Action::PrepareVolumes => self.worker.volumes_ready = true,
             Action::EnsureImage { container } => {
-                self.worker.images.insert(container.clone(), "image".into());
+                self.worker.images.insert(container.clone(), PresentImage::default());
             }
             Action::CreateSandbox { attempt } => {
                 assert!(self.observed.ready_sandbox().is_none(), "two sandboxes");
@@ -106,6 +107,9 @@ impl World {
                 self.worker.started.insert(made.id.clone());
                 self.worker.images.remove(container);
                 self.observed.containers.push(made);
+            }
+            Action::PostStart { id, .. } => {
+                self.worker.post_started.insert(id.clone());
             }
             Action::StopContainer { id, .. } => self.end(&id.clone(), 143),
             Action::StopSandbox { id } => {
@@ -154,6 +158,7 @@ impl World {
                 Action::StartContainer { container, attempt, .. } => format!("start {container} {attempt}"),
                 Action::CreateSandbox { attempt } => format!("sandbox {attempt}"),
                 Action::StopContainer { container, grace_seconds, .. } => format!("stop {container} {grace_seconds}s"),
+                Action::PostStart { container, .. } => format!("hook {container}"),
                 Action::EnsureImage { container } => format!("image {container}"),
                 other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
             });
@@ -274,6 +279,122 @@ fn a_lost_sandbox_is_replaced_with_the_next_attempt() {
     world.observed.sandboxes[0].ready = false;
     world.end_named("a", 137);
     assert_eq!(world.settle(), ["StopSandbox", "image a", "sandbox 1", "start a 1"]);
+}
+
+const WITH_SIDECARS: &str = r#"{
+    "initContainers": [{"name": "s1", "restartPolicy": "Always"}, {"name": "i"}, {"name": "s2", "restartPolicy": "Always"}],
+    "containers": [{"name": "a"}, {"name": "b"}]
+}"#;
+
+fn with_sidecars(restart_policy: &str) -> World {
+    let mut spec: serde_json::Value = serde_json::from_str(WITH_SIDECARS).unwrap();
+    spec["restartPolicy"] = json!(restart_policy);
+    let mut world = World::new(pod(spec));
+    world.settle();
+    world.end_named("i", 0);
+    world.settle();
+    assert_eq!(world.phase(), "Running ready=True Running");
+    world
+}
+
+#[test]
+fn sidecars_end_after_all_others_the_last_one_first() {
+    let mut world = with_sidecars("Always");
+    world.worker.intent = Intent::Terminate(Termination { since: world.now, grace_seconds: 30, remove: false });
+    assert_eq!(world.settle(), ["stop a 30s", "stop b 30s", "stop s2 30s", "stop s1 30s", "StopSandbox"]);
+}
+
+#[test]
+fn sidecars_do_not_outlive_the_grace_period() {
+    let mut world = with_sidecars("Always");
+    world.worker.intent = Intent::Terminate(Termination { since: world.now, grace_seconds: 30, remove: false });
+    let stops = |world: &World| {
+        let actions = world.plan().into_iter();
+        let names = actions.filter_map(|it| match it {
+            Action::StopContainer { container, .. } => Some(container),
+            _ => None,
+        });
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(stops(&world), ["a", "b"]);
+    assert!(world.plan().contains(&Action::WakeAt(world.now.checked_add(SignedDuration::from_secs(30)).unwrap())));
+    world.pass(30);
+    assert_eq!(stops(&world), ["s1", "s2", "a", "b"]);
+}
+
+#[test]
+fn sidecars_of_a_pod_that_ended_end_too() {
+    let mut world = with_sidecars("Never");
+    world.end_named("a", 0);
+    world.end_named("b", 0);
+    assert_eq!(world.phase(), "Running ready=False Completed");
+    assert_eq!(world.settle(), ["stop s2 30s", "stop s1 30s", "StopSandbox"]);
+    assert_eq!(world.phase(), "Succeeded ready=False Completed");
+}
+
+#[test]
+fn a_sidecar_that_crashes_is_restarted_and_holds_nothing_up() {
+    let mut world = with_sidecars("Never");
+    world.end_named("s1", 1);
+    assert_eq!(world.settle(), ["image s1", "start s1 1"]);
+    // It crashes again and waits; an app of a pod that restarts goes on meanwhile.
+    let mut world = with_sidecars("Always");
+    for _ in 0..2 {
+        world.end_named("s1", 1);
+        world.settle();
+    }
+    world.end_named("a", 1);
+    assert_eq!(world.settle(), ["image a", "start a 1", "wait 10s"]);
+}
+
+#[test]
+fn a_container_runs_when_its_hook_has_succeeded() {
+    let hook = json!({"postStart": {"sleep": {"seconds": 1}}});
+    let mut world = World::new(pod(json!({"containers": [{"name": "a", "lifecycle": hook}]})));
+    world.worker.volumes_ready = true;
+    while world.observed.live().next().is_none() {
+        let next = world.plan()[0].clone();
+        world.perform(&next);
+    }
+    assert_eq!(world.phase(), "Pending ready=False ContainerCreating");
+    assert_eq!(world.settle(), ["hook a"]);
+    assert_eq!(world.phase(), "Running ready=True Running");
+}
+
+#[test]
+fn a_hook_before_the_end_comes_once() {
+    let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
+    world.settle();
+    let hooks = |world: &World| {
+        let actions = world.plan().into_iter();
+        let hooks = actions.filter_map(|it| match it {
+            Action::StopContainer { hook, deadline, .. } => Some((hook, deadline)),
+            _ => None,
+        });
+        hooks.collect::<Vec<_>>()
+    };
+    let mut termination = Termination { since: world.now, grace_seconds: 30, remove: true };
+    world.worker.intent = Intent::Terminate(termination.clone());
+    let end = world.now.as_second() + 30;
+    assert_eq!(hooks(&world), [(true, end)]);
+    let id = world.observed.containers[0].id.clone();
+    world.worker.in_flight.insert(Target::Stop(id.clone(), end));
+    world.worker.pre_stopped.insert(id);
+    assert_eq!(hooks(&world), []);
+    // Somebody has no patience: a second stop with a shorter time, without the hook.
+    termination.grace_seconds = 1;
+    world.worker.intent = Intent::Terminate(termination);
+    assert_eq!(hooks(&world), [(false, end - 29)]);
+}
+
+#[test]
+fn a_probe_may_have_a_grace_period_of_its_own() {
+    let mut world = World::new(pod(json!({"terminationGracePeriodSeconds": 600, "containers": [{"name": "a"}]})));
+    world.settle();
+    let id = world.observed.containers[0].id.clone();
+    let unhealthy = Unhealthy { message: "it failed".into(), grace_seconds: Some(7) };
+    world.worker.unhealthy.insert(id, unhealthy);
+    assert_eq!(world.settle()[0], "stop a 7s");
 }
 
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use super::steps::subject_of;
 use super::worker::ProbeTask;
 use super::{Agent, prober};
 use crate::pod::observed::ContainerState;
-use crate::pod::plan::Intent;
+use crate::pod::plan::{Intent, Unhealthy};
 use crate::pod::probe::{ProbeAnswer, ProbeKind, Tracker, Verdict};
 use crate::pod::spec;
 
@@ -41,6 +41,13 @@ impl Agent {
         for container in running {
             let Some(definition) = spec::container(&pod, &container.name) else { continue };
             let id = &container.id;
+            if spec::has_post_start(definition) && !worker.state.post_started.contains(id) {
+                // The API was told that it runs only after its hook; without that the hook runs (again).
+                if !worker.was(id, |it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {
+                    continue;
+                }
+                worker.state.post_started.insert(id.clone());
+            }
             let mut started = worker.state.started.contains(id);
             if !started && (definition.startup_probe.is_none() || worker.was(id, |it| it.started == Some(true))) {
                 worker.state.started.insert(id.clone());
@@ -97,6 +104,7 @@ impl Agent {
         let name = container.name.clone();
         let Some(task) = worker.probes.get_mut(&(container_id.to_owned(), kind)) else { return };
         let verdict = task.tracker.observe(&answer);
+        let grace_seconds = task.tracker.grace_seconds();
         if let ProbeAnswer::Failure(message) = &answer {
             let message = format!("{} probe failed: {message}", kind.word());
             self.executor.event(&subject_of(uid, worker), Some(&name), EventType::Warning, "Unhealthy", &message);
@@ -124,7 +132,8 @@ impl Agent {
             (ProbeKind::Startup | ProbeKind::Liveness, Verdict::Failed) => {
                 let word = kind.word().to_lowercase();
                 let message = format!("Container {name} failed {word} probe, will be restarted");
-                if worker.state.unhealthy.insert(id, message).is_some() {
+                let unhealthy = Unhealthy { message, grace_seconds };
+                if worker.state.unhealthy.insert(id, unhealthy).is_some() {
                     return;
                 }
             }

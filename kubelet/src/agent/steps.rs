@@ -9,7 +9,7 @@ use super::event::{Event, report};
 use super::executor::{Done, Subject};
 use super::look::{Look, look};
 use super::worker::Worker;
-use crate::pod::plan::{Action, NodeFacts, Target, next_actions};
+use crate::pod::plan::{Action, NodeFacts, Target, Unhealthy, next_actions};
 
 impl Agent {
     /// Brings one pod forward: intent, probes, status, actions.
@@ -67,6 +67,9 @@ impl Agent {
         if matches!(action, Action::PrepareVolumes) {
             worker.state.volumes_stale = false;
         }
+        if let Action::StopContainer { id, hook: true, .. } = &action {
+            worker.state.pre_stopped.insert(id.clone());
+        }
         worker.state.in_flight.insert(target.clone());
         let subject = subject_of(uid, worker);
         let (executor, looks, sender) = (self.executor.clone(), self.looks.clone(), self.sender.clone());
@@ -86,7 +89,11 @@ impl Agent {
         if let Some(worker) = self.workers.get_mut(uid) {
             worker.state.in_flight.remove(&target);
             let limits = if matches!(target, Target::Image(_)) { tuning.image_pull } else { tuning.retry };
-            if let Done::Failed { reason, message } = done {
+            if let (Target::PostStart(id), Done::HookFailed { message }) = (&target, &done) {
+                tracing::debug!(pod = %worker.key, %message, "the container ends for its hook");
+                let unhealthy = Unhealthy { message: "FailedPostStartHook".into(), grace_seconds: None };
+                worker.state.unhealthy.insert(id.clone(), unhealthy);
+            } else if let Done::Failed { reason, message } = done {
                 tracing::debug!(pod = %worker.key, ?target, %message, "an action failed");
                 let failure = worker.state.failures.entry(target.failure_key()).or_default();
                 failure.reason = reason.to_owned();
@@ -110,6 +117,9 @@ impl Agent {
                     // The next start looks at the image again, by the pull policy.
                     (Target::Start(container), _) => {
                         worker.state.images.remove(container);
+                    }
+                    (Target::PostStart(id), _) => {
+                        worker.state.post_started.insert(id.clone());
                     }
                     (Target::StopSandbox(id), _) => {
                         worker.state.stopped_sandboxes.insert(id.clone());

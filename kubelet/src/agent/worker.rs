@@ -154,6 +154,8 @@ impl Worker {
         self.ready.retain(|id| running.contains(id.as_str()));
         self.state.started.retain(|id| running.contains(id.as_str()));
         self.state.unhealthy.retain(|id, _| running.contains(id.as_str()));
+        self.state.post_started.retain(|id| running.contains(id.as_str()));
+        self.state.pre_stopped.retain(|id| running.contains(id.as_str()));
         self.probes.retain(|(id, _), probe| {
             let keep = running.contains(id.as_str());
             if !keep {

@@ -12,3 +12,4 @@ pub mod plan;
 pub mod probe;
 pub mod spec;
 pub mod status;
+pub mod user;

@@ -51,6 +51,7 @@ pub enum Verdict {
 pub struct Tracker {
     success_threshold: i32,
     failure_threshold: i32,
+    grace_seconds: Option<i64>,
     run: i32,
     last: Option<bool>,
 }
@@ -61,9 +62,15 @@ impl Tracker {
         Self {
             success_threshold: probe.success_threshold.unwrap_or(1).max(1),
             failure_threshold: probe.failure_threshold.unwrap_or(3).max(1),
+            grace_seconds: probe.termination_grace_period_seconds,
             run: 0,
             last: None,
         }
+    }
+
+    /// The grace period of a container that this probe ends, where the probe has one of its own.
+    pub fn grace_seconds(&self) -> Option<i64> {
+        self.grace_seconds
     }
 
     /// Takes the next answer in.

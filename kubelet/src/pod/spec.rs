@@ -69,6 +69,11 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
+/// Whether something is done in a container before it counts as running.
+pub fn has_post_start(container: &Container) -> bool {
+    container.lifecycle.as_ref().is_some_and(|it| it.post_start.is_some())
+}
+
 /// Whether the pod uses the node's network.
 pub fn host_network(pod: &Pod) -> bool {
     spec(pod).host_network == Some(true)

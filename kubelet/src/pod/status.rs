@@ -271,6 +271,12 @@ fn container_status(
         ..ContainerStatus { name: container.name.clone(), ..ContainerStatus::default() }
     };
     match latest.state {
+        // It counts as running when its hook has succeeded.
+        ContainerState::Running
+            if spec::has_post_start(container) && !terminating && !worker.post_started.contains(&latest.id) =>
+        {
+            status.state = Some(waiting(pending_reason(input, container, init)));
+        }
         ContainerState::Running => {
             let started = worker.started.contains(&latest.id);
             status.started = Some(started);

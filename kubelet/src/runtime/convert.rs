@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SeccompProf
 
 use crate::config::Config;
 use crate::pod::spec;
+use crate::pod::user::RunAs;
 use crate::quantity;
 
 /// The pod's name.
@@ -94,7 +95,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, config: &Config, host_dns: &HostD
                 run_as_group: security.run_as_user.and(security.run_as_group).map(|value| cri::Int64Value { value }),
                 supplemental_groups: groups(&security),
                 privileged,
-                seccomp: Some(profile(security.seccomp_profile.as_ref(), true)),
+                seccomp: Some(profile(security.seccomp_profile.as_ref(), true, Path::new(""))),
                 ..Default::default()
             }),
             sysctls: security.sysctls.iter().flatten().map(|it| (it.name.clone(), it.value.clone())).collect(),
@@ -134,6 +135,10 @@ pub struct ContainerInput<'a> {
     pub mounts: Vec<Mount>,
     /// The resolved image.
     pub image: &'a str,
+    /// Who its process is.
+    pub run_as: RunAs,
+    /// Where the node's own seccomp profiles lie.
+    pub seccomp_dir: &'a Path,
     /// The file on the node for the termination message.
     pub termination_file: Option<&'a Path>,
     /// The node's memory in bytes, for the OOM score.
@@ -184,7 +189,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
         tty: container.tty == Some(true),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources(pod, container, input.node_memory)),
-            security_context: Some(security(pod, container)),
+            security_context: Some(security(pod, container, &input.run_as, input.seccomp_dir)),
         }),
         ..Default::default()
     }
@@ -230,12 +235,15 @@ pub fn resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::Lin
     }
 }
 
-fn security(pod: &Pod, container: &Container) -> cri::LinuxContainerSecurityContext {
+fn security(
+    pod: &Pod,
+    container: &Container,
+    run_as: &RunAs,
+    seccomp_dir: &Path,
+) -> cri::LinuxContainerSecurityContext {
     let of_pod = spec::spec(pod).security_context.clone().unwrap_or_default();
     let own: SecurityContext = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
-    let user = own.run_as_user.or(of_pod.run_as_user);
-    let group = own.run_as_group.or(of_pod.run_as_group);
     let capabilities = own.capabilities.map(|it| cri::Capability {
         add_capabilities: it.add.unwrap_or_default(),
         drop_capabilities: it.drop.unwrap_or_default(),
@@ -249,15 +257,19 @@ fn security(pod: &Pod, container: &Container) -> cri::LinuxContainerSecurityCont
         capabilities,
         privileged,
         namespace_options: Some(namespaces(pod)),
-        run_as_user: user.map(|value| cri::Int64Value { value }),
-        // CRI takes a group only together with a user; the image's user is 0 where nothing else is said.
-        run_as_group: user.and(group).map(|value| cri::Int64Value { value }),
+        run_as_user: run_as.uid.map(|value| cri::Int64Value { value }),
+        run_as_username: run_as.name.clone(),
+        run_as_group: run_as.gid.map(|value| cri::Int64Value { value }),
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
         supplemental_groups: groups(&of_pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: paths(&MASKED_PATHS),
         readonly_paths: paths(&READONLY_PATHS),
-        seccomp: Some(profile(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), privileged)),
+        seccomp: Some(profile(
+            own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()),
+            privileged,
+            seccomp_dir,
+        )),
         ..Default::default()
     }
 }
@@ -282,14 +294,18 @@ fn groups(security: &PodSecurityContext) -> Vec<i64> {
 }
 
 /// Upstream's default without a profile is unconfined, unless the node says otherwise.
-fn profile(wanted: Option<&SeccompProfile>, unconfined: bool) -> cri::SecurityProfile {
+fn profile(wanted: Option<&SeccompProfile>, unconfined: bool, folder: &Path) -> cri::SecurityProfile {
     let kind = match wanted.map(|it| it.type_.as_str()) {
         _ if unconfined => cri::security_profile::ProfileType::Unconfined,
         Some("RuntimeDefault") => cri::security_profile::ProfileType::RuntimeDefault,
         Some("Localhost") => cri::security_profile::ProfileType::Localhost,
         _ => cri::security_profile::ProfileType::Unconfined,
     };
-    let localhost = wanted.and_then(|it| it.localhost_profile.clone()).unwrap_or_default();
+    let localhost = wanted
+        .filter(|_| kind == cri::security_profile::ProfileType::Localhost)
+        .and_then(|it| it.localhost_profile.as_ref())
+        .map(|path| folder.join(path).display().to_string())
+        .unwrap_or_default();
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref: localhost }
 }
 

@@ -30,10 +30,10 @@ pub enum Link {
 const DEFAULT_NETWORK_FOLDER: &str = "/etc/cni/net.d";
 
 /// The runtime reads the network's configuration on its own notification of the same change, and may be behind ours
-/// by what reading takes. After a change it is asked again after these waits, doubling, until it is ready; then no
-/// more.
+/// by what reading takes. After a change it is asked again after these waits, doubling, until its answer is another
+/// one or they are used up: a few seconds. Then it is asked no more.
 const SETTLE: Duration = Duration::from_millis(2);
-const SETTLE_TRIES: u32 = 9;
+const SETTLE_TRIES: u32 = 11;
 
 /// Between questions to a runtime that does not answer them. Each one waits for its answer, so a runtime that goes on
 /// after a pause is heard at once.
@@ -90,12 +90,12 @@ impl HealthKeeper {
                     () = tokio::time::sleep(SETTLE * (1 << settling)), if settles => settling += 1,
                 }
                 let now = self.link.borrow_and_update().clone();
-                match now {
-                    Link::Connecting => {}
+                let changed = match now {
+                    Link::Connecting => false,
                     Link::Down(error) => self.tell(unreachable(&error)),
                     Link::Up(_) => self.ask().await,
-                }
-                if self.told.borrow().network_problem.is_none() {
+                };
+                if changed {
                     settling = SETTLE_TRIES;
                 }
             }
@@ -106,8 +106,8 @@ impl HealthKeeper {
         }
     }
 
-    /// Asks the runtime until it answers or the connection changes.
-    async fn ask(&mut self) {
+    /// Asks the runtime until it answers or the connection changes; returns whether the answer is another one.
+    async fn ask(&mut self) -> bool {
         if self.network.is_none() {
             self.watch_network().await;
         }
@@ -118,11 +118,11 @@ impl HealthKeeper {
                 let mut link = self.link.clone();
                 tokio::select! {
                     health = retry(UNANSWERED, "the runtime's status", || self.runtime.health()) => health,
-                    _ = link.changed() => return,
+                    _ = link.changed() => return false,
                 }
             }
         };
-        self.tell(health);
+        self.tell(health)
     }
 
     /// Watches the folder of the network's configuration. It must be watched before the runtime is asked: what
@@ -146,7 +146,8 @@ impl HealthKeeper {
         }
     }
 
-    fn tell(&self, health: Health) {
+    /// Tells the health where it is another one.
+    fn tell(&self, health: Health) -> bool {
         self.told.send_if_modified(|known| {
             if *known == health {
                 return false;
@@ -159,7 +160,7 @@ impl HealthKeeper {
             }
             *known = health;
             true
-        });
+        })
     }
 }
 

@@ -44,9 +44,21 @@ pub async fn gone(node: &Node, name: &str) {
 }
 
 pub async fn exec(node: &Node, pod: &str, command: &[&str], input: Option<&str>) -> (String, String, i32) {
+    exec_in(node, pod, "", command, input).await
+}
+
+/// Runs a command in one of a pod's containers; returns what it wrote to both streams, and its code.
+pub async fn exec_in(
+    node: &Node,
+    pod: &str,
+    container: &str,
+    command: &[&str],
+    input: Option<&str>,
+) -> (String, String, i32) {
     let start = ExecStart {
         namespace: "default".into(),
         pod: pod.into(),
+        container: container.into(),
         command: command.iter().map(|it| (*it).to_owned()).collect(),
         stdin: input.is_some(),
         stdout: true,

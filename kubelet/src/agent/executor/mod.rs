@@ -1,0 +1,281 @@
+//! Does what the pure core asked for: the one place that changes the runtime, the node's files and, for a
+//! pod's end, the API.
+
+mod files;
+mod hooks;
+mod images;
+mod volumes;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
+use reeve_api::ObjectKey;
+use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
+
+use super::references::References;
+use super::services::{self, ServiceView};
+use crate::config::Config;
+use crate::pod::observed::PodObserved;
+use crate::pod::plan::Action;
+use crate::pod::user::{PresentImage, run_as};
+use crate::pod::{env, spec};
+use crate::runtime::Runtime;
+use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
+use crate::volume;
+
+/// What an action came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// It is done.
+    Ok,
+    /// The image is there.
+    Image(PresentImage),
+    /// The volumes are filled; at this time they have to be filled again (a token ends).
+    Volumes(Option<jiff::Timestamp>),
+    /// The container's `postStart` hook failed: the container has to end.
+    HookFailed {
+        /// What went wrong.
+        message: String,
+    },
+    /// It failed; the reason is that of the container's waiting state, or empty.
+    Failed {
+        /// The reason.
+        reason: &'static str,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// What every action needs. Shared by all of them.
+pub struct Executor {
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The API.
+    pub client: Client,
+    /// The node's settings.
+    pub config: Config,
+    /// ConfigMaps and Secrets.
+    pub references: References,
+    /// Services, for environment variables.
+    pub services: Store<ServiceView>,
+    /// Events.
+    pub recorder: EventRecorder,
+    /// The host's resolver settings.
+    pub host_dns: HostDns,
+    /// The node's CPU in millicores and memory in bytes.
+    pub capacity: (i64, i64),
+}
+
+/// The pod that an action is for.
+#[derive(Clone)]
+pub struct Subject {
+    /// The pod's UID.
+    pub uid: String,
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// The pod as the API has it; absent for orphans.
+    pub pod: Option<Arc<Pod>>,
+    /// What the runtime showed when the action was decided.
+    pub observed: PodObserved,
+    /// The images of the containers.
+    pub images: std::collections::BTreeMap<String, PresentImage>,
+}
+
+impl Executor {
+    /// Performs one action to its end.
+    pub async fn perform(&self, subject: &Subject, action: &Action) -> Done {
+        match action {
+            Action::StopContainer { id, container, grace_seconds, hook, message, .. } => {
+                self.event(subject, Some(container), EventType::Normal, "Killing", message);
+                let grace_seconds =
+                    if *hook { self.pre_stop(subject, id, container, *grace_seconds).await } else { *grace_seconds };
+                let result = self.runtime.stop_container(id, grace_seconds).await;
+                done(result, "KillContainerError")
+            }
+            Action::StopSandbox { id } => {
+                let result = self.runtime.stop_sandbox(id).await;
+                if let Err(error) = &result {
+                    self.event(
+                        subject,
+                        None,
+                        EventType::Warning,
+                        "FailedKillPod",
+                        &format!("error killing pod: {error}"),
+                    );
+                }
+                done(result, "KillPodSandboxError")
+            }
+            Action::RemoveSandbox { id } => done(self.runtime.remove_sandbox(id).await, ""),
+            Action::RemoveContainer { id } => {
+                let log = subject.observed.containers.iter().find(|it| it.id == *id).map(|it| it.log_path.clone());
+                let result = self.runtime.remove_container(id).await;
+                if let Some(log) = log.filter(|_| result.is_ok())
+                    && let Err(error) = std::fs::remove_file(&log)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    tracing::warn!(%log, %error, "a dead container's log could not be removed");
+                }
+                done(result, "")
+            }
+            Action::Cleanup => self.clean_up(subject).await,
+            Action::DeleteObject => self.delete_object(subject).await,
+            Action::PrepareVolumes => match &subject.pod {
+                Some(pod) => self.prepare_volumes(subject, pod).await,
+                None => Done::Ok,
+            },
+            Action::CreateSandbox { attempt } => match &subject.pod {
+                Some(pod) => self.create_sandbox(subject, pod, *attempt).await,
+                None => Done::Ok,
+            },
+            Action::EnsureImage { container } => match find(subject, container) {
+                Some((pod, container)) => self.ensure_image(subject, pod, container).await,
+                None => Done::Ok,
+            },
+            Action::StartContainer { container, sandbox_id, attempt } => match find(subject, container) {
+                Some((pod, container)) => self.start_container(subject, pod, container, sandbox_id, *attempt).await,
+                None => Done::Ok,
+            },
+            Action::PostStart { id, container } => self.post_start(subject, id, container).await,
+            Action::Forget | Action::WakeAt(_) => Done::Ok,
+        }
+    }
+
+    /// Records an event about the pod, or about one of its containers.
+    pub fn event(&self, subject: &Subject, container: Option<&str>, kind: EventType, reason: &str, message: &str) {
+        let is_init = subject
+            .pod
+            .as_ref()
+            .is_some_and(|pod| spec::init_containers(pod).iter().any(|it| Some(it.name.as_str()) == container));
+        let list = if is_init { "initContainers" } else { "containers" };
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            namespace: Some(subject.key.namespace.clone()),
+            name: Some(subject.key.name.clone()),
+            uid: Some(subject.uid.clone()),
+            field_path: container.map(|name| format!("spec.{list}{{{name}}}")),
+            resource_version: subject.pod.as_ref().and_then(|pod| pod.metadata.resource_version.clone()),
+        };
+        self.recorder.event(&reference, kind, reason, message);
+    }
+
+    fn addresses(&self, subject: &Subject, pod: &Pod) -> env::Addresses {
+        let host_ip = self.config.node_ip.to_string();
+        let pod_ips = if spec::host_network(pod) {
+            vec![host_ip.clone()]
+        } else {
+            subject.observed.ready_sandbox().map(|it| it.ips.clone()).unwrap_or_default()
+        };
+        env::Addresses { pod_ips, host_ip, node_name: self.config.node_name.clone(), allocatable: self.capacity }
+    }
+
+    async fn create_sandbox(&self, subject: &Subject, pod: &Pod, attempt: u32) -> Done {
+        let config = convert::sandbox_config(pod, attempt, &self.config, &self.host_dns);
+        if let Err(error) = std::fs::create_dir_all(&config.log_directory) {
+            let message = format!("Failed to create pod sandbox: log directory {}: {error}", config.log_directory);
+            self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
+            return Done::Failed { reason: "CreatePodSandboxError", message };
+        }
+        match self.runtime.run_sandbox(config).await {
+            Ok(id) => {
+                tracing::info!(pod = %subject.key, uid = %subject.uid, sandbox = %id, attempt, "sandbox runs");
+                Done::Ok
+            }
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {error}");
+                tracing::warn!(pod = %subject.key, %error, "sandbox could not be made");
+                self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
+                Done::Failed { reason: "CreatePodSandboxError", message }
+            }
+        }
+    }
+
+    async fn start_container(
+        &self,
+        subject: &Subject,
+        pod: &Arc<Pod>,
+        container: &Container,
+        sandbox_id: &str,
+        attempt: u32,
+    ) -> Done {
+        let name = Some(container.name.as_str());
+        let fail = |reason: &'static str, message: String| {
+            self.event(subject, name, EventType::Warning, "Failed", &format!("Error: {message}"));
+            Done::Failed { reason, message }
+        };
+        self.services.wait_synced().await;
+        let references = self.references.of(pod).await;
+        let services = services::visible(&self.services, pod);
+        let addresses = self.addresses(subject, pod);
+        let environment = match env::environment(pod, container, &services, &references, &addresses) {
+            Ok(environment) => environment,
+            Err(error) => return fail("CreateContainerConfigError", error.to_string()),
+        };
+        let files = match self.container_files(subject, pod, container, attempt, &addresses) {
+            Ok(files) => files,
+            Err((path, error)) => return fail("CreateContainerConfigError", format!("{}: {error}", path.display())),
+        };
+        let mut mounts = match volume::mounts(pod, container, &self.config, &environment) {
+            Ok(mounts) => mounts,
+            Err(error) => return fail("CreateContainerConfigError", error.to_string()),
+        };
+        let mounted = |mounts: &[Mount], path: &str| mounts.iter().any(|it| it.container_path == path);
+        for mount in files.mounts {
+            if !mounted(&mounts, &mount.container_path) {
+                mounts.push(mount);
+            }
+        }
+        let image = subject.images.get(&container.name).cloned().unwrap_or_default();
+        let run_as = match run_as(pod, container, &image.user) {
+            Ok(run_as) => run_as,
+            Err(error) => return fail("CreateContainerConfigError", error.to_string()),
+        };
+        let input = ContainerInput {
+            attempt,
+            env: environment,
+            mounts,
+            image: &image.reference,
+            run_as,
+            seccomp_dir: &self.config.root_dir.join("seccomp"),
+            termination_file: Some(&files.termination),
+            node_memory: self.capacity.1,
+        };
+        let config = convert::container_config(pod, container, input);
+        let sandbox_attempt = subject.observed.sandbox().map_or(0, |it| it.attempt);
+        let sandbox = convert::sandbox_config(pod, sandbox_attempt, &self.config, &self.host_dns);
+        let id = match self.runtime.create_container(sandbox_id, config, sandbox).await {
+            Ok(id) => id,
+            Err(error) => return fail("CreateContainerError", error.to_string()),
+        };
+        self.event(subject, name, EventType::Normal, "Created", &format!("Container created: {}", container.name));
+        if let Err(error) = self.runtime.start_container(&id).await {
+            return fail("RunContainerError", error.to_string());
+        }
+        self.event(subject, name, EventType::Normal, "Started", &format!("Container started: {}", container.name));
+        tracing::info!(pod = %subject.key, container = %container.name, %id, attempt, "container runs");
+        Done::Ok
+    }
+
+    async fn delete_object(&self, subject: &Subject) -> Done {
+        let options =
+            DeleteOptions { grace_period_seconds: Some(0), uid: subject.uid.clone(), ..DeleteOptions::default() };
+        match self.client.namespaced::<Pod>(&subject.key.namespace).delete(&subject.key.name, &options).await {
+            Ok(_) => Done::Ok,
+            // Another pod has the name now, or none: this one is gone.
+            Err(error) if error.is_not_found() || error.is_conflict() => Done::Ok,
+            Err(error) => Done::Failed { reason: "", message: error.to_string() },
+        }
+    }
+}
+
+fn done(result: Result<(), crate::runtime::RuntimeError>, reason: &'static str) -> Done {
+    match result {
+        Ok(()) => Done::Ok,
+        Err(error) => Done::Failed { reason, message: error.to_string() },
+    }
+}
+
+fn find<'a>(subject: &'a Subject, name: &str) -> Option<(&'a Arc<Pod>, &'a Container)> {
+    let pod = subject.pod.as_ref()?;
+    Some((pod, spec::container(pod, name)?))
+}
