@@ -64,15 +64,31 @@ pub async fn start(instance: Instance, pki: Pki, programs: PathBuf) -> Result<(D
     Ok((serving, leading?))
 }
 
-/// The processes of a testbed's control plane.
-pub fn processes(dir: &Path) -> Result<Vec<Process>> {
+/// The processes of a testbed that run.
+#[derive(Debug, Default)]
+pub struct Processes {
+    /// Those of [`PROGRAMS`].
+    pub control_plane: Vec<Process>,
+    /// etcd.
+    pub store: Option<Process>,
+    /// Kubelet and proxy of each node.
+    pub nodes: Vec<[Process; 2]>,
+}
+
+/// Looks at what runs of a testbed.
+pub fn processes(dir: &Path) -> Result<Processes> {
     let instance = Instance::open(dir)?.with_context(|| format!("no testbed in {}", dir.display()))?;
     let daemons = Daemons::new(&instance);
-    let running = PROGRAMS.iter().filter_map(|name| {
-        let record = daemons.running(name)?;
-        Some(Process { name: (*name).to_owned(), pid: record.pid })
-    });
-    Ok(running.collect())
+    let running = |name: &str| daemons.running(name).map(|record| Process { name: name.to_owned(), pid: record.pid });
+    let nodes = instance
+        .nodes()?
+        .into_iter()
+        .filter_map(|(_, node)| Some([running(&format!("{node}-kubelet"))?, running(&format!("{node}-proxy"))?]));
+    Ok(Processes {
+        control_plane: PROGRAMS.iter().filter_map(|name| running(name)).collect(),
+        store: running("etcd"),
+        nodes: nodes.collect(),
+    })
 }
 
 /// The socket of the container runtime of a testbed's node, as it is reached from outside of the node.

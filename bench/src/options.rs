@@ -34,6 +34,9 @@ pub struct Options {
     /// Pods to create, list and delete
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub pods: usize,
+    /// Nodes of a testbed of its own for the rows that need some (0: leave those rows out); needs root
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub nodes: usize,
     /// Image for pods on real nodes; it must be on them already
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,

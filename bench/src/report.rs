@@ -1,16 +1,14 @@
 //! The table.
 
-use std::fmt::Write as _;
-
 /// What a row came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The figure, and what limits it.
+    /// The figure, and what was measured beside it.
     Measured {
         /// With its unit.
         figure: String,
-        /// From the profile or the numbers beside it.
-        limits: String,
+        /// Facts of the same run. Reasons are for people to write, below the table.
+        beside: String,
     },
     /// Why there is none.
     NotMeasured(String),
@@ -18,8 +16,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// A figure.
-    pub fn measured(figure: impl Into<String>, limits: impl Into<String>) -> Self {
-        Self::Measured { figure: figure.into(), limits: limits.into() }
+    pub fn measured(figure: impl Into<String>, beside: impl Into<String>) -> Self {
+        Self::Measured { figure: figure.into(), beside: beside.into() }
     }
 }
 
@@ -47,23 +45,43 @@ pub struct Circumstances {
     pub command: String,
 }
 
-/// The table as Markdown.
-pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
+/// Ends what is generated; what follows is written by people and stays.
+const BY_HAND: &str = "<!-- What follows is written by hand and kept when the table is measured again. -->";
+
+/// The page as Markdown. Of the page as it was, it keeps what people wrote, and the rows of `order` that were not
+/// measured this time.
+pub fn markdown(rows: &[Row], order: &[&str], before: &str, circumstances: &Circumstances) -> String {
     let Circumstances { machine, date, command } = circumstances;
     let mut text = format!(
         "# Benchmarks\n\nMeasured with the project's own client over gRPC and mutual TLS; client, servers and etcd \
-         share the machine.\n\n- Machine: {machine}\n- Date: {date}\n- Command: `{command}`\n\n\
-         | row | work | target | figure | what limits it |\n|---|---|---|---|---|\n"
+         share the machine.\n\n- Machine: {machine}\n- Command of the last run: `{command}`\n\n\
+         | row | work | target | figure | measured beside it | date |\n|---|---|---|---|---|---|\n"
     );
-    for row in rows {
-        let (figure, limits) = match &row.outcome {
-            Outcome::Measured { figure, limits } => (cell(figure), cell(limits)),
-            Outcome::NotMeasured(reason) => ("not measured".to_owned(), cell(reason)),
+    for name in order {
+        let line = match rows.iter().find(|row| row.name == *name) {
+            Some(row) => row_line(row, date),
+            None => {
+                let start = format!("| {name} |");
+                let Some(kept) = before.lines().find(|line| line.starts_with(&start)) else { continue };
+                kept.to_owned()
+            }
         };
-        // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "| {} | {} | {} | {figure} | {limits} |", row.name, row.work, row.target);
+        text.push_str(&line);
+        text.push('\n');
     }
+    let by_hand = before.split_once(BY_HAND).map_or("\n", |(_, kept)| kept);
+    text.push('\n');
+    text.push_str(BY_HAND);
+    text.push_str(by_hand);
     text
+}
+
+fn row_line(row: &Row, date: &str) -> String {
+    let (figure, beside) = match &row.outcome {
+        Outcome::Measured { figure, beside } => (cell(figure), cell(beside)),
+        Outcome::NotMeasured(reason) => ("not measured".to_owned(), cell(reason)),
+    };
+    format!("| {} | {} | {} | {figure} | {beside} | {date} |", row.name, row.work, row.target)
 }
 
 fn cell(text: &str) -> String {
@@ -89,14 +107,31 @@ pub fn machine() -> String {
 mod tests {
     use super::*;
 
+    fn row(name: &'static str, outcome: Outcome) -> Row {
+        Row { name, work: "w", target: "t", outcome }
+    }
+
+    fn circumstances(date: &str) -> Circumstances {
+        Circumstances { machine: "m".into(), date: date.into(), command: "c".into() }
+    }
+
     #[test]
     fn rows_without_a_figure_say_why() {
-        let row = |name, outcome| Row { name, work: "w", target: "t", outcome };
         let rows =
             [row("a", Outcome::measured("5/s", "etcd")), row("b", Outcome::NotMeasured("no node | here".to_owned()))];
-        let circumstances = Circumstances { machine: "m".into(), date: "d".into(), command: "c".into() };
-        let text = markdown(&rows, &circumstances);
-        assert!(text.contains("| a | w | t | 5/s | etcd |\n"), "{text}");
-        assert!(text.contains("| b | w | t | not measured | no node \\| here |\n"), "{text}");
+        let text = markdown(&rows, &["a", "b"], "", &circumstances("d"));
+        assert!(text.contains("| a | w | t | 5/s | etcd | d |\n"), "{text}");
+        assert!(text.contains("| b | w | t | not measured | no node \\| here | d |\n"), "{text}");
+    }
+
+    #[test]
+    fn what_people_wrote_and_what_was_not_measured_again_stays() {
+        let all = [row("a", Outcome::measured("5/s", "")), row("b", Outcome::measured("7/s", ""))];
+        let order = ["b", "a"];
+        let first = markdown(&all, &order, "", &circumstances("monday")) + "\n## Misses\n\nThe moon was full.\n";
+        let again = [row("a", Outcome::measured("6/s", ""))];
+        let second = markdown(&again, &order, &first, &circumstances("tuesday"));
+        assert!(second.contains("| b | w | t | 7/s |  | monday |\n| a | w | t | 6/s |  | tuesday |\n"), "{second}");
+        assert!(second.ends_with("\n## Misses\n\nThe moon was full.\n"), "{second}");
     }
 }

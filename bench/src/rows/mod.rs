@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::meter::Meter;
 use crate::options::Options;
 use crate::process::Process;
 use crate::report::Outcome;
@@ -23,8 +24,19 @@ pub struct Bench {
     pub target: Arc<Target>,
     /// The control plane's processes, as far as they are known.
     pub processes: Vec<Process>,
+    /// etcd, as far as it is known.
+    pub store: Option<Process>,
+    /// Kubelet and proxy of each node, as far as they are known.
+    pub nodes: Vec<[Process; 2]>,
     /// Flags.
     pub options: Options,
+}
+
+impl Bench {
+    /// Begins to look who uses the processor.
+    pub fn meter(&self) -> Meter {
+        Meter::start(self.processes.iter().chain(&self.store).cloned())
+    }
 }
 
 /// A row that can be measured.
@@ -40,6 +52,8 @@ pub enum Kind {
     Watch { watchers: usize, patches: usize },
     Delete,
     Rollout,
+    NodeMemory,
+    NodeCpu,
     PodStart,
     PodStartMany,
     RuntimeStart,
@@ -49,10 +63,10 @@ pub enum Kind {
 /// Name, work, target, and what to measure.
 pub type Definition = (&'static str, &'static str, &'static str, Kind);
 
-/// All rows.
-pub const ROWS: [Definition; 15] = [
+/// The rows that need a control plane.
+pub const ROWS: [Definition; 11] = [
     ("idle-memory", "idle memory, apiserver + scheduler + controller-manager", "<= 40 MB", Kind::IdleMemory),
-    ("idle-cpu", "idle CPU of each component, over 10 s", "< 1 % of a core each", Kind::IdleCpu),
+    ("idle-cpu", "idle CPU of each component", "< 1 % of a core each", Kind::IdleCpu),
     ("create", "pod creates of 4 KB, 32 at a time", ">= 3,000/s", Kind::Create),
     ("loaded-memory", "memory of those three with 10,000 pods (40 MB of JSON)", "<= 150 MB", Kind::LoadedMemory),
     ("get", "get of a pod, 32 at a time", ">= 20,000/s", Kind::Get),
@@ -72,6 +86,12 @@ pub const ROWS: [Definition; 15] = [
     ),
     ("delete", "pod deletes, 32 at a time", ">= 2,500/s", Kind::Delete),
     ("rollout", "Deployment of 1,000 replicas on 100 hollow nodes until available", "<= 1.0 s", Kind::Rollout),
+];
+
+/// The rows that need nodes which run pods.
+pub const NODE_ROWS: [Definition; 6] = [
+    ("node-memory", "kubelet and proxy with the demo's pods", "<= 20 MB, together <= 30 MB", Kind::NodeMemory),
+    ("node-idle-cpu", "idle CPU of kubelet and proxy with the demo's pods", "< 1 % of a core each", Kind::NodeCpu),
     ("pod-start", "one pod, image present, create to Ready", "<= 210 ms p50", Kind::PodStart),
     ("pod-start-30", "30 pods at once on one node until Ready", "<= 3.9 s", Kind::PodStartMany),
     ("runtime-start", "the same pod by CRI alone: sandbox, create, start", "the floor", Kind::RuntimeStart),
@@ -85,9 +105,11 @@ pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
             if kind == Kind::LoadedMemory {
                 writes::ensure_pods(bench).await?;
             }
-            idle::memory(bench)
+            idle::memory(&bench.processes)
         }
-        Kind::IdleCpu => idle::cpu(bench).await,
+        Kind::IdleCpu => idle::cpu(&bench.processes).await,
+        Kind::NodeMemory => idle::node_memory(&bench.nodes),
+        Kind::NodeCpu => idle::node_cpu(&bench.nodes).await,
         Kind::Create => writes::create(bench).await,
         Kind::Patch => writes::patch(bench).await,
         Kind::Delete => writes::delete(bench).await,

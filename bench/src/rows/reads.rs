@@ -20,6 +20,7 @@ const LISTS_AT_ONCE: usize = 2;
 pub async fn get(bench: &Bench) -> Result<Outcome> {
     writes::ensure_pods(bench).await?;
     let target = Arc::clone(&bench.target);
+    let meter = bench.meter();
     let load = load::run(GETS, writes::AT_ONCE, move |_| {
         let target = Arc::clone(&target);
         async move {
@@ -30,7 +31,7 @@ pub async fn get(bench: &Bench) -> Result<Outcome> {
         }
     })
     .await?;
-    Ok(Outcome::measured(load.summary(), "HTTP/2 and TLS of small messages, half of it in the client"))
+    Ok(Outcome::measured(load.summary(), meter.text()))
 }
 
 /// Lists all pods.
@@ -41,6 +42,7 @@ pub async fn list(bench: &Bench) -> Result<Outcome> {
     let before = resident(bench);
     let total = Arc::new(AtomicUsize::new(0));
     let sum = Arc::clone(&total);
+    let meter = bench.meter();
     let load = load::run(LISTS, LISTS_AT_ONCE, move |_| {
         let (target, sum) = (Arc::clone(&target), Arc::clone(&sum));
         async move {
@@ -51,6 +53,7 @@ pub async fn list(bench: &Bench) -> Result<Outcome> {
         }
     })
     .await?;
+    let cores = meter.text();
     let megabytes = total.load(Ordering::Relaxed) as f64 / 1e6;
     let figure = format!("{:.0} MB/s ({:.1} MB a list)", megabytes / load.took.as_secs_f64(), megabytes / LISTS as f64);
     let grown = match (before, resident(bench)) {
@@ -59,5 +62,5 @@ pub async fn list(bench: &Bench) -> Result<Outcome> {
         }
         _ => String::new(),
     };
-    Ok(Outcome::measured(figure, format!("{grown}TLS and HTTP/2 on both sides of one machine")))
+    Ok(Outcome::measured(figure, format!("{grown}{cores}")))
 }

@@ -77,6 +77,7 @@ pub async fn fan_out(bench: &Bench, watchers: usize, patches: usize) -> Result<O
     }
     let begun = Instant::now();
     let writer = Arc::clone(target);
+    let meter = bench.meter();
     let load = load::run(patches, PATCHES_AT_ONCE, move |_| {
         let writer = Arc::clone(&writer);
         async move {
@@ -92,6 +93,7 @@ pub async fn fan_out(bench: &Bench, watchers: usize, patches: usize) -> Result<O
         }
     };
     let complete = tokio::time::timeout(PATIENCE, all).await.is_ok();
+    let cores = meter.text();
     let took = Duration::from_micros(last.load(Ordering::Relaxed).saturating_sub(run)).min(begun.elapsed());
     let count = received.load(Ordering::Relaxed);
     if !complete {
@@ -103,11 +105,8 @@ pub async fn fan_out(bench: &Bench, watchers: usize, patches: usize) -> Result<O
         latency.add(task??)?;
     }
     let rate = count as f64 / took.as_secs_f64().max(1e-9);
-    let limits = format!(
-        "{:.0} patches/s under watch; {count} events, decrypted and scanned by this program on the same cores",
-        load.rate()
-    );
-    Ok(Outcome::measured(format!("{rate:.0} events/s, delivery {}", load::latencies(&latency)), limits))
+    let beside = format!("{:.0} patches/s, {count} events; {cores}", load.rate());
+    Ok(Outcome::measured(format!("{rate:.0} events/s, delivery {}", load::latencies(&latency)), beside))
 }
 
 #[cfg(test)]

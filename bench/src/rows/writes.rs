@@ -15,13 +15,12 @@ use crate::target::{PODS, Target};
 pub const AT_ONCE: usize = 32;
 const PATCHES: usize = 5_000;
 
-const ETCD: &str = "one etcd transaction each (its log is synced to disk), TLS and JSON on both sides of one machine";
-
 /// Fills the namespace with pods of [`POD_BYTES`].
 pub async fn create(bench: &Bench) -> Result<Outcome> {
     empty(bench).await?;
+    let meter = bench.meter();
     let load = fill(bench).await?;
-    Ok(Outcome::measured(load.summary(), ETCD))
+    Ok(Outcome::measured(load.summary(), meter.text()))
 }
 
 /// Makes sure that the pods are there.
@@ -56,6 +55,7 @@ async fn fill(bench: &Bench) -> Result<Load> {
 pub async fn patch(bench: &Bench) -> Result<Outcome> {
     ensure_pods(bench).await?;
     let (target, pods) = (Arc::clone(&bench.target), bench.options.pods);
+    let meter = bench.meter();
     let load = load::run(PATCHES, AT_ONCE, move |number| {
         let target = Arc::clone(&target);
         async move {
@@ -64,14 +64,15 @@ pub async fn patch(bench: &Bench) -> Result<Outcome> {
         }
     })
     .await?;
-    Ok(Outcome::measured(load.summary(), ETCD))
+    Ok(Outcome::measured(load.summary(), meter.text()))
 }
 
 /// Deletes all pods one by one.
 pub async fn delete(bench: &Bench) -> Result<Outcome> {
     ensure_pods(bench).await?;
+    let meter = bench.meter();
     let load = delete_all(&bench.target, bench.options.pods).await?;
-    Ok(Outcome::measured(load.summary(), ETCD))
+    Ok(Outcome::measured(load.summary(), meter.text()))
 }
 
 async fn empty(bench: &Bench) -> Result<()> {
