@@ -5,6 +5,7 @@ pub(super) mod admission;
 pub(super) mod networking;
 pub(super) mod policy;
 pub(super) mod storage;
+pub(super) mod workload;
 
 use super::Column;
 
@@ -216,5 +217,13 @@ pub(super) const ENDPOINTSLICES: &[Column] = &[
         "Endpoints",
         "endpoints is a list of unique endpoints in this slice. Each slice may include a maximum of 1000 endpoints.",
     ),
+    OBJECT_AGE,
+];
+
+/// A `Scale`, whose name column is not marked as one.
+pub(super) const SCALES: &[Column] = &[
+    column("Name", NAME),
+    integer("Desired", "replicas is the desired number of instances for the scaled object."),
+    integer("Available", "replicas is the actual number of observed instances of the scaled object."),
     OBJECT_AGE,
 ];

@@ -3,6 +3,8 @@
 
 mod access;
 mod admission;
+mod autoscaler;
+mod batch;
 mod cluster;
 mod columns;
 mod network;
@@ -47,6 +49,18 @@ fn printer(resource: &GroupVersionResource) -> (&'static [Column], Cells) {
         ("" | "events.k8s.io", "events") => (columns::EVENTS, cluster::event),
         ("apps", "deployments") => (columns::DEPLOYMENTS, workload::deployment),
         ("apps", "replicasets") => (columns::REPLICASETS, workload::replica_set),
+        ("apps", "controllerrevisions") => (columns::workload::CONTROLLER_REVISIONS, workload::controller_revision),
+        ("apps", "daemonsets") => (columns::workload::DAEMON_SETS, workload::daemon_set),
+        ("apps", "statefulsets") => (columns::workload::STATEFUL_SETS, workload::stateful_set),
+        ("", "podtemplates") => (columns::workload::POD_TEMPLATES, workload::pod_template),
+        ("", "replicationcontrollers") => {
+            (columns::workload::REPLICATION_CONTROLLERS, workload::replication_controller)
+        }
+        ("autoscaling", "horizontalpodautoscalers") => (columns::workload::AUTOSCALERS, autoscaler::cells),
+        ("autoscaling", "scales") => (columns::SCALES, workload::scale),
+        ("batch", "cronjobs") => (columns::workload::CRON_JOBS, batch::cron_job),
+        ("batch", "jobs") => (columns::workload::JOBS, batch::job),
+        ("policy", "poddisruptionbudgets") => (columns::workload::DISRUPTION_BUDGETS, workload::disruption_budget),
         ("coordination.k8s.io", "leases") => (columns::LEASES, cluster::lease),
         ("discovery.k8s.io", "endpointslices") => (columns::ENDPOINTSLICES, network::endpoint_slice),
         ("", "endpoints") => (columns::networking::ENDPOINTS, network::endpoints),

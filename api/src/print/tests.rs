@@ -110,6 +110,34 @@ fn a_quota_is_told_in_two_halves() {
 }
 
 #[test]
+fn a_job_shows_how_far_it_is() {
+    let job = json!({
+        "metadata": {"name": "j", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"parallelism": 2, "selector": {"matchLabels": {"a": "b"}}},
+        "status": {"succeeded": 1, "startTime": "2026-01-01T00:09:00Z"},
+    });
+    assert_eq!(row("batch", "jobs", job)[..5], ["j", "Running", "1/1 of 2", "60s", "10m"]);
+}
+
+#[test]
+fn an_autoscaler_shows_what_it_aims_at() {
+    let metrics = json!([
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 60}}},
+        {"type": "Pods", "pods": {"target": {"averageValue": "1k"}}},
+        {"type": "External", "external": {"target": {"value": "1"}}},
+    ]);
+    let object = json!({
+        "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 5, "metrics": metrics},
+        "status": {"currentMetrics": [{"type": "Resource", "resource": {"current": {"averageUtilization": 7}}}]},
+    });
+    assert_eq!(
+        row("autoscaling", "horizontalpodautoscalers", object)[1..6],
+        ["Deployment/d", "cpu: 7%/60%, <unknown>/1k + 1 more...", "<unset>", "5", "0"]
+    );
+}
+
+#[test]
 fn every_table_fits_its_columns_even_when_empty() {
     for (group, resource) in [
         ("", "namespaces"),
@@ -121,7 +149,16 @@ fn every_table_fits_its_columns_even_when_empty() {
         ("", "serviceaccounts"),
         ("", "events"),
         ("events.k8s.io", "events"),
+        ("", "podtemplates"),
+        ("", "replicationcontrollers"),
+        ("apps", "controllerrevisions"),
+        ("apps", "daemonsets"),
         ("apps", "deployments"),
+        ("apps", "statefulsets"),
+        ("autoscaling", "horizontalpodautoscalers"),
+        ("batch", "cronjobs"),
+        ("batch", "jobs"),
+        ("policy", "poddisruptionbudgets"),
         ("apps", "replicasets"),
         ("coordination.k8s.io", "leases"),
         ("discovery.k8s.io", "endpointslices"),
