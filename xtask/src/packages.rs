@@ -11,6 +11,8 @@ use crate::command;
 enum Evidence {
     Program(&'static str),
     AnyFile(&'static [&'static str]),
+    /// A command that succeeds.
+    Works(&'static [&'static str]),
 }
 
 /// A package of Debian and Ubuntu and what it is needed for.
@@ -47,11 +49,28 @@ const BUILD: [Package; 2] = [
     },
 ];
 
+const TEST: [Package; 2] = [
+    Package {
+        name: "python3-venv",
+        evidence: Evidence::Works(&["python3", "-c", "import ensurepip, venv"]),
+        purpose: "the clients in Python",
+    },
+    Package {
+        name: "kubernetes-client",
+        evidence: Evidence::Program("kubectl"),
+        purpose: "kubectl against the cluster",
+    },
+];
+
 impl Package {
     fn is_installed(&self) -> bool {
         match self.evidence {
             Evidence::Program(program) => command::find(program).is_some(),
             Evidence::AnyFile(paths) => paths.iter().any(|path| Path::new(path).exists()),
+            Evidence::Works([program, arguments @ ..]) => {
+                command::run(command::system(program).args(*arguments)).is_ok()
+            }
+            Evidence::Works([]) => true,
         }
     }
 }
@@ -63,7 +82,19 @@ impl Package {
 /// Something is missing and cannot be installed here: with the list of what to install.
 pub fn ensure(with_nodes: bool) -> Result<()> {
     let run = if with_nodes { &RUN[..] } else { &RUN[..1] };
-    let missing: Vec<&Package> = run.iter().chain(&BUILD).filter(|package| !package.is_installed()).collect();
+    install_missing(run.iter().chain(&BUILD))
+}
+
+/// Installs what the tests need beyond what building and running a testbed needs.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_for_tests() -> Result<()> {
+    install_missing(RUN.iter().chain(&BUILD).chain(&TEST))
+}
+
+fn install_missing<'a>(packages: impl Iterator<Item = &'a Package>) -> Result<()> {
+    let missing: Vec<&Package> = packages.filter(|package| !package.is_installed()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -106,5 +137,7 @@ mod tests {
         assert!(package(Evidence::Program("sh")).is_installed());
         assert!(!package(Evidence::Program("no-such-program-anywhere")).is_installed());
         assert!(package(Evidence::AnyFile(&["/nowhere", "/proc/self/stat"])).is_installed());
+        assert!(package(Evidence::Works(&["true"])).is_installed());
+        assert!(!package(Evidence::Works(&["false"])).is_installed());
     }
 }
