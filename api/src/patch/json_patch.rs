@@ -203,9 +203,8 @@ fn remove(target: &mut Value, path: &str) -> Option<Value> {
 
 fn rejected() -> StatusError {
     StatusError {
-        reason: Reason::Invalid,
-        message: "the server rejected our request due to an error in our request".to_owned(),
         details: Some(Box::new(StatusDetails::default())),
+        ..StatusError::new(Reason::Invalid, "the server rejected our request due to an error in our request")
     }
 }
 

@@ -103,6 +103,11 @@ impl Handlers {
             check(row, &name, object.validate())?;
             let value = encode(object.as_ref())?;
             if options.dry_run {
+                let mut decide = |present: Option<&crate::storage::Stored>| match present {
+                    Some(_) => Err(StatusError::already_exists(&target.resource, &name)),
+                    None => Ok(Write::keep()),
+                };
+                self.store.update(&key, Hint::Absent, &mut decide).await.map_err(store_error)?;
                 return Ok(ObjectAnswer::unstored(super::served(row, value)?));
             }
             let mut decide = |present: Option<&crate::storage::Stored>| {
@@ -161,7 +166,10 @@ pub(super) fn prepare(row: &Row, context: &RequestContext, object: &mut dyn AnyO
         return Err(StatusError::invalid(&gvk.group, &gvk.kind, "", errors.into_causes()));
     }
     if metadata.resource_version.as_deref().is_some_and(|version| !version.is_empty()) {
-        return Err(wrong_body("resourceVersion should not be set on objects to be created".into()));
+        return Err(StatusError::new(
+            reeve_api::Reason::Unknown,
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     metadata.resource_version = None;
     metadata.uid = Some(Uuid::new_v4().to_string());

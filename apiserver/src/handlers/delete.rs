@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use reeve_api::{ObjectKey, ObjectMeta, StatusError};
+use reeve_api::{GroupVersionResource, ObjectKey, ObjectMeta, StatusError};
 use serde_json::json;
 
 use super::{
@@ -53,20 +53,25 @@ impl Handlers {
         let now = self.now();
         let hint = self.hint(row, target);
         let mut dry: Option<(Stored, bool)> = None;
+        let mut end = None;
+        let (policy, warnings) = default_policy(target, options);
         let result = {
-            let dry = &mut dry;
+            let (dry, end) = (&mut dry, &mut end);
             let mut decide = |present: Option<&Stored>| {
                 let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                 let mut object = decode_stored(row, &present.value)?;
-                check_preconditions(target, options, present, object.metadata())?;
-                let deletion = plan(object.as_mut(), options, now);
+                check_preconditions(row, target, options, present, object.metadata())?;
+                let deletion = plan(object.as_mut(), options, policy, now);
                 if options.dry_run {
                     let value = encode(object.as_ref())?;
                     *dry = Some((Stored { value, revision: present.revision }, deletion == Deletion::Now));
                     return Ok(Write::keep());
                 }
                 match deletion {
-                    Deletion::Now => Ok(Write::delete().releasing(service_claims::held(object.as_ref()))),
+                    Deletion::Now => {
+                        *end = Some(encode(object.as_ref())?);
+                        Ok(Write::delete().releasing(service_claims::held(object.as_ref())))
+                    }
                     Deletion::Unchanged => Ok(Write::keep()),
                     Deletion::Marked => Ok(Write::put(encode(object.as_ref())?)),
                 }
@@ -74,35 +79,37 @@ impl Handlers {
             self.store.update(&key, hint, &mut decide).await
         };
         if let Some((stored, gone)) = dry {
-            return Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, vec![])?, gone });
+            return Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, warnings)?, gone });
         }
         match result.map_err(store_error)? {
             Outcome::Deleted { last, revision } => {
                 let object = if RETURNS_OBJECT.contains(&target.resource.resource.as_str()) {
-                    ObjectAnswer::stored(row, &Stored { revision, ..last }, vec![])?
+                    let value = end.unwrap_or(last.value);
+                    ObjectAnswer::stored(row, &Stored { revision, value }, warnings)?
                 } else {
-                    ObjectAnswer::unstored(success(row, target, &last.value)?)
+                    ObjectAnswer { warnings, ..ObjectAnswer::unstored(success(row, target, &last.value)?) }
                 };
                 Ok(DeleteAnswer { object, gone: true })
             }
             Outcome::Put { stored, .. } | Outcome::Kept(Some(stored)) => {
-                Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, vec![])?, gone: false })
+                Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, warnings)?, gone: false })
             }
             Outcome::Kept(None) => Err(StatusError::not_found(&target.resource, &target.name)),
         }
     }
 
-    /// Removes the objects that a list would return; returns their last states.
+    /// Removes the objects that a list would return; returns their last states and the version of the list.
     pub async fn delete_collection(
         &self,
         user: &User,
         target: &Target,
         list: ListOptions,
         options: &DeleteOptions,
-    ) -> Result<Vec<Bytes>, StatusError> {
+    ) -> Result<(Vec<Bytes>, i64), StatusError> {
         let (row, _) = self.row_selecting(user, Verb::DeleteCollection, target, &list.selection.fields)?;
         check_options(options)?;
         let listing = self.list_row(row, target, list).await?;
+        let revision = listing.revision;
         let deletions = listing.entries.map(|listed| async move {
             let metadata: Named = serde_json::from_slice(&listed.object()).map_err(StatusError::internal)?;
             let key = ObjectKey::of(&metadata.metadata);
@@ -119,9 +126,25 @@ impl Handlers {
         while let Some(result) = results.next().await {
             deleted.extend(result?);
         }
-        Ok(deleted)
+        Ok((deleted, revision))
     }
 }
+
+/// What becomes of dependents when the request does not say, and what the user should hear about it. Kinds that
+/// had dependents before there was a garbage collector leave theirs.
+fn default_policy<'a>(target: &Target, options: &'a DeleteOptions) -> (&'a str, Vec<String>) {
+    if !options.propagation_policy.is_empty() {
+        return (&options.propagation_policy, vec![]);
+    }
+    match (target.resource.group.as_str(), target.resource.resource.as_str()) {
+        ("", "replicationcontrollers") => ("Orphan", vec![]),
+        ("batch", "jobs") => ("Orphan", vec![JOB_WARNING.to_owned()]),
+        _ => ("", vec![]),
+    }
+}
+
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
+    propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 #[derive(serde::Deserialize)]
 struct Named {
@@ -140,7 +163,7 @@ enum Deletion {
 
 /// Decides what a deletion does. Rules from `k8s.io/apiserver/pkg/registry/rest/delete.go` and
 /// `registry/generic/registry/store.go`.
-fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, now: Timestamp) -> Deletion {
+fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, policy: &str, now: Timestamp) -> Deletion {
     let grace = object.grace_period_seconds(options.grace_period_seconds).map(|seconds| seconds.max(0));
     let marked = object.metadata().deletion_timestamp.clone();
     if let Some(Time(marked)) = marked {
@@ -161,7 +184,7 @@ fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, now: Timestamp) -> 
                     metadata.deletion_grace_period_seconds = Some(seconds);
                     return Deletion::Marked;
                 }
-                _ => {}
+                _ => object.metadata_mut().deletion_grace_period_seconds = Some(0),
             }
         }
     } else if let Some(seconds) = grace.filter(|&seconds| seconds > 0) {
@@ -170,24 +193,35 @@ fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, now: Timestamp) -> 
         metadata.deletion_timestamp = Some(Time(until));
         metadata.deletion_grace_period_seconds = Some(seconds);
         bump_generation(metadata);
-        add_policy_finalizer(object.metadata_mut(), &options.propagation_policy);
+        add_policy_finalizer(object.metadata_mut(), policy);
         object.begin_deletion();
         return Deletion::Marked;
     }
     let before = object.metadata().clone();
-    add_policy_finalizer(object.metadata_mut(), &options.propagation_policy);
+    if grace.is_some() && before.deletion_timestamp.is_none() {
+        // Kinds that end gracefully say so even when nothing is left to wait for.
+        let metadata = object.metadata_mut();
+        metadata.deletion_timestamp = Some(Time(now));
+        metadata.deletion_grace_period_seconds = Some(0);
+        bump_generation(metadata);
+    }
+    add_policy_finalizer(object.metadata_mut(), policy);
     let held =
         object.metadata().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) || object.is_held();
     if !held {
         return Deletion::Now;
     }
+    let first = before.deletion_timestamp.is_none();
+    // What the kind itself holds (a namespace) ends when it is empty, not at a time.
+    let timed = !object.is_held();
     let metadata = object.metadata_mut();
-    let first = metadata.deletion_timestamp.is_none();
-    if first {
+    if first && metadata.deletion_timestamp.is_none() {
         metadata.deletion_timestamp = Some(Time(now));
         bump_generation(metadata);
     }
-    metadata.deletion_grace_period_seconds = Some(0);
+    if timed {
+        metadata.deletion_grace_period_seconds = Some(0);
+    }
     if first {
         object.begin_deletion();
     } else if *object.metadata() == before {
@@ -241,22 +275,31 @@ fn check_options(options: &DeleteOptions) -> Result<(), StatusError> {
 }
 
 fn check_preconditions(
+    row: &Row,
     target: &Target,
     options: &DeleteOptions,
     present: &Stored,
     metadata: &ObjectMeta,
 ) -> Result<(), StatusError> {
     let uid = metadata.uid.as_deref().unwrap_or_default();
+    // Upstream names the kind here, not the resource.
+    let kind = row.info.kind();
+    let kind = GroupVersionResource::new(&kind.group, &kind.version, &kind.kind);
     if !options.uid.is_empty() && options.uid != uid {
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", options.uid);
-        return Err(StatusError::conflict(&target.resource, &target.name, why));
+        let why = format!(
+            "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been \
+             deleted and then recreated",
+            options.uid
+        );
+        return Err(StatusError::conflict(&kind, &target.name, why));
     }
     if !options.resource_version.is_empty() && options.resource_version != present.revision.to_string() {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
+            "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({}). The \
+             object might have been modified",
             options.resource_version, present.revision
         );
-        return Err(StatusError::conflict(&target.resource, &target.name, why));
+        return Err(StatusError::conflict(&kind, &target.name, why));
     }
     Ok(())
 }

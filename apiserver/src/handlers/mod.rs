@@ -332,18 +332,18 @@ impl Handlers {
         target: &Target,
         fields: &str,
     ) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
-        let unknown = || StatusError::new(Reason::NotFound, "the server could not find the requested resource");
         authorization::check(self.authorizer(), &Attributes::of_target(user, verb, target, fields))?;
-        let row = self.registry.get(&target.resource).ok_or_else(unknown)?;
+        let row = self.registry.get(&target.resource).ok_or_else(unknown_resource)?;
         let subresource = match target.subresource.as_str() {
             "" => None,
-            name => Some(row.subresource(name).ok_or_else(unknown)?),
+            name => Some(row.subresource(name).ok_or_else(unknown_resource)?),
         };
         let served = match subresource {
             None => row.info.verbs.iter().any(|served| served == verb.as_str()),
             Some(subresource) => subresource.verbs.contains(&verb.as_str()),
         };
-        if !served {
+        let needs_name = matches!(verb, Verb::Update | Verb::Patch | Verb::Delete);
+        if !served || (needs_name && target.name.is_empty()) {
             return Err(method_not_allowed());
         }
         if row.info.namespaced {
@@ -353,7 +353,7 @@ impl Handlers {
                 ));
             }
         } else if !target.namespace.is_empty() && target.resource.resource != "namespaces" {
-            return Err(unknown());
+            return Err(unknown_resource());
         }
         Ok((row, subresource))
     }
@@ -370,7 +370,20 @@ impl Handlers {
 }
 
 fn method_not_allowed() -> StatusError {
-    StatusError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+    StatusError {
+        details: Some(Box::default()),
+        ..StatusError::new(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        )
+    }
+}
+
+fn unknown_resource() -> StatusError {
+    StatusError {
+        details: Some(Box::default()),
+        ..StatusError::new(Reason::NotFound, "the server could not find the requested resource")
+    }
 }
 
 /// The form that clients of the row see.

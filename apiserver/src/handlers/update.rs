@@ -68,14 +68,14 @@ impl Handlers {
         }
         admit_node_identity(user, row, object.as_ref())?;
         let unversioned = object.metadata().resource_version.as_deref().unwrap_or_default().is_empty();
-        if unversioned && !row.kind.allows_unconditional_update() && part == Part::Main {
-            let mut errors = reeve_api::validation::ErrorList::new();
-            let path = reeve_api::validation::Path::new("metadata");
-            errors.invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
-            check(row, &target.name, errors)?;
-        }
+        let conditional = !row.kind.allows_unconditional_update() && part == Part::Main;
         let result = {
-            let mut make = |_: &Stored, _: &dyn AnyObject| Ok(object.clone_object());
+            let mut make = |_: &Stored, _: &dyn AnyObject| {
+                if unversioned && conditional {
+                    return Err(needs_version(target));
+                }
+                Ok(object.clone_object())
+            };
             self.change(user, row, target, part, options, &mut make).await
         };
         match result {
@@ -137,9 +137,10 @@ impl Handlers {
             let mut claims = service_claims::Claims::default();
             let mut warnings = Vec::new();
             let mut dry = None;
+            let mut end = None;
             let hint = self.hint(row, target);
             let result = {
-                let (claims, warnings, lost, dry) = (&mut claims, &mut warnings, &lost, &mut dry);
+                let (claims, warnings, lost, dry, end) = (&mut claims, &mut warnings, &lost, &mut dry, &mut end);
                 let mut decide = |present: Option<&Stored>| {
                     let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                     let old = decode_stored(row, &present.value)?;
@@ -177,6 +178,7 @@ impl Handlers {
                         return Ok(Write::keep());
                     }
                     if is_finished(object.as_ref()) {
+                        *end = Some(value);
                         return Ok(Write::delete().releasing(service_claims::held(object.as_ref())));
                     }
                     if value == present.value {
@@ -197,7 +199,8 @@ impl Handlers {
                 Ok(Outcome::Put { stored, .. }) => ObjectAnswer::stored(row, &stored, warnings),
                 Ok(Outcome::Kept(Some(stored))) => ObjectAnswer::stored(row, &stored, warnings),
                 Ok(Outcome::Deleted { last, revision }) => {
-                    ObjectAnswer::stored(row, &Stored { revision, ..last }, warnings)
+                    let value = end.unwrap_or(last.value);
+                    ObjectAnswer::stored(row, &Stored { revision, value }, warnings)
                 }
                 Ok(Outcome::Kept(None)) => Err(StatusError::not_found(&target.resource, &target.name)),
                 Err(StoreError::Claimed(claim)) => {
@@ -219,20 +222,22 @@ fn is_finished(object: &dyn AnyObject) -> bool {
         && !object.is_held()
 }
 
+/// The kind takes no update that does not say which version it was made from.
+fn needs_version(target: &Target) -> StatusError {
+    let mut errors = reeve_api::validation::ErrorList::new();
+    let path = reeve_api::validation::Path::new("metadata");
+    errors.invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
+    StatusError::invalid(&target.resource.group, &target.resource.resource, &target.name, errors.into_causes())
+}
+
 fn check_versions(target: &Target, present: &Stored, old: &ObjectMeta, new: &ObjectMeta) -> Result<(), StatusError> {
     if let Some(version) = new.resource_version.as_deref().filter(|version| !version.is_empty())
         && version != "0"
         && version != present.revision.to_string()
     {
-        version.parse::<i64>().map_err(|_| {
-            let mut errors = reeve_api::validation::ErrorList::new();
-            let path = reeve_api::validation::Path::new("metadata");
-            errors.invalid(
-                &path.child("resourceVersion"),
-                version,
-                format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
-            );
-            StatusError::invalid(&target.resource.group, &target.resource.resource, &target.name, errors.into_causes())
+        version.parse::<u64>().map_err(|_| {
+            let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            StatusError::new(reeve_api::Reason::Unknown, why)
         })?;
         return Err(StatusError::modified(&target.resource, &target.name));
     }

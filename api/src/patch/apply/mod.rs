@@ -6,6 +6,8 @@ mod compare;
 mod encoding;
 mod managed;
 mod merge;
+#[cfg(test)]
+mod properties;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -309,5 +311,5 @@ fn conflict_error(mut conflicts: Vec<(String, Vec<String>)>) -> StatusError {
         })
     });
     let details = StatusDetails { causes: Some(causes.collect()), ..StatusDetails::default() };
-    StatusError { reason: Reason::Conflict, message, details: Some(Box::new(details)) }
+    StatusError { details: Some(Box::new(details)), ..StatusError::new(Reason::Conflict, message) }
 }

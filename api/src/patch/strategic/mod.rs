@@ -52,9 +52,8 @@ impl From<StrategicError> for StatusError {
                 Self::bad_request(error.to_string())
             }
             StrategicError::ListOfLists => Self {
-                reason: Reason::Invalid,
-                message: "the server rejected our request due to an error in our request".to_owned(),
                 details: Some(Box::new(StatusDetails::default())),
+                ..Self::new(Reason::Invalid, "the server rejected our request due to an error in our request")
             },
             StrategicError::Other(text) => Self::new(Reason::Unknown, text),
         }

@@ -170,7 +170,7 @@ impl Api for Objects {
         let target = target(request.resource)?;
         let (selection, _) = selection(request.selection);
         let options = delete_options(request.options);
-        let deleted = self
+        let (deleted, _) = self
             .handlers
             .delete_collection(&user, &target, ListOptions { selection, ..ListOptions::default() }, &options)
             .await

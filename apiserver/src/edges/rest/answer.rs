@@ -289,7 +289,12 @@ fn streamed(chunks: impl Iterator<Item = Bytes> + Send + 'static, asked: Asked) 
 }
 
 /// The last states of a deleted collection.
-pub fn collection(row: Option<&Row>, deleted: &[Bytes], asked: Asked) -> Result<Response<Body>, StatusError> {
+pub fn collection(
+    row: Option<&Row>,
+    deleted: &[Bytes],
+    revision: i64,
+    asked: Asked,
+) -> Result<Response<Body>, StatusError> {
     let (kind, version) = row.map_or_else(
         || ("List".to_owned(), "v1".to_owned()),
         |row| {
@@ -299,7 +304,10 @@ pub fn collection(row: Option<&Row>, deleted: &[Bytes], asked: Asked) -> Result<
     );
     let mut out = BytesMut::new();
     out.extend_from_slice(
-        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{}},\"items\":[").as_bytes(),
+        format!(
+            "{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\"items\":["
+        )
+        .as_bytes(),
     );
     for (index, object) in deleted.iter().enumerate() {
         if index > 0 {

@@ -198,8 +198,8 @@ impl Rest {
                 let list = options::list(&query)?;
                 let body = body::object(request, None).await?;
                 let options = options::delete(&body, &query)?;
-                let deleted = self.handlers.delete_collection(user, &target, list, &options).await?;
-                answer::collection(row.as_deref(), &deleted, asked)
+                let (deleted, revision) = self.handlers.delete_collection(user, &target, list, &options).await?;
+                answer::collection(row.as_deref(), &deleted, revision, asked)
             }
         }
     }
