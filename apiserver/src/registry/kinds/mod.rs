@@ -42,3 +42,5 @@ mod protection;
 mod resource_names;
 mod rules;
 mod workload;
+
+pub(super) use workload::object_selector as label_selector;

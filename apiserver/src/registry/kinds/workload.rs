@@ -196,7 +196,7 @@ pub(super) fn name_warning(metadata: &ObjectMeta) -> Vec<String> {
 }
 
 /// Checks a label selector.
-pub(super) fn object_selector(selector: &ObjectSelector, path: &Path<'_>, errors: &mut ErrorList) {
+pub(in crate::registry) fn object_selector(selector: &ObjectSelector, path: &Path<'_>, errors: &mut ErrorList) {
     let path_labels = path.child("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {
         errors.invalid_each(&path_labels, key, format::qualified_name(key));

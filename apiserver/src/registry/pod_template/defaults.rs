@@ -233,6 +233,21 @@ fn volume(volume: &mut Volume) {
     if let Some(source) = &mut volume.iscsi {
         fill(&mut source.iscsi_interface, "default");
     }
+    if let Some(source) = &mut volume.rbd {
+        fill(&mut source.pool, "rbd");
+        fill(&mut source.user, "admin");
+        fill(&mut source.keyring, "/etc/ceph/keyring");
+    }
+    if let Some(source) = &mut volume.azure_disk {
+        source.caching_mode.get_or_insert_with(|| "ReadWrite".to_owned());
+        source.kind.get_or_insert_with(|| "Shared".to_owned());
+        source.fs_type.get_or_insert_with(|| "ext4".to_owned());
+        source.read_only.get_or_insert(false);
+    }
+    if let Some(source) = &mut volume.scale_io {
+        fill(&mut source.storage_mode, "ThinProvisioned");
+        fill(&mut source.fs_type, "xfs");
+    }
 }
 
 fn projection(source: &mut VolumeProjection) {

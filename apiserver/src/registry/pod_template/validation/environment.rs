@@ -1,0 +1,98 @@
+//! Environment variables.
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector};
+use reeve_api::validation::{ErrorList, Path, format};
+
+use super::{fields, unreserved_local_path};
+
+pub(super) fn variable(variable: &EnvVar, path: &Path<'_>, errors: &mut ErrorList) {
+    if variable.name.is_empty() {
+        errors.required(&path.child("name"), "");
+    } else {
+        errors.invalid_each(&path.child("name"), &variable.name, format::environment_variable(&variable.name));
+    }
+    let Some(source) = &variable.value_from else { return };
+    let path = path.child("valueFrom");
+    let count = [
+        source.field_ref.is_some(),
+        source.resource_field_ref.is_some(),
+        source.config_map_key_ref.is_some(),
+        source.secret_key_ref.is_some(),
+        source.file_key_ref.is_some(),
+    ]
+    .into_iter()
+    .filter(|is_set| *is_set)
+    .count();
+    if let Some(field) = &source.field_ref {
+        fields::object_field(field, &fields::OF_ENVIRONMENT, &path.child("fieldRef"), errors);
+    }
+    if let Some(field) = &source.resource_field_ref {
+        fields::resource_field(field, false, &path.child("resourceFieldRef"), errors);
+    }
+    for (field, reference) in [
+        ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|reference| (&reference.name, &reference.key))),
+        ("secretKeyRef", source.secret_key_ref.as_ref().map(|reference| (&reference.name, &reference.key))),
+    ] {
+        if let Some((name, key)) = reference {
+            key_of_object(name, key, &path.child(field), errors);
+        }
+    }
+    if let Some(file) = &source.file_key_ref {
+        key_of_file(file, &path.child("fileKeyRef"), errors);
+    }
+    if count == 0 {
+        errors.invalid(
+            &path,
+            "",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        );
+    } else if !variable.value.as_deref().unwrap_or_default().is_empty() {
+        errors.invalid(&path, "", "may not be specified when `value` is not empty");
+    } else if count > 1 {
+        errors.invalid(&path, "", "may not have more than one field specified at a time");
+    }
+}
+
+fn key_of_object(name: &str, key: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    if name.is_empty() {
+        errors.required(&path.child("name"), "");
+    }
+    if key.is_empty() {
+        errors.required(&path.child("key"), "");
+    } else {
+        errors.invalid_each(&path.child("key"), key, format::config_map_key(key));
+    }
+}
+
+fn key_of_file(file: &FileKeySelector, path: &Path<'_>, errors: &mut ErrorList) {
+    for (field, value) in [("volumeName", &file.volume_name), ("path", &file.path), ("key", &file.key)] {
+        if value.is_empty() {
+            errors.required(&path.child(field), "");
+        }
+    }
+    unreserved_local_path(&file.path, &path.child("path"), errors);
+}
+
+pub(super) fn all_of(source: &EnvFromSource, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(prefix) = source.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+        errors.invalid_each(&path.child("prefix"), prefix, format::environment_variable(prefix));
+    }
+    let references = [
+        ("configMapRef", source.config_map_ref.as_ref().map(|reference| &reference.name)),
+        ("secretRef", source.secret_ref.as_ref().map(|reference| &reference.name)),
+    ];
+    let mut count = 0;
+    for (field, name) in references {
+        if let Some(name) = name {
+            count += 1;
+            if name.is_empty() {
+                errors.required(&path.child(field).child("name"), "");
+            }
+        }
+    }
+    match count {
+        0 => errors.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"),
+        1 => {}
+        _ => errors.invalid(path, "", "may not have more than one field specified at a time"),
+    }
+}

@@ -1,0 +1,208 @@
+//! Rules for a pod's specification (`pkg/apis/core/validation`).
+
+mod affinity;
+mod containers;
+mod environment;
+mod fields;
+mod mounts;
+mod network;
+mod probes;
+mod resources;
+mod scheduling;
+mod security;
+mod volumes;
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use reeve_api::validation::{ErrorList, Path, format, metadata};
+
+pub use probes::number_or_name;
+
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// Rules of a template; `path` is the template's.
+pub fn pod_template(template: &PodTemplateSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(own) = &template.metadata {
+        if let Some(labels) = &own.labels {
+            metadata::labels(labels, &path.child("labels"), errors);
+        }
+        if let Some(annotations) = &own.annotations {
+            metadata::annotations(annotations, &path.child("annotations"), errors);
+        }
+    }
+    let path = path.child("spec");
+    let empty = PodSpec::default();
+    let spec = template.spec.as_ref().unwrap_or(&empty);
+    pod_spec(spec, &path, errors);
+    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+        errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
+}
+
+/// Rules of a specification.
+pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), &path.child("volumes"), errors);
+    let claims = resources::pod_claims(spec, &path.child("resourceClaims"), errors);
+    containers::validate(spec, &containers::Known { volumes, claims }, path, errors);
+    one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &path.child("restartPolicy"), errors);
+    one_of(
+        spec.dns_policy.as_deref(),
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+        &path.child("dnsPolicy"),
+        errors,
+    );
+    if let Some(labels) = &spec.node_selector {
+        metadata::labels(labels, &path.child("nodeSelector"), errors);
+    }
+    security::pod(spec, path, errors);
+    if let Some(affinity) = &spec.affinity {
+        affinity::validate(affinity, &path.child("affinity"), errors);
+    }
+    network::dns(spec, &path.child("dnsConfig"), errors);
+    let path_gates = path.child("readinessGates");
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let path = path_gates.index(index);
+        let kind = &gate.condition_type;
+        errors.invalid_each(&path.child("conditionType"), kind, format::qualified_name(kind));
+    }
+    scheduling::gates(spec, &path.child("schedulingGates"), errors);
+    scheduling::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    names(spec, path, errors);
+    if let Some(seconds) = spec.active_deadline_seconds
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        errors.invalid(&path.child("activeDeadlineSeconds"), seconds, format::between(1, i64::from(i32::MAX)));
+    }
+    for (field, name) in [("hostname", &spec.hostname), ("subdomain", &spec.subdomain)] {
+        if let Some(name) = name.as_deref().filter(|name| !name.is_empty()) {
+            errors.invalid_each(&path.child(field), name, format::dns1123_label(name));
+        }
+    }
+    let path_tolerations = path.child("tolerations");
+    for (index, entry) in spec.tolerations.iter().flatten().enumerate() {
+        scheduling::toleration(entry, &path_tolerations.index(index), errors);
+    }
+    network::host_aliases(spec, &path.child("hostAliases"), errors);
+    if let Some(class) = spec.priority_class_name.as_deref().filter(|class| !class.is_empty()) {
+        errors.invalid_each(&path.child("priorityClassName"), class, format::dns1123_subdomain(class));
+    }
+    if let Some(class) = spec.runtime_class_name.as_deref() {
+        errors.invalid_each(&path.child("runtimeClassName"), class, format::dns1123_subdomain(class));
+    }
+    if let Some(policy) = spec.preemption_policy.as_deref() {
+        one_of(Some(policy), &["PreemptLowerPriority", "Never"], &path.child("preemptionPolicy"), errors);
+    }
+    if let Some(overhead) = &spec.overhead {
+        resources::amounts(Some(overhead), &path.child("overhead"), errors);
+    }
+    if let Some(system) = spec.os.as_ref().map(|os| os.name.as_str()) {
+        one_of(Some(system), &["linux", "windows"], &path.child("os").child("name"), errors);
+    }
+}
+
+fn names(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    for (field, name) in [("serviceAccountName", &spec.service_account_name), ("nodeName", &spec.node_name)] {
+        if let Some(name) = name.as_deref().filter(|name| !name.is_empty()) {
+            errors.invalid_each(&path.child(field), name, format::dns1123_subdomain(name));
+        }
+    }
+}
+
+/// Checks that a word is there and one of a list.
+fn one_of(value: Option<&str>, supported: &[&str], path: &Path<'_>, errors: &mut ErrorList) {
+    match value.unwrap_or_default() {
+        "" => errors.required(path, ""),
+        value if supported.contains(&value) => {}
+        value => errors.not_supported(path, value, supported),
+    }
+}
+
+/// Checks that exactly one of several fields is set; the first that is counts.
+fn first_of<'a>(
+    fields: &[(&'a str, bool)],
+    path: &Path<'_>,
+    too_many: &str,
+    errors: &mut ErrorList,
+) -> Option<&'a str> {
+    let mut present = fields.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
+    let first = present.next();
+    for field in present {
+        errors.forbidden(&path.child(field), too_many);
+    }
+    first
+}
+
+/// A path below some folder.
+fn local_path(text: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    if text.starts_with('/') {
+        errors.invalid(path, text, "must be a relative path");
+    }
+    no_backsteps(text, path, errors);
+}
+
+/// A [`local_path`] that is not one of the system's.
+fn unreserved_local_path(text: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    local_path(text, path, errors);
+    if text.starts_with("..") && !text.starts_with("../") {
+        errors.invalid(path, text, "must not start with '..'");
+    }
+}
+
+fn no_backsteps(text: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    if text.split('/').any(|part| part == "..") {
+        errors.invalid(path, text, "must not contain '..'");
+    }
+}
+
+/// The names of a set of things that were found in order.
+type Names<'a> = BTreeSet<&'a str>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(json: serde_json::Value) -> Vec<String> {
+        let mut spec: PodSpec = serde_json::from_value(json).expect("a specification");
+        crate::registry::pod_template::defaults::pod_spec(&mut spec);
+        let mut errors = ErrorList::new();
+        pod_spec(&spec, &Path::new("spec"), &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_plain_pod_is_in_order() {
+        let none: [&str; 0] = [];
+        assert_eq!(problems(serde_json::json!({"containers": [{"name": "c", "image": "i"}]})), none);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(problems(serde_json::json!({"containers": []})), ["spec.containers: Required value"]);
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i",
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]})),
+            [r#"spec.containers[0].volumeMounts[0].name: Not found: "v""#]
+        );
+    }
+
+    #[test]
+    fn a_request_stays_below_its_limit() {
+        let resources = serde_json::json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}});
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i", "resources": resources}]})),
+            [
+                r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1"#
+            ]
+        );
+    }
+
+    #[test]
+    fn a_probe_has_one_handler() {
+        let probe = serde_json::json!({"exec": {"command": ["x"]}, "tcpSocket": {"port": 1}});
+        assert_eq!(
+            problems(serde_json::json!({"containers": [{"name": "c", "image": "i", "livenessProbe": probe}]})),
+            ["spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"]
+        );
+    }
+}
