@@ -196,6 +196,7 @@ async fn run(options: Options) -> Result<()> {
         client: client.clone(),
         config: config.clone(),
         references: References::new(client.clone(), inbox.clone()),
+        pods: pods.clone(),
         services,
         recorder: recorder.clone(),
         host_dns,

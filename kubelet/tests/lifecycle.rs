@@ -77,7 +77,7 @@ async fn hooks_run_and_sidecars_go_last() {
     })
     .await;
     assert_eq!(exec(&node, "hooked", &["/bin/true"], None).await.2, 0);
-    node.api.delete_gracefully("hooked", 20);
+    node.api.delete_gracefully("hooked", 6);
     gone(&node, "hooked").await;
     assert_eq!(file(&node, "app-start"), None);
     assert_eq!(file(&node, "side-stop").as_deref().map(str::trim), Some("stopped"));
@@ -179,16 +179,23 @@ async fn security_contexts_and_resources_reach_the_kernel() {
     let id = text(&object, "/status/containerStatuses/0/containerID").trim_start_matches("containerd://").to_owned();
     let uid = text(&object, "/metadata/uid");
     let of = |controller: &str, file: &str| {
-        let below = format!("{}/kubepods/burstable/pod{uid}/{id}/{file}", node.cgroup.trim_start_matches('/'));
+        let below = format!("{}/kubepods/burstable/pod{uid}/{file}", node.cgroup.trim_start_matches('/'));
         let first = std::path::Path::new("/sys/fs/cgroup").join(controller).join(below);
         std::fs::read_to_string(&first).unwrap_or_else(|error| panic!("{}: {error}", first.display())).trim().to_owned()
     };
     if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        assert_eq!((of("", "cpu.max").as_str(), of("", "memory.max").as_str()), ("50000 100000", "67108864"));
+        assert_eq!(of("", &format!("{id}/cpu.max")), "50000 100000");
+        assert_eq!(of("", &format!("{id}/memory.max")), "67108864");
+        // The second container has no limits, so the pod has none.
+        assert_eq!((of("", "cpu.max").as_str(), of("", "memory.max").as_str()), ("max 100000", "max"));
+        assert_eq!((of("", "cpu.weight").as_str(), of("", "../cpu.weight").as_str()), ("4", "4"));
     } else {
-        assert_eq!(of("cpu", "cpu.cfs_quota_us"), "50000");
-        assert_eq!(of("cpu", "cpu.shares"), "102");
-        assert_eq!(of("memory", "memory.limit_in_bytes"), "67108864");
+        assert_eq!(of("cpu", &format!("{id}/cpu.cfs_quota_us")), "50000");
+        assert_eq!(of("cpu", &format!("{id}/cpu.shares")), "102");
+        assert_eq!(of("memory", &format!("{id}/memory.limit_in_bytes")), "67108864");
+        assert_eq!(of("cpu", "cpu.cfs_quota_us"), "-1");
+        assert_eq!((of("cpu", "cpu.shares").as_str(), of("cpu", "../cpu.shares").as_str()), ("102", "102"));
+        assert_eq!(of("cpu", "../../besteffort/cpu.shares"), "2");
     }
 
     // Root is refused where the pod says so.

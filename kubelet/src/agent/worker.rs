@@ -79,6 +79,10 @@ impl Worker {
     pub fn take_pod(&mut self, pod: Arc<Pod>) {
         let newer = self.pod.as_ref().is_none_or(|known| known.metadata.revision() < pod.metadata.revision());
         if newer {
+            let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+            if self.pod.as_ref().is_some_and(|known| spec::shows_itself(&pod) && shown(known) != shown(&pod)) {
+                self.state.volumes_stale = true;
+            }
             self.pod = Some(pod);
         }
     }

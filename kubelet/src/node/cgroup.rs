@@ -1,12 +1,129 @@
-//! The pods' cgroups. The runtime makes them, on cgroup v1 and v2, as the parents of its containers'; it does not
-//! remove them.
+//! The pods' cgroups, on version 1, version 2 and the hybrid layout: `ROOT/kubepods[/CLASS]/podUID`. The runtime makes
+//! the containers' below them.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::pod::resources::{CgroupLimits, MAX_SHARES, MIN_SHARES, QUOTA_PERIOD};
+use crate::pod::spec;
+
 const MOUNT: &str = "/sys/fs/cgroup";
 /// The quality of service classes' folders below `kubepods`.
 const CLASSES: [&str; 3] = ["", "besteffort", "burstable"];
+/// What version 2 must hand down to a pod's cgroup.
+const CONTROLLERS: &str = "+cpu +memory +pids";
+
+/// The path of a pod's cgroup, from the hierarchy's mount.
+pub fn pod_path(cgroup_root: &str, pod: &Pod) -> String {
+    let class = match spec::qos_class(pod) {
+        "Burstable" => "/burstable",
+        "BestEffort" => "/besteffort",
+        _ => "",
+    };
+    format!("{cgroup_root}/kubepods{class}/pod{}", spec::uid(pod))
+}
+
+/// Makes a pod's cgroup with its limits, and gives the classes their weights.
+pub fn ensure_pod(cgroup_root: &str, pod: &Pod, limits: CgroupLimits, burstable_shares: i64) -> io::Result<()> {
+    let path = pod_path(cgroup_root, pod);
+    let class = |name: &str| format!("{cgroup_root}/kubepods/{name}");
+    for hierarchy in hierarchies(Path::new(MOUNT))? {
+        let has = |file: &str| hierarchy.join(file).exists();
+        let layout = if has("cgroup.controllers") && has("cgroup.procs") && !has("cpu.shares") {
+            Layout::Unified
+        } else if has("cpu.shares") {
+            Layout::Cpu
+        } else if has("memory.limit_in_bytes") {
+            Layout::Memory
+        } else {
+            continue;
+        };
+        if layout == Layout::Unified && !controls(&hierarchy, "cpu")? {
+            // The hybrid layout's version 2 holds no controllers.
+            continue;
+        }
+        let own = make(&hierarchy, &path, layout)?;
+        let best_effort = make(&hierarchy, &class("besteffort"), layout)?;
+        let burstable = make(&hierarchy, &class("burstable"), layout)?;
+        for (folder, limits) in [
+            (own, limits),
+            (best_effort, CgroupLimits { cpu_shares: MIN_SHARES, cpu_quota: None, memory: None }),
+            (burstable, CgroupLimits { cpu_shares: burstable_shares, cpu_quota: None, memory: None }),
+        ] {
+            for (file, value) in settings(layout, limits) {
+                std::fs::write(folder.join(file), value)
+                    .map_err(|error| io::Error::new(error.kind(), format!("{}/{file}: {error}", folder.display())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kinds of hierarchies that limits are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Version 2.
+    Unified,
+    /// Version 1's CPU.
+    Cpu,
+    /// Version 1's memory.
+    Memory,
+}
+
+/// The files of a cgroup and what is written to them.
+fn settings(layout: Layout, limits: CgroupLimits) -> Vec<(&'static str, String)> {
+    match layout {
+        Layout::Unified => {
+            let quota = limits.cpu_quota.map_or("max".to_owned(), |it| it.to_string());
+            vec![
+                ("cpu.weight", weight(limits.cpu_shares).to_string()),
+                ("cpu.max", format!("{quota} {QUOTA_PERIOD}")),
+                ("memory.max", limits.memory.map_or("max".to_owned(), |it| it.to_string())),
+            ]
+        }
+        Layout::Cpu => vec![
+            ("cpu.shares", limits.cpu_shares.to_string()),
+            ("cpu.cfs_period_us", QUOTA_PERIOD.to_string()),
+            ("cpu.cfs_quota_us", limits.cpu_quota.unwrap_or(-1).to_string()),
+        ],
+        Layout::Memory => vec![("memory.limit_in_bytes", limits.memory.unwrap_or(-1).to_string())],
+    }
+}
+
+/// Version 2's weight for version 1's shares, by the sum that upstream and runc use.
+fn weight(shares: i64) -> i64 {
+    1 + (shares.clamp(MIN_SHARES, MAX_SHARES) - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
+}
+
+fn controls(hierarchy: &Path, controller: &str) -> io::Result<bool> {
+    let all = std::fs::read_to_string(hierarchy.join("cgroup.controllers"))?;
+    Ok(all.split_whitespace().any(|it| it == controller))
+}
+
+/// Makes a cgroup and those above it; in version 2 each hands its controllers down.
+fn make(hierarchy: &Path, path: &str, layout: Layout) -> io::Result<PathBuf> {
+    let mut folder = hierarchy.to_owned();
+    for name in path.split('/').filter(|it| !it.is_empty()) {
+        if layout == Layout::Unified {
+            let file = folder.join("cgroup.subtree_control");
+            let present = std::fs::read_to_string(&file)?;
+            if CONTROLLERS.split(' ').any(|it| !present.split_whitespace().any(|has| has == &it[1..])) {
+                std::fs::write(&file, CONTROLLERS)
+                    .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+            }
+        }
+        folder.push(name);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(folder)
+}
 
 /// Removes what is left of a pod's cgroups in every hierarchy. A pod without any is clean.
 pub fn remove_pod(cgroup_root: &str, uid: &str) -> io::Result<()> {
@@ -50,5 +167,24 @@ fn remove_empty(cgroup: &Path) -> io::Result<()> {
     match std::fs::remove_dir(cgroup) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_written_in_the_words_of_each_version() {
+        let limits = CgroupLimits { cpu_shares: 1024, cpu_quota: Some(50_000), memory: None };
+        let words = |layout| {
+            let settings: Vec<String> =
+                settings(layout, limits).into_iter().map(|(file, value)| format!("{file}={value}")).collect();
+            settings.join(" ")
+        };
+        assert_eq!(words(Layout::Unified), "cpu.weight=39 cpu.max=50000 100000 memory.max=max");
+        assert_eq!(words(Layout::Cpu), "cpu.shares=1024 cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000");
+        assert_eq!(words(Layout::Memory), "memory.limit_in_bytes=-1");
+        assert_eq!((weight(MIN_SHARES), weight(MAX_SHARES)), (1, 10_000));
     }
 }

@@ -52,6 +52,12 @@ pub enum EnvError {
         /// The key.
         key: String,
     },
+    /// A text that must be expanded names a variable that is not there.
+    #[error("missing value for \"{name}\"")]
+    NoValue {
+        /// The variable's name.
+        name: String,
+    },
     /// A downward API path that does not exist.
     #[error("field path \"{path}\" is not supported; see the downward API's fields")]
     FieldPath {
@@ -193,7 +199,21 @@ impl Ordered {
 
 /// Replaces `$(NAME)` by its value; an unknown name stays as it is, `$$` is one `$`.
 pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
+    expand_with(text, known).0
+}
+
+/// The same for text in which every name must be known.
+pub fn expand_known(text: &str, known: &BTreeMap<String, String>) -> Result<String, EnvError> {
+    match expand_with(text, known) {
+        (expanded, None) => Ok(expanded),
+        (_, Some(name)) => Err(EnvError::NoValue { name }),
+    }
+}
+
+/// The expanded text, and the first name that is not known.
+fn expand_with(text: &str, known: &BTreeMap<String, String>) -> (String, Option<String>) {
     let mut out = String::with_capacity(text.len());
+    let mut unknown = None;
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -205,6 +225,7 @@ pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
             match known.get(name) {
                 Some(value) => out.push_str(value),
                 None => {
+                    unknown.get_or_insert_with(|| name.to_owned());
                     out.push_str("$(");
                     out.push_str(name);
                     out.push(')');
@@ -216,7 +237,7 @@ pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
         }
     }
     out.push_str(rest);
-    out
+    (out, unknown)
 }
 
 /// The variables of a Service: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`, and Docker's link variables.

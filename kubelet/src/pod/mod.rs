@@ -10,6 +10,7 @@ pub mod env;
 pub mod observed;
 pub mod plan;
 pub mod probe;
+pub mod resources;
 pub mod spec;
 pub mod status;
 pub mod user;

@@ -74,6 +74,14 @@ pub fn has_post_start(container: &Container) -> bool {
     container.lifecycle.as_ref().is_some_and(|it| it.post_start.is_some())
 }
 
+/// Whether a volume of the pod shows fields of the pod itself.
+pub fn shows_itself(pod: &Pod) -> bool {
+    spec(pod).volumes.iter().flatten().any(|volume| {
+        let projected = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
+        volume.downward_api.is_some() || projected.into_iter().any(|source| source.downward_api.is_some())
+    })
+}
+
 /// Whether the pod uses the node's network.
 pub fn host_network(pod: &Pod) -> bool {
     spec(pod).host_network == Some(true)

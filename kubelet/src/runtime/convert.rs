@@ -8,8 +8,9 @@ use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext};
 
 use crate::config::Config;
-use crate::pod::spec;
+use crate::node::cgroup;
 use crate::pod::user::RunAs;
+use crate::pod::{resources, spec};
 use crate::quantity;
 
 /// The pod's name.
@@ -30,12 +31,6 @@ pub const TERMINATION_MESSAGE_PATH_ANNOTATION: &str = "io.kubernetes.container.t
 pub const TERMINATION_MESSAGE_POLICY_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePolicy";
 /// The same file on the node; ours, upstream finds it through the mounts.
 pub const TERMINATION_MESSAGE_FILE_ANNOTATION: &str = "io.reeve.container.terminationMessageFile";
-
-/// The kernel's smallest CPU share, for containers without a request.
-const MIN_SHARES: i64 = 2;
-const SHARES_PER_CPU: i64 = 1024;
-const QUOTA_PERIOD: i64 = 100_000;
-const MIN_QUOTA: i64 = 1000;
 
 /// A mount of a container, decided by the volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +76,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, config: &Config, host_dns: &HostD
             namespace: key.namespace.clone(),
             attempt,
         }),
-        hostname: if spec::host_network(pod) { String::new() } else { hostname(pod) },
+        hostname: if spec::host_network(pod) { String::new() } else { kernel_hostname(pod, &config.cluster_domain) },
         log_directory: config.pod_log_dir(&key.namespace, &key.name, uid).display().to_string(),
         dns_config: Some(dns(pod, config, host_dns)),
         port_mappings,
@@ -115,14 +110,22 @@ pub fn hostname(pod: &Pod) -> String {
     name[..end].trim_end_matches(['-', '.']).to_owned()
 }
 
+/// The name under the cluster's domain that a pod with a subdomain has.
+pub fn domain_name(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    let subdomain = spec::spec(pod).subdomain.as_deref().filter(|it| !it.is_empty())?;
+    let namespace = spec::key(pod).namespace;
+    Some(format!("{}.{subdomain}.{namespace}.svc.{cluster_domain}", hostname(pod)))
+}
+
+/// What the kernel of the pod calls itself: the host name, or the whole domain name where the spec asks for it.
+fn kernel_hostname(pod: &Pod, cluster_domain: &str) -> String {
+    let whole = spec::spec(pod).set_hostname_as_fqdn == Some(true);
+    domain_name(pod, cluster_domain).filter(|_| whole).unwrap_or_else(|| hostname(pod))
+}
+
 /// The cgroup of a pod: `ROOT/kubepods[/QOS]/podUID`.
 pub fn cgroup_parent(pod: &Pod, config: &Config) -> String {
-    let class = match spec::qos_class(pod) {
-        "Burstable" => "/burstable",
-        "BestEffort" => "/besteffort",
-        _ => "",
-    };
-    format!("{}/kubepods{class}/pod{}", config.cgroup_root, spec::uid(pod))
+    cgroup::pod_path(&config.cgroup_root, pod)
 }
 
 /// What a container needs beside its spec.
@@ -188,7 +191,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
         linux: Some(cri::LinuxContainerConfig {
-            resources: Some(resources(pod, container, input.node_memory)),
+            resources: Some(container_resources(pod, container, input.node_memory)),
             security_context: Some(security(pod, container, &input.run_as, input.seccomp_dir)),
         }),
         ..Default::default()
@@ -210,10 +213,10 @@ fn mount(mount: Mount) -> cri::Mount {
 }
 
 /// Requests and limits as cgroup values, by upstream's sums.
-pub fn resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
+pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
     let of = |limits: bool, name: &str| {
-        let resources = container.resources.as_ref()?;
-        let map = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() };
+        let wanted = container.resources.as_ref()?;
+        let map = if limits { wanted.limits.as_ref() } else { wanted.requests.as_ref() };
         map?.get(name).map(|quantity| quantity.0.clone())
     };
     let cpu_limit = of(true, "cpu").and_then(|it| quantity::milli(&it)).unwrap_or(0);
@@ -226,9 +229,9 @@ pub fn resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::Lin
         _ => (1000 - 1000 * memory_request / node_memory.max(1)).clamp(3, 999),
     };
     cri::LinuxContainerResources {
-        cpu_shares: (cpu_request * SHARES_PER_CPU / 1000).max(MIN_SHARES),
-        cpu_quota: if cpu_limit > 0 { (cpu_limit * QUOTA_PERIOD / 1000).max(MIN_QUOTA) } else { 0 },
-        cpu_period: QUOTA_PERIOD,
+        cpu_shares: resources::shares(cpu_request),
+        cpu_quota: if cpu_limit > 0 { resources::quota(cpu_limit) } else { 0 },
+        cpu_period: resources::QUOTA_PERIOD,
         memory_limit_in_bytes: memory_limit,
         oom_score_adj,
         ..Default::default()

@@ -61,6 +61,14 @@ pub enum VolumeError {
         /// The container's name.
         container: String,
     },
+    /// The expression of a sub path cannot be expanded.
+    #[error("failed to expand subPathExpr of volume \"{volume}\": {source}")]
+    Expression {
+        /// The volume's name.
+        volume: String,
+        /// Why.
+        source: env::EnvError,
+    },
     /// A sub path leads out of its volume.
     #[error("subPath \"{sub_path}\" of volume \"{volume}\" leads out of the volume")]
     Escapes {
@@ -176,7 +184,8 @@ pub fn mounts(
         let base = path(config, spec::uid(pod), volume)
             .ok_or_else(|| VolumeError::Unsupported { volume: volume.name.clone() })?;
         let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
-            (_, Some(expression)) if !expression.is_empty() => env::expand(expression, &known),
+            (_, Some(expression)) if !expression.is_empty() => env::expand_known(expression, &known)
+                .map_err(|source| VolumeError::Expression { volume: wanted.name.clone(), source })?,
             (Some(path), _) => path.clone(),
             _ => String::new(),
         };

@@ -51,18 +51,18 @@ impl Executor {
 
 fn hosts_file(pod: &Pod, addresses: &env::Addresses, cluster_domain: &str) -> String {
     use std::fmt::Write as _;
-    let mut text = String::from("# Kubernetes-managed hosts file.\n");
+    let mut text = String::new();
     if spec::host_network(pod) {
+        text.push_str("# Kubernetes-managed hosts file (host network).\n");
         text.push_str(&std::fs::read_to_string("/etc/hosts").unwrap_or_default());
     } else {
+        text.push_str("# Kubernetes-managed hosts file.\n");
         text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n");
         text.push_str("fe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
         let host = convert::hostname(pod);
-        let namespace = spec::key(pod).namespace;
         for ip in &addresses.pod_ips {
-            // Writing to a String cannot fail.
-            let line = match spec::spec(pod).subdomain.as_deref().filter(|it| !it.is_empty()) {
-                Some(subdomain) => format!("{ip}\t{host}.{subdomain}.{namespace}.svc.{cluster_domain}\t{host}"),
+            let line = match convert::domain_name(pod, cluster_domain) {
+                Some(domain_name) => format!("{ip}\t{domain_name}\t{host}"),
                 None => format!("{ip}\t{host}"),
             };
             text.push_str(&line);

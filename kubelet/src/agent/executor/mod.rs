@@ -15,10 +15,11 @@ use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 use super::references::References;
 use super::services::{self, ServiceView};
 use crate::config::Config;
+use crate::node::cgroup;
 use crate::pod::observed::PodObserved;
 use crate::pod::plan::Action;
 use crate::pod::user::{PresentImage, run_as};
-use crate::pod::{env, spec};
+use crate::pod::{env, resources, spec};
 use crate::runtime::Runtime;
 use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
 use crate::volume;
@@ -56,6 +57,8 @@ pub struct Executor {
     pub config: Config,
     /// ConfigMaps and Secrets.
     pub references: References,
+    /// The node's pods, for what they ask for together.
+    pub pods: Store<Pod>,
     /// Services, for environment variables.
     pub services: Store<ServiceView>,
     /// Events.
@@ -174,6 +177,13 @@ impl Executor {
         if let Err(error) = std::fs::create_dir_all(&config.log_directory) {
             let message = format!("Failed to create pod sandbox: log directory {}: {error}", config.log_directory);
             self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
+            return Done::Failed { reason: "CreatePodSandboxError", message };
+        }
+        let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
+        let limits = resources::pod_limits(pod);
+        if let Err(error) = cgroup::ensure_pod(&self.config.cgroup_root, pod, limits, burstable) {
+            let message = format!("error making pod data directories and cgroups: {error}");
+            self.event(subject, None, EventType::Warning, "FailedCreatePodContainer", &message);
             return Done::Failed { reason: "CreatePodSandboxError", message };
         }
         match self.runtime.run_sandbox(config).await {

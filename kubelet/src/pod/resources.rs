@@ -1,0 +1,152 @@
+//! Requests and limits of a whole pod, and what they come to as cgroup values. Upstream's sums
+//! (`component-helpers/resource`, `pkg/kubelet/cm/helpers_linux.go`).
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::spec;
+use crate::quantity;
+
+/// The kernel's smallest CPU share, for what has no request.
+pub const MIN_SHARES: i64 = 2;
+/// The kernel's largest.
+pub const MAX_SHARES: i64 = 262_144;
+/// The period of CPU quotas, in microseconds.
+pub const QUOTA_PERIOD: i64 = 100_000;
+/// The smallest quota that the kernel takes, in microseconds.
+pub const MIN_QUOTA: i64 = 1000;
+const SHARES_PER_CPU: i64 = 1024;
+
+/// What a cgroup is limited to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupLimits {
+    /// Weight among siblings, by version 1's measure: 1024 for each CPU.
+    pub cpu_shares: i64,
+    /// Microseconds of CPU time in each [`QUOTA_PERIOD`]; `None` for no limit.
+    pub cpu_quota: Option<i64>,
+    /// Bytes of memory; `None` for no limit.
+    pub memory: Option<i64>,
+}
+
+/// Millicores of CPU or bytes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resource {
+    Cpu,
+    Memory,
+}
+
+impl Resource {
+    fn of(self, container: &Container, limit: bool) -> Option<i64> {
+        let resources = container.resources.as_ref()?;
+        let map = if limit { resources.limits.as_ref() } else { resources.requests.as_ref() };
+        match self {
+            Resource::Cpu => quantity::milli(&map?.get("cpu")?.0),
+            Resource::Memory => quantity::whole(&map?.get("memory")?.0),
+        }
+    }
+
+    /// What a container asks for; a limit stands in for a request that is not there.
+    fn requested(self, container: &Container) -> i64 {
+        self.of(container, false).or_else(|| self.of(container, true)).unwrap_or(0)
+    }
+
+    fn overhead(self, pod: &Pod) -> i64 {
+        let overhead = spec::spec(pod).overhead.as_ref();
+        match self {
+            Resource::Cpu => overhead.and_then(|it| quantity::milli(&it.get("cpu")?.0)),
+            Resource::Memory => overhead.and_then(|it| quantity::whole(&it.get("memory")?.0)),
+        }
+        .unwrap_or(0)
+    }
+}
+
+/// The most that the pod uses at one time: its app containers with all sidecars, or an init container with the
+/// sidecars that started before it.
+fn most(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
+    let (mut sidecars, mut peak) = (0, 0);
+    for init in spec::init_containers(pod) {
+        if spec::is_sidecar(init) {
+            sidecars += of(init);
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + of(init));
+        }
+    }
+    let apps: i64 = spec::containers(pod).iter().map(of).sum();
+    peak.max(apps + sidecars)
+}
+
+fn limit(pod: &Pod, resource: Resource) -> Option<i64> {
+    let of = |container: &Container| resource.of(container, true).filter(|it| *it > 0);
+    let all = spec::all_containers(pod).all(|container| of(container).is_some());
+    all.then(|| most(pod, |container| of(container).unwrap_or(0)) + resource.overhead(pod))
+}
+
+/// The CPU that the pod asks for, in millicores.
+pub fn cpu_request(pod: &Pod) -> i64 {
+    most(pod, |container| Resource::Cpu.requested(container)) + Resource::Cpu.overhead(pod)
+}
+
+/// The limits of the pod's own cgroup, above its containers'. A limit holds where every container has one.
+pub fn pod_limits(pod: &Pod) -> CgroupLimits {
+    CgroupLimits {
+        cpu_shares: shares(cpu_request(pod)),
+        cpu_quota: limit(pod, Resource::Cpu).map(quota),
+        memory: limit(pod, Resource::Memory),
+    }
+}
+
+/// CPU shares for a request in millicores.
+pub fn shares(milli: i64) -> i64 {
+    (milli * SHARES_PER_CPU / 1000).clamp(MIN_SHARES, MAX_SHARES)
+}
+
+/// A CPU quota for a limit in millicores.
+pub fn quota(milli: i64) -> i64 {
+    (milli * QUOTA_PERIOD / 1000).max(MIN_QUOTA)
+}
+
+/// The shares of the class of burstable pods: what all of them ask for.
+pub fn burstable_shares<'a>(pods: impl Iterator<Item = &'a Pod>) -> i64 {
+    let burstable = pods.filter(|pod| spec::qos_class(pod) == "Burstable" && !spec::is_terminal(pod));
+    shares(burstable.map(cpu_request).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(init: Value, containers: Value) -> Pod {
+        serde_json::from_value(json!({"spec": {"initContainers": init, "containers": containers}})).unwrap()
+    }
+
+    fn container(requests: Value, limits: Value) -> Value {
+        json!({"name": "c", "resources": {"requests": requests, "limits": limits}})
+    }
+
+    #[test]
+    fn a_pod_is_limited_where_all_its_containers_are() {
+        let limited = container(json!({"cpu": "100m"}), json!({"cpu": "500m", "memory": "64Mi"}));
+        let half = container(json!({"cpu": "200m"}), json!({"memory": "32Mi"}));
+        let both = pod(json!([]), json!([limited, half]));
+        let expected = CgroupLimits { cpu_shares: 307, cpu_quota: None, memory: Some(96 << 20) };
+        assert_eq!(pod_limits(&both), expected);
+        let one = pod(json!([]), json!([limited]));
+        assert_eq!(pod_limits(&one), CgroupLimits { cpu_shares: 102, cpu_quota: Some(50_000), memory: Some(64 << 20) });
+        let none = pod(json!([]), json!([{"name": "c"}]));
+        assert_eq!(pod_limits(&none), CgroupLimits { cpu_shares: 2, cpu_quota: None, memory: None });
+        let all = [both, one, none];
+        assert_eq!(burstable_shares(all.iter()), 409);
+    }
+
+    #[test]
+    fn sidecars_count_with_what_runs_beside_them() {
+        let asks = |cpu: &str| container(json!({"cpu": cpu}), json!({}));
+        let mut sidecar = asks("1");
+        sidecar["restartPolicy"] = json!("Always");
+        // The init container after the sidecar needs more than the apps do.
+        let pod = pod(json!([asks("2"), sidecar, asks("3")]), json!([asks("1"), asks("1")]));
+        assert_eq!(cpu_request(&pod), 4000);
+    }
+}
