@@ -36,7 +36,7 @@ fn demo_scales_up_and_down() -> Result<()> {
 fn demo_update_fails_no_request() -> Result<()> {
     let Some(bed) = bed()? else { return Ok(()) };
     let deployed = bed.deploy("updated")?;
-    let by_cluster_ip = Load::from_node(&bed, &deployed.cluster_url()?)?;
+    let by_cluster_ip = Load::from_node(&bed, 1, &deployed.cluster_url()?)?;
     let by_node_port = Load::from_host(&bed, &deployed.node_port_url(2)?)?;
     bed.rctl(&["set", "image", "deployment/updated", "updated=reeve.local/demo:2"])?;
     deployed.rolled_out()?;
