@@ -1,9 +1,9 @@
-//! Subresources that are not just a part of the object: scale, binding, eviction.
+//! Subresources that are not just a part of the object: scale and binding.
 
 use bytes::Bytes;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Binding, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions as MetaDeleteOptions, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::schema::{Schema, builtin};
 use reeve_api::validation::{ErrorList, Path};
 use reeve_api::{GroupVersionResource, Reason, StatusError};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::patch::Patch;
 use super::update::Part;
-use super::{DeleteOptions, Handlers, ObjectAnswer, WriteOptions, decode_stored};
+use super::{Handlers, ObjectAnswer, WriteOptions, decode_stored};
 use crate::registry::kinds::pod::Pods;
 use crate::registry::{AnyObject, Object, Row, SubresourceAction};
 use crate::request::{Target, User};
@@ -29,7 +29,7 @@ impl Handlers {
     ) -> Result<ObjectAnswer, StatusError> {
         match action {
             SubresourceAction::Binding => self.bind(user, row, target, body, options).await,
-            SubresourceAction::Eviction => self.evict(row, target, body).await,
+            SubresourceAction::Eviction => self.evict(user, row, target, body, options).await,
             _ => Err(super::method_not_allowed()),
         }
     }
@@ -60,32 +60,6 @@ impl Handlers {
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         });
-        let mut answer = ObjectAnswer::unstored(serde_json::to_vec(&status).map_err(StatusError::internal)?);
-        answer.created = true;
-        Ok(answer)
-    }
-
-    /// Deletes a pod on behalf of whoever drains its node.
-    async fn evict(&self, row: &Row, target: &Target, body: &Bytes) -> Result<ObjectAnswer, StatusError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Eviction {
-            #[serde(default)]
-            delete_options: Option<MetaDeleteOptions>,
-        }
-        let eviction: Eviction = serde_json::from_slice(body)
-            .map_err(|error| StatusError::bad_request(format!("the body is not an Eviction: {error}")))?;
-        let asked = eviction.delete_options.unwrap_or_default();
-        let preconditions = asked.preconditions.unwrap_or_default();
-        let options = DeleteOptions {
-            grace_period_seconds: asked.grace_period_seconds,
-            propagation_policy: asked.propagation_policy.unwrap_or_default(),
-            uid: preconditions.uid.unwrap_or_default(),
-            resource_version: preconditions.resource_version.unwrap_or_default(),
-            dry_run: asked.dry_run.is_some_and(|run| !run.is_empty()),
-        };
-        self.delete_row(row, target, &options).await?;
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         let mut answer = ObjectAnswer::unstored(serde_json::to_vec(&status).map_err(StatusError::internal)?);
         answer.created = true;
         Ok(answer)

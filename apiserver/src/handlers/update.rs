@@ -23,7 +23,9 @@ pub(super) enum Part {
     Finalize,
     /// The conditions of a certificate request.
     Approval,
-    /// A pod's node: the caller has checked what may change.
+    /// What the kind's strategy says of a subresource.
+    Named(&'static str),
+    /// The caller has checked what may change: a pod's node.
     Binding,
 }
 
@@ -45,6 +47,7 @@ impl Handlers {
             Some(SubresourceAction::Status) => Part::Status,
             Some(SubresourceAction::Finalize) => Part::Finalize,
             Some(SubresourceAction::Approval) => Part::Approval,
+            Some(SubresourceAction::Part(name)) => Part::Named(name),
             Some(SubresourceAction::Scale) => return self.update_scale(user, row, target, &body, options).await,
             Some(_) => return Err(super::method_not_allowed()),
         };
@@ -161,6 +164,7 @@ impl Handlers {
                     let errors = match part {
                         Part::Main | Part::Finalize => object.validate_update(old.as_ref()),
                         Part::Status | Part::Approval => object.validate_status_update(old.as_ref()),
+                        Part::Named(name) => object.validate_subresource_update(name, old.as_ref()),
                         Part::Binding => reeve_api::validation::ErrorList::new(),
                     };
                     check(row, &target.name, errors)?;
@@ -271,6 +275,7 @@ fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyO
         Part::Status => object.prepare_for_status_update(context, old),
         Part::Finalize => object.prepare_for_subresource_update("finalize", context, old),
         Part::Approval => object.prepare_for_subresource_update("approval", context, old),
+        Part::Named(name) => object.prepare_for_subresource_update(name, context, old),
         Part::Binding => {}
     }
 }
@@ -282,6 +287,7 @@ pub(super) fn part_of(subresource: Option<&Subresource>) -> Option<Part> {
         Some(SubresourceAction::Status) => Some(Part::Status),
         Some(SubresourceAction::Finalize) => Some(Part::Finalize),
         Some(SubresourceAction::Approval) => Some(Part::Approval),
+        Some(SubresourceAction::Part(name)) => Some(Part::Named(name)),
         Some(_) => None,
     }
 }

@@ -81,6 +81,8 @@ pub trait AnyObject: Any + Send + Sync {
     fn validate_status_update(&self, old: &dyn AnyObject) -> ErrorList;
     /// See [`Strategy::prepare_for_subresource_update`].
     fn prepare_for_subresource_update(&mut self, subresource: &str, context: &RequestContext, old: &dyn AnyObject);
+    /// Rules of metadata and of the kind for a change through a subresource of its own shape.
+    fn validate_subresource_update(&self, subresource: &str, old: &dyn AnyObject) -> ErrorList;
     /// See [`Strategy::grace_period_seconds`].
     fn grace_period_seconds(&self, requested: Option<i64>) -> Option<i64>;
     /// See [`Strategy::begin_deletion`].
@@ -190,6 +192,15 @@ impl<S: Strategy> AnyObject for Object<S> {
         if let Some(old) = Self::same(old) {
             self.strategy.prepare_for_subresource_update(subresource, context, &mut self.value, old);
         }
+    }
+
+    fn validate_subresource_update(&self, subresource: &str, old: &dyn AnyObject) -> ErrorList {
+        let Some(old) = Self::same(old) else {
+            return mixed_kinds();
+        };
+        let mut errors = self.validate_metadata_update(old);
+        errors.extend(self.strategy.validate_subresource_update(subresource, &self.value, old));
+        errors
     }
 
     fn grace_period_seconds(&self, requested: Option<i64>) -> Option<i64> {

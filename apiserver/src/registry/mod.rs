@@ -25,6 +25,8 @@ pub use strategy::{RequestContext, Strategy, UserInfo};
 pub enum SubresourceAction {
     /// Reads and writes the object's status.
     Status,
+    /// Reads and writes another part of the object; the strategy knows it by its name.
+    Part(&'static str),
     /// Reads and writes the object as a `Scale`.
     Scale,
     /// Writes what holds a namespace (`spec.finalizers`).

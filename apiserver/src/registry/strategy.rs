@@ -135,6 +135,12 @@ pub trait Strategy: Send + Sync + 'static {
         let _unused = (subresource, context, object, old);
     }
 
+    /// Rules for a change through such a subresource. By default those of any change.
+    fn validate_subresource_update(&self, subresource: &str, object: &Self::Object, old: &Self::Object) -> ErrorList {
+        let _unused = subresource;
+        self.validate_update(object, old)
+    }
+
     /// The seconds that a deletion leaves the object to end gracefully; `None` for kinds that end at
     /// once. `requested` are the delete options' `gracePeriodSeconds`.
     fn grace_period_seconds(&self, object: &Self::Object, requested: Option<i64>) -> Option<i64> {

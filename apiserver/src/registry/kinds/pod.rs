@@ -1,5 +1,8 @@
 //! Pod: containers that run together on a node.
 
+mod parts;
+mod placement;
+
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::validation::{ErrorList, Path};
@@ -40,7 +43,11 @@ impl Strategy for Pods {
 
     fn prepare_for_create(&self, context: &RequestContext, pod: &mut Pod) {
         pod.metadata.generation = Some(1);
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let annotations = pod.metadata.annotations.clone().unwrap_or_default();
         let spec = pod.spec.get_or_insert_default();
+        placement::follow_own_labels(spec, &labels);
+        placement::follow_annotations(spec, &annotations);
         let mut status = k8s_openapi::api::core::v1::PodStatus {
             phase: Some("Pending".to_owned()),
             qos_class: Some(quality_of_service::class(spec).to_owned()),
@@ -84,9 +91,15 @@ impl Strategy for Pods {
     }
 
     fn validate(&self, pod: &Pod) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let empty = PodSpec::default();
-        validation::pod_spec(pod.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+        let mut errors = rules(pod);
+        let Some(spec) = &pod.spec else { return errors };
+        let path = Path::new("spec");
+        if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+            errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+        }
+        if is_gated(spec) && spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) {
+            errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+        }
         errors
     }
 
@@ -96,7 +109,7 @@ impl Strategy for Pods {
     }
 
     fn validate_update(&self, pod: &Pod, old: &Pod) -> ErrorList {
-        let mut errors = self.validate(pod);
+        let mut errors = rules(pod);
         let (empty_new, empty_old) = (PodSpec::default(), PodSpec::default());
         let new = pod.spec.as_ref().unwrap_or(&empty_new);
         let old = old.spec.as_ref().unwrap_or(&empty_old);
@@ -155,6 +168,17 @@ impl Strategy for Pods {
         errors
     }
 
+    fn prepare_for_subresource_update(&self, subresource: &str, _context: &RequestContext, pod: &mut Pod, old: &Pod) {
+        parts::keep_rest(subresource, pod, old);
+        pod.metadata.generation = next_generation(old, pod.spec != old.spec);
+    }
+
+    fn validate_subresource_update(&self, subresource: &str, pod: &Pod, old: &Pod) -> ErrorList {
+        let mut errors = rules(pod);
+        parts::validate(subresource, pod, old, &mut errors);
+        errors
+    }
+
     fn grace_period_seconds(&self, pod: &Pod, requested: Option<i64>) -> Option<i64> {
         let spec = pod.spec.as_ref();
         let own = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(0);
@@ -205,6 +229,14 @@ impl Strategy for Pods {
             ("status.nominatedNodeName", of_status(|status| &status.nominated_node_name)),
         ]
     }
+}
+
+/// Rules that hold for pods at all times.
+fn rules(pod: &Pod) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let empty = PodSpec::default();
+    validation::pod_spec(pod.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+    errors
 }
 
 fn is_gated(spec: &PodSpec) -> bool {

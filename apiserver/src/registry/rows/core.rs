@@ -4,7 +4,7 @@ use crate::registry::kinds;
 use crate::registry::{Row, SubresourceAction};
 
 use super::events::kept_for_a_while;
-use super::{CREATE, STREAM, row, words};
+use super::{CREATE, PART, STREAM, row, words};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -55,10 +55,12 @@ fn pods() -> Row {
     row(&kinds::pod::Pods, "/registry/pods/", words("pod", &["po"], &["all"]))
         .with("attach", SubresourceAction::Attach, Some(("v1", "PodAttachOptions")), STREAM)
         .with("binding", SubresourceAction::Binding, Some(("v1", "Binding")), CREATE)
+        .with("ephemeralcontainers", SubresourceAction::Part("ephemeralcontainers"), None, PART)
         .with("eviction", SubresourceAction::Eviction, Some(("policy/v1", "Eviction")), CREATE)
         .with("exec", SubresourceAction::Exec, Some(("v1", "PodExecOptions")), STREAM)
         .with("log", SubresourceAction::Log, None, &["get"])
         .with("portforward", SubresourceAction::PortForward, Some(("v1", "PodPortForwardOptions")), STREAM)
+        .with("resize", SubresourceAction::Part("resize"), None, PART)
         .with_status()
 }
 
