@@ -55,6 +55,10 @@ pub struct Globals {
 pub enum Verb {
     /// Create a resource from a file or from stdin
     Create(verbs::create::CreateArgs),
+    /// Take a replication controller, service, deployment or pod and expose it as a new service
+    Expose(verbs::expose::ExposeArgs),
+    /// Run a particular image on the cluster
+    Run(verbs::run::RunArgs),
     /// Set specific features on objects
     Set(verbs::set::SetArgs),
     /// Display one or many resources
@@ -67,18 +71,44 @@ pub enum Verb {
     Rollout(verbs::rollout::RolloutArgs),
     /// Set a new size for a deployment, replica set, or replication controller
     Scale(verbs::scale::ScaleArgs),
+    /// Auto-scale a deployment, replica set, stateful set, or replication controller
+    Autoscale(verbs::autoscale::AutoscaleArgs),
     /// Display cluster information
     ClusterInfo(verbs::info::ClusterInfoArgs),
+    /// Display resource (CPU/memory) usage
+    Top(verbs::top::TopArgs),
+    /// Mark node as unschedulable
+    Cordon(verbs::node::CordonArgs),
+    /// Mark node as schedulable
+    Uncordon(verbs::node::UncordonArgs),
+    /// Drain node in preparation for maintenance
+    Drain(verbs::drain::DrainArgs),
+    /// Update the taints on one or more nodes
+    Taint(verbs::taint::TaintArgs),
     /// Show details of a specific resource or group of resources
     Describe(verbs::describe::DescribeArgs),
     /// Print the logs for a container in a pod
     Logs(verbs::logs::LogsArgs),
+    /// Attach to a running container
+    Attach(verbs::attach::AttachArgs),
     /// Execute a command in a container
     Exec(verbs::exec::ExecArgs),
+    /// Forward one or more local ports to a pod
+    PortForward(verbs::port_forward::PortForwardArgs),
+    /// Copy files and directories to and from containers
+    Cp(verbs::cp::CpArgs),
+    /// Inspect authorization
+    Auth(verbs::auth::AuthArgs),
+    /// List events
+    Events(verbs::events::EventsArgs),
+    /// Diff the live version against a would-be applied version
+    Diff(verbs::diff::DiffArgs),
     /// Apply a configuration to a resource by file name or stdin
     Apply(verbs::apply::ApplyArgs),
     /// Update fields of a resource
     Patch(verbs::patch::PatchArgs),
+    /// Replace a resource by file name or stdin
+    Replace(verbs::replace::ReplaceArgs),
     /// Wait for a specific condition on one or many resources
     Wait(verbs::wait::WaitArgs),
     /// Update the labels on a resource
@@ -101,12 +131,15 @@ pub enum Verb {
 
 /// The groups of `rctl --help`, in kubectl's order.
 const GROUPS: [(&str, &[&str]); 7] = [
-    ("Basic Commands (Beginner)", &["create", "set"]),
+    ("Basic Commands (Beginner)", &["create", "expose", "run", "set"]),
     ("Basic Commands (Intermediate)", &["get", "edit", "delete"]),
-    ("Deploy Commands", &["rollout", "scale"]),
-    ("Cluster Management Commands", &["cluster-info"]),
-    ("Troubleshooting and Debugging Commands", &["describe", "logs", "exec"]),
-    ("Advanced Commands", &["apply", "patch", "wait"]),
+    ("Deploy Commands", &["rollout", "scale", "autoscale"]),
+    ("Cluster Management Commands", &["cluster-info", "top", "cordon", "uncordon", "drain", "taint"]),
+    (
+        "Troubleshooting and Debugging Commands",
+        &["describe", "logs", "attach", "exec", "port-forward", "cp", "auth", "events"],
+    ),
+    ("Advanced Commands", &["diff", "apply", "patch", "replace", "wait"]),
     ("Settings Commands", &["label", "annotate", "completion"]),
 ];
 const OTHERS: &[&str] = &["api-resources", "api-versions", "config", "version"];
@@ -218,7 +251,11 @@ pub fn usage_text(error: &clap::Error, args: &[String]) -> String {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand);
             let mut text = format!("error: unknown command {word:?} for {path:?}");
-            let suggestion = context(ContextKind::SuggestedSubcommand);
+            // The most similar one comes last.
+            let suggestion = match error.get(ContextKind::SuggestedSubcommand) {
+                Some(ContextValue::Strings(texts)) => texts.last().cloned().unwrap_or_default(),
+                _ => context(ContextKind::SuggestedSubcommand),
+            };
             if !suggestion.is_empty() {
                 text.push_str(&format!("\n\nDid you mean this?\n\t{suggestion}"));
             }

@@ -71,6 +71,7 @@ impl Session {
             timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
             discovered: Rc::new(OnceCell::new()),
             field_validation: self.field_validation.clone(),
+            field_manager: Rc::default(),
             warnings: self.warnings.clone(),
         })
     }
@@ -161,6 +162,7 @@ pub struct Cluster {
     timeout: Option<Duration>,
     discovered: Rc<OnceCell<Vec<ResourceInfo>>>,
     field_validation: Rc<RefCell<String>>,
+    field_manager: Rc<RefCell<String>>,
     warnings: Rc<RefCell<Vec<String>>>,
 }
 
@@ -232,9 +234,36 @@ impl Cluster {
         Ok(self.note_warnings(written))
     }
 
+    /// Replaces an object; with `dry_run` the server only says what it would store.
+    pub async fn replace(&self, info: &ResourceInfo, namespace: &str, object: &Value, dry_run: bool) -> Outcome<Value> {
+        let options = self.write_options(dry_run);
+        let written = self.call(self.api(info, namespace).update_written(object, &options)).await?;
+        Ok(self.note_warnings(written))
+    }
+
+    /// Merges an object's fields on the server, as a manager; `force` takes fields over from others.
+    pub async fn apply(
+        &self,
+        info: &ResourceInfo,
+        namespace: &str,
+        object: &Value,
+        force: bool,
+        manager: &str,
+        dry_run: bool,
+    ) -> Outcome<Value> {
+        let options = WriteOptions { field_manager: manager.to_owned(), ..self.write_options(dry_run) };
+        let written = self.call(self.api(info, namespace).apply(object, force, &options)).await?;
+        Ok(self.note_warnings(written))
+    }
+
+    /// Names who owns the fields that are written from here on.
+    pub fn write_as(&self, manager: &str) {
+        manager.clone_into(&mut self.field_manager.borrow_mut());
+    }
+
     fn write_options(&self, dry_run: bool) -> WriteOptions {
         let field_validation = self.field_validation.borrow().clone();
-        WriteOptions { dry_run, field_manager: String::new(), field_validation }
+        WriteOptions { dry_run, field_manager: self.field_manager.borrow().clone(), field_validation }
     }
 
     fn note_warnings(&self, written: Written<Value>) -> Value {

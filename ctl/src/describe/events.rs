@@ -42,14 +42,16 @@ fn first_seen(event: &Value) -> &str {
         .unwrap_or_default()
 }
 
-fn last_seen(event: &Value) -> &str {
+/// When an event was seen last.
+pub fn last_seen(event: &Value) -> &str {
     [text(event, "series.lastObservedTime"), text(event, "lastTimestamp")]
         .into_iter()
         .find(|time| !time.is_empty())
         .unwrap_or_else(|| first_seen(event))
 }
 
-fn age(event: &Value, now: Timestamp) -> String {
+/// How long ago an event was seen, and how often.
+pub fn age(event: &Value, now: Timestamp) -> String {
     let times = at(event, "series.count").and_then(Value::as_i64).unwrap_or_else(|| count(event, "count"));
     let last = since(last_seen(event), now);
     if times > 1 { format!("{last} (x{times} over {})", since(first_seen(event), now)) } else { last }

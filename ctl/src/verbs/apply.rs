@@ -9,6 +9,8 @@ use reeve_client::Patch;
 use serde_json::{Value, json};
 
 use super::common::{self, DryRun, FileArgs, Target, ValidateArgs, WriteArgs, without_managed_fields};
+use super::prune::{self, PruneArgs};
+use super::server_side::ServerSideArgs;
 use crate::errors::{Failure, Outcome, fail};
 use crate::manifest::Manifest;
 use crate::merge;
@@ -26,6 +28,12 @@ const EXAMPLES: &str = "  \
 
   # Apply the YAML passed into stdin
   cat web.yaml | rctl apply -f -
+
+  # Let the server merge, and take fields over that others manage
+  rctl apply -f web.yaml --server-side --force-conflicts
+
+  # Delete what was applied with the label app=web and is in the folder no more
+  rctl apply -f manifests/ --prune -l app=web
 
   # Show what would be done
   rctl apply -f web.yaml --dry-run=server";
@@ -49,13 +57,53 @@ pub struct ApplyArgs {
     /// Apply only the files' objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
     selector: String,
+    #[command(flatten)]
+    server_side: ServerSideArgs,
+    #[command(flatten)]
+    prune: PruneArgs,
 }
 
 /// What applying one object did.
-enum Applied {
+pub enum Applied {
+    /// There was none.
     Created(Value),
+    /// It was changed.
     Configured(Value),
+    /// It was as wanted.
     Unchanged(Value),
+    /// The server merged it.
+    ServerSide(Value),
+}
+
+impl Applied {
+    /// The object afterwards.
+    pub fn into_object(self) -> Value {
+        match self {
+            Applied::Created(object)
+            | Applied::Configured(object)
+            | Applied::Unchanged(object)
+            | Applied::ServerSide(object) => object,
+        }
+    }
+
+    fn done(&self) -> &'static str {
+        match self {
+            Applied::Created(_) => "created",
+            Applied::Configured(_) => "configured",
+            Applied::Unchanged(_) => "unchanged",
+            Applied::ServerSide(_) => "serverside-applied",
+        }
+    }
+}
+
+/// How one object is applied.
+pub struct How<'a> {
+    /// How far to go.
+    pub dry_run: DryRun,
+    /// Whether the server merges.
+    pub server_side: &'a ServerSideArgs,
+    /// Whether to warn of objects that were not made by apply.
+    pub warn: bool,
 }
 
 /// Runs the command.
@@ -64,6 +112,9 @@ pub async fn run(session: &mut Session, args: ApplyArgs) -> Outcome {
     if args.files.filenames.is_empty() {
         return fail("must specify one of -f and -k");
     }
+    let dry_run = args.write.dry_run();
+    args.server_side.check(dry_run)?;
+    args.prune.check(&args.selector)?;
     let format = Format::parse(&args.write.output)?;
     let mut manifests = args.files.read(session.io.input.as_mut())?;
     let selector = LabelSelector::parse(&args.selector).map_err(|error| Failure::Message(error.to_string()))?;
@@ -85,18 +136,20 @@ pub async fn run(session: &mut Session, args: ApplyArgs) -> Outcome {
     let mut failures = Vec::new();
     let mut objects = Vec::new();
     let several = manifests.len() > 1;
+    let mut applied_objects = Vec::new();
+    let how = How { dry_run, server_side: &args.server_side, warn: true };
     for manifest in manifests {
-        match one(session, &cluster, &args, manifest).await {
+        match one(session, &cluster, &how, manifest).await {
             Ok((info, applied)) => {
-                let (object, done) = match applied {
-                    Applied::Created(object) => (object, "created"),
-                    Applied::Configured(object) => (object, "configured"),
-                    Applied::Unchanged(object) => (object, "unchanged"),
-                };
+                let done = applied.done();
+                let object = applied.into_object();
                 if matches!(format, Format::Yaml | Format::Json | Format::JsonPath(_)) && several {
                     objects.push(without_managed_fields(&object));
                 } else {
                     args.write.report(&mut session.io, &info, &object, done)?;
+                }
+                if args.prune.prune {
+                    applied_objects.push(object);
                 }
             }
             // One refused object does not keep the others from being applied; a lost server does.
@@ -111,13 +164,19 @@ pub async fn run(session: &mut Session, args: ApplyArgs) -> Outcome {
         let list = json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}});
         write!(session.io.out, "{}", format.render(&list, "")?)?;
     }
-    Failure::collect(failures)
+    // What failed is in a file: it must not be taken for something that was taken out.
+    Failure::collect(failures)?;
+    if args.prune.prune {
+        prune::run(session, &cluster, &args.prune, &args.selector, &applied_objects, dry_run).await?;
+    }
+    Ok(())
 }
 
-async fn one(
+/// Applies one object.
+pub async fn one(
     session: &mut Session,
     cluster: &Cluster,
-    args: &ApplyArgs,
+    how: &How<'_>,
     manifest: Manifest,
 ) -> Outcome<(reeve_api::ResourceInfo, Applied)> {
     let target = common::target_of(cluster, manifest).await?;
@@ -128,8 +187,14 @@ async fn one(
     if info.namespaced && namespace(&object).is_empty() {
         map_mut(&mut object, "metadata").insert("namespace".to_owned(), json!(scope));
     }
-    let dry_run = args.write.dry_run();
+    let dry_run = how.dry_run;
     let during = |failure: Failure, what: &str| failure.during(format!("error when {what} {:?}", manifest.source));
+    if how.server_side.server_side {
+        let applied = how.server_side.apply(cluster, &info, &scope, &object, dry_run == DryRun::Server).await;
+        let failed = |failure| during(common::unserved(failure, &info), "applying");
+        return Ok((info.clone(), Applied::ServerSide(applied.map_err(failed)?)));
+    }
+    cluster.write_as(how.server_side.manager());
     let api = cluster.api(&info, &scope);
     let mut current = match cluster.attempt(api.get_opt(&name)).await? {
         Ok(current) => current,
@@ -152,7 +217,7 @@ async fn one(
             return Ok((info, Applied::Created(created)));
         };
         let original = merge::last_applied(&living);
-        if original.is_none() && retries == 0 {
+        if original.is_none() && retries == 0 && how.warn {
             session.io.warn(&format!(
                 "resource {} is missing the {} annotation which is required by rctl apply. rctl apply should only be \
                  used on resources created declaratively by either rctl create --save-config or rctl apply. The \

@@ -219,13 +219,7 @@ pub async fn run(session: &mut Session, args: CreateArgs) -> Outcome {
     session.validate_fields(args.validate.word());
     if let Some(kind) = args.kind {
         let (object, write) = kind.object()?;
-        let manifest = Manifest { object, source: String::new(), document: 1, line: 1 };
-        // What only prints needs no cluster.
-        if write.dry_run() == DryRun::Client {
-            return print_only(session, &manifest, &write);
-        }
-        let cluster = session.cluster()?;
-        return one(session, &cluster, manifest, &write, args.save_config).await;
+        return make(session, object, &write, args.save_config).await;
     }
     if args.files.filenames.is_empty() {
         return usage("rctl create", "must specify one of -f and -k");
@@ -237,7 +231,7 @@ pub async fn run(session: &mut Session, args: CreateArgs) -> Outcome {
     let cluster = session.cluster()?;
     let mut failures = Vec::new();
     for manifest in manifests {
-        match one(session, &cluster, manifest, &args.write, args.save_config).await {
+        match one(session, &cluster, manifest, &args.write, args.save_config, "created").await {
             Ok(()) => {}
             Err(failure @ (Failure::Server { .. } | Failure::Message(_))) => failures.push(failure),
             Err(failure) => {
@@ -249,8 +243,30 @@ pub async fn run(session: &mut Session, args: CreateArgs) -> Outcome {
     Failure::collect(failures)
 }
 
+/// Creates an object that rctl itself describes.
+pub async fn make(session: &mut Session, object: Value, write: &WriteArgs, save: bool) -> Outcome {
+    make_as(session, object, write, save, "created").await
+}
+
+/// As [`make`], with another word for what was done.
+pub async fn make_as(
+    session: &mut Session,
+    object: Value,
+    write: &WriteArgs,
+    save: bool,
+    done: &'static str,
+) -> Outcome {
+    let manifest = Manifest { object, source: String::new(), document: 1, line: 1 };
+    // What only prints needs no cluster.
+    if write.dry_run() == DryRun::Client {
+        return print_only(session, &manifest, write, done);
+    }
+    let cluster = session.cluster()?;
+    one(session, &cluster, manifest, write, save, done).await
+}
+
 /// `--dry-run=client` of a kind that rctl itself makes.
-fn print_only(session: &mut Session, manifest: &Manifest, write: &WriteArgs) -> Outcome {
+fn print_only(session: &mut Session, manifest: &Manifest, write: &WriteArgs, done: &str) -> Outcome {
     let Some(info) = resolve::builtin_kind(&manifest.kind()) else {
         return Err(manifest.unknown_kind());
     };
@@ -258,10 +274,17 @@ fn print_only(session: &mut Session, manifest: &Manifest, write: &WriteArgs) -> 
     if let Some(name) = session.globals.namespace.as_deref().filter(|name| info.namespaced && !name.is_empty()) {
         map_mut(&mut object, "metadata").insert("namespace".to_owned(), json!(name));
     }
-    write.report(&mut session.io, info, &object, "created")
+    write.report(&mut session.io, info, &object, done)
 }
 
-async fn one(session: &mut Session, cluster: &Cluster, manifest: Manifest, write: &WriteArgs, save: bool) -> Outcome {
+async fn one(
+    session: &mut Session,
+    cluster: &Cluster,
+    manifest: Manifest,
+    write: &WriteArgs,
+    save: bool,
+    done: &str,
+) -> Outcome {
     let Some(info) = resolve::kind(cluster, &manifest.kind()).await? else {
         return Err(manifest.unknown_kind());
     };
@@ -283,7 +306,7 @@ async fn one(session: &mut Session, cluster: &Cluster, manifest: Manifest, write
             }
         })?,
     };
-    write.report(&mut session.io, &info, &created, "created")
+    write.report(&mut session.io, &info, &created, done)
 }
 
 fn one_name(names: &[String], command: &'static str) -> Outcome<String> {

@@ -86,11 +86,15 @@ enum Cascade {
 }
 
 /// An object that was asked to go and may still be there.
-struct Leaving {
-    info: ResourceInfo,
-    namespace: String,
-    name: String,
-    uid: String,
+pub struct Leaving {
+    /// Its resource.
+    pub info: ResourceInfo,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; empty for whichever has the name.
+    pub uid: String,
 }
 
 const NOTHING: &str = "You must provide one or more resources by argument or filename.\n\
@@ -222,14 +226,15 @@ async fn one(
 }
 
 /// The uid in the answer to a delete: of the object, or of a `Status` about it.
-fn uid_of(answer: &Value) -> &str {
+pub fn uid_of(answer: &Value) -> &str {
     match text(answer, "metadata.uid") {
         "" => text(answer, "details.uid"),
         uid => uid,
     }
 }
 
-async fn wait_gone(session: &mut Session, cluster: &Cluster, leaving: Vec<Leaving>) -> Outcome {
+/// Waits until all are gone.
+pub async fn wait_gone(session: &mut Session, cluster: &Cluster, leaving: Vec<Leaving>) -> Outcome {
     let progress = Progress::start(&session.io, leaving.len());
     for object in leaving {
         progress.show(&format!("waiting for {} to be gone", display(&object.info, &object.name)));

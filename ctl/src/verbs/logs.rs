@@ -271,6 +271,18 @@ async fn copy(session: &mut Session, cluster: &Cluster, request: LogsRequest, pr
     Ok(session.io.out.flush()?)
 }
 
+/// Prints the whole log of a pod's first container.
+pub async fn print_all(session: &mut Session, cluster: &Cluster, pod: &Value) -> Outcome {
+    let container = default_container(session, pod, None)?;
+    let request = LogsRequest {
+        namespace: namespace(pod).to_owned(),
+        pod: name(pod).to_owned(),
+        container,
+        ..LogsRequest::default()
+    };
+    copy(session, cluster, request, "").await
+}
+
 /// Prints several streams as they come, whole lines at a time.
 async fn follow_all(session: &mut Session, cluster: &Cluster, args: &LogsArgs, requests: Vec<LogsRequest>) -> Outcome {
     let (sender, mut receiver) = mpsc::channel::<Vec<u8>>(CHUNKS_IN_FLIGHT_MAX);
