@@ -137,12 +137,14 @@ pub struct StatusError {
     pub message: String,
     /// What the failure is about.
     pub details: Option<Box<StatusDetails>>,
+    /// Where an expired list may go on, inconsistently.
+    pub continue_token: Option<Box<str>>,
 }
 
 impl StatusError {
     /// An error with a text and no details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), details: None }
+        Self { reason, message: message.into(), details: None, continue_token: None }
     }
 
     fn about(reason: Reason, resource: &GroupVersionResource, name: &str, message: String) -> Self {
@@ -152,7 +154,7 @@ impl StatusError {
             name: Some(name.to_owned()).filter(|name| !name.is_empty()),
             ..StatusDetails::default()
         };
-        Self { reason, message, details: Some(Box::new(details)) }
+        Self { details: Some(Box::new(details)), ..Self::new(reason, message) }
     }
 
     /// The request itself is malformed.
@@ -215,12 +217,12 @@ impl StatusError {
         let message = format!("{} {name:?} is invalid: {all}", qualified(kind, group));
         let details = StatusDetails {
             group: Some(group.to_owned()).filter(|group| !group.is_empty()),
-            kind: Some(kind.to_owned()),
+            kind: Some(kind.to_owned()).filter(|kind| !kind.is_empty()),
             name: Some(name.to_owned()).filter(|name| !name.is_empty()),
             causes: Some(causes),
             ..StatusDetails::default()
         };
-        Self { reason: Reason::Invalid, message, details: Some(Box::new(details)) }
+        Self { details: Some(Box::new(details)), ..Self::new(Reason::Invalid, message) }
     }
 
     /// A resource version that the server no longer knows.
@@ -231,7 +233,7 @@ impl StatusError {
     /// The server cannot do it now; the client may try again after a while.
     pub fn unavailable(message: impl Into<String>, retry_after_seconds: i32) -> Self {
         let details = StatusDetails { retry_after_seconds: Some(retry_after_seconds), ..StatusDetails::default() };
-        Self { reason: Reason::ServiceUnavailable, message: message.into(), details: Some(Box::new(details)) }
+        Self { details: Some(Box::new(details)), ..Self::new(Reason::ServiceUnavailable, message) }
     }
 
     /// A defect of the server or a part that it needs.
@@ -241,7 +243,7 @@ impl StatusError {
             causes: Some(vec![StatusCause { message: Some(cause.to_string()), ..StatusCause::default() }]),
             ..StatusDetails::default()
         };
-        Self { reason: Reason::InternalError, message, details: Some(Box::new(details)) }
+        Self { details: Some(Box::new(details)), ..Self::new(Reason::InternalError, message) }
     }
 
     /// The HTTP status code.
@@ -260,7 +262,7 @@ impl StatusError {
             code: Some(i32::from(self.code())),
             details: self.details.as_deref().cloned(),
             message: Some(self.message.clone()),
-            metadata: ListMeta::default(),
+            metadata: ListMeta { continue_: self.continue_token.as_deref().map(str::to_owned), ..ListMeta::default() },
             reason: Some(self.reason.as_str().to_owned()).filter(|reason| !reason.is_empty()),
             status: Some("Failure".to_owned()),
         }
@@ -269,13 +271,19 @@ impl StatusError {
     /// The error that a received [`Status`] stands for.
     pub fn from_status(status: Status) -> Self {
         let word = status.reason.as_deref().unwrap_or_default();
-        let reason = Reason::parse(word).filter(|_| !word.is_empty() || status.code == Some(500)).unwrap_or_else(|| {
-            Reason::ALL
-                .into_iter()
-                .find(|reason| Some(i32::from(reason.code())) == status.code)
-                .unwrap_or(Reason::InternalError)
-        });
-        Self { reason, message: status.message.unwrap_or_default(), details: status.details.map(Box::new) }
+        let reason =
+            Reason::parse(word).filter(|_| !word.is_empty() || status.code == Some(500)).unwrap_or_else(|| {
+                Reason::ALL
+                    .into_iter()
+                    .find(|reason| Some(i32::from(reason.code())) == status.code)
+                    .unwrap_or(Reason::InternalError)
+            });
+        Self {
+            reason,
+            message: status.message.unwrap_or_default(),
+            details: status.details.map(Box::new),
+            continue_token: status.metadata.continue_.map(String::into_boxed_str),
+        }
     }
 }
 

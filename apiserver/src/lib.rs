@@ -11,6 +11,7 @@ pub mod chain;
 pub mod edges;
 pub mod encoding;
 pub mod handlers;
+pub mod metrics;
 pub mod options;
 pub mod pod_streams;
 pub mod registry;

@@ -116,8 +116,8 @@ impl Handlers {
 
 /// What a selection matches.
 pub(super) fn selector(row: &Row, target: &Target, selection: &Selection) -> Result<Selector, StatusError> {
-    let labels = LabelSelector::parse(&selection.labels)
-        .map_err(|error| StatusError::bad_request(format!("unable to parse requirement: {error}")))?;
+    let labels =
+        LabelSelector::parse(&selection.labels).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let fields =
         FieldSelector::parse(&selection.fields).map_err(|error| StatusError::bad_request(error.to_string()))?;
     for requirement in fields.requirements() {
@@ -158,5 +158,12 @@ fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {
     if matches!(field, "metadata.name" | "metadata.namespace") || row.kind.field_names().contains(&field) {
         return Ok(());
     }
-    Err(StatusError::bad_request(format!("field label not supported: {field}")))
+    // Kinds without fields of their own answer with those that all kinds have.
+    let text = if row.kind.field_names().is_empty() {
+        let known = if row.info.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
+        format!("{field:?} is not a known field selector: only {known}")
+    } else {
+        format!("field label not supported: {field}")
+    };
+    Err(StatusError::bad_request(text))
 }

@@ -20,6 +20,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use reeve_api::status::StatusDetails;
 use reeve_api::{Reason, StatusError};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use self::negotiation::{Asked, Form, Offer, negotiate};
@@ -27,6 +28,7 @@ use self::path::{Query, Route, route};
 use crate::authentication::impersonation;
 use crate::authorization::{self, Attributes, On};
 use crate::handlers::{Handlers, ObjectAnswer, PatchKind};
+use crate::metrics::{self, Metrics};
 use crate::pod_streams::PodStreams;
 use crate::registry::Row;
 use crate::request::{Target, User, Verb};
@@ -39,6 +41,7 @@ pub struct Rest {
     pods: Arc<PodStreams>,
     readiness: Readiness,
     discovery: discovery::Documents,
+    metrics: Metrics,
     /// Where clients reach this server.
     address: String,
 }
@@ -47,7 +50,7 @@ impl Rest {
     /// An edge over handlers.
     pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>, readiness: Readiness, address: &str) -> Self {
         let discovery = discovery::Documents::new(handlers.registry().rows(), address);
-        Self { handlers, pods, readiness, discovery, address: address.to_owned() }
+        Self { handlers, pods, readiness, discovery, metrics: Metrics::default(), address: address.to_owned() }
     }
 
     /// Health, asked without credentials; `None` for other paths.
@@ -83,19 +86,28 @@ impl Rest {
 
     /// Serves one request of an authenticated user.
     pub async fn serve(&self, user: Arc<User>, request: Request<Incoming>) -> Response<Body> {
+        let begun = Instant::now();
         let head = request.method() == Method::HEAD;
         let encoding = negotiation::error_encoding(request.headers());
-        let mut response = match self.dispatch(&user, request).await {
+        let _in_flight = self.metrics.begin(!matches!(*request.method(), Method::GET | Method::HEAD));
+        let mut measured = metrics::Asked::default();
+        let mut response = match self.dispatch(&user, request, &mut measured).await {
             Ok(response) => response,
             Err(error) => answer::error(&error, encoding),
         };
+        self.metrics.end(&measured, response.status().as_u16(), begun.elapsed());
         if head {
             *response.body_mut() = Body::empty();
         }
         response
     }
 
-    async fn dispatch(&self, user: &User, request: Request<Incoming>) -> Result<Response<Body>, StatusError> {
+    async fn dispatch(
+        &self,
+        user: &User,
+        request: Request<Incoming>,
+        measured: &mut metrics::Asked,
+    ) -> Result<Response<Body>, StatusError> {
         if *request.method() == Method::HEAD {
             return Err(method_not_allowed());
         }
@@ -107,6 +119,11 @@ impl Rest {
             if let Some(response) = issuer::answer(&self.handlers, &self.address, path, request.headers())? {
                 return Ok(response);
             }
+        }
+        if path == "/metrics" {
+            let text = self.metrics.text().map_err(StatusError::internal)?;
+            let asked = Asked { gzip: negotiation::wants_gzip(request.headers()), ..Asked::JSON };
+            return answer::ready(text.into(), metrics::MEDIA_TYPE, asked, 200);
         }
         let (registry, now) = (self.handlers.registry(), self.handlers.now());
         if let Some(response) = openapi::answer(registry, path, &query, request.method(), request.headers(), now)? {
@@ -121,6 +138,11 @@ impl Rest {
         let watch = watch || query.flag("watch");
         let verb = path::verb(request.method(), &target, watch).ok_or_else(method_not_allowed)?;
         let target = canonical(target, verb);
+        *measured = metrics::Asked {
+            resource: Some((verb, target.clone())),
+            dry_run: query.text("dryRun") == "All",
+            apply: body::media_type(request.headers()) == "application/apply-patch+yaml",
+        };
         if verb == Verb::Get && target.resource.resource == "pods" && target.subresource == "log" {
             return logs::answer(&self.handlers, &self.pods, user, &target, &query).await;
         }

@@ -127,13 +127,17 @@ pub fn watch(query: &Query) -> Result<WatchOptions, StatusError> {
             return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
         }
     }
-    check_version(query.text("resourceVersion"))?;
+    let version = query.text("resourceVersion");
+    check_version(version)?;
+    let allow_bookmarks = query.flag("allowWatchBookmarks");
+    // A watch from any version that takes bookmarks is told where its initial events end.
+    let send_initial_events = initial_events.or((version == "0" && allow_bookmarks).then_some(true));
     Ok(WatchOptions {
         selection: selection(query),
-        resource_version: query.text("resourceVersion").to_owned(),
+        resource_version: version.to_owned(),
         resource_version_match: rule.to_owned(),
-        send_initial_events: initial_events,
-        allow_bookmarks: query.flag("allowWatchBookmarks"),
+        send_initial_events,
+        allow_bookmarks,
         timeout_seconds: query.number("timeoutSeconds")?.unwrap_or(0),
     })
 }

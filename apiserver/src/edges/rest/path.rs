@@ -38,8 +38,10 @@ pub enum Route {
 
 /// Splits a path.
 pub fn route(path: &str) -> Route {
+    let path = path.strip_prefix('/').unwrap_or(path);
     let parts: Vec<String> = path
-        .trim_matches('/')
+        .strip_suffix('/')
+        .unwrap_or(path)
         .split('/')
         .map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned())
         .collect();
@@ -101,22 +103,31 @@ pub fn verb(method: &Method, target: &Target, watch: bool) -> Option<Verb> {
 /// The parameters of a query.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    values: HashMap<String, String>,
+    values: HashMap<String, Vec<String>>,
 }
 
 impl Query {
-    /// Splits a query; of a repeated parameter the first counts.
+    /// Splits a query; of a repeated parameter the first counts, where not all are asked for.
     pub fn parse(query: Option<&str>) -> Self {
-        let mut values = HashMap::new();
+        let mut values: HashMap<String, Vec<String>> = HashMap::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            values.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+            values.entry(name.into_owned()).or_default().push(value.into_owned());
         }
         Self { values }
     }
 
+    fn first(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.first().map(String::as_str)
+    }
+
+    /// All values of a parameter.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.values.get(name).into_iter().flatten().map(String::as_str)
+    }
+
     /// The text of a parameter; empty when absent.
     pub fn text(&self, name: &str) -> &str {
-        self.values.get(name).map(String::as_str).unwrap_or_default()
+        self.first(name).unwrap_or_default()
     }
 
     /// Whether a parameter is there at all.
@@ -126,12 +137,12 @@ impl Query {
 
     /// A truth value. As upstream, anything but `false` and `0` is true, also an empty text.
     pub fn flag(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.first(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
     }
 
     /// A number.
     pub fn number(&self, name: &str) -> Result<Option<i64>, StatusError> {
-        match self.values.get(name).filter(|text| !text.is_empty()) {
+        match self.first(name).filter(|text| !text.is_empty()) {
             None => Ok(None),
             Some(text) => text
                 .parse()

@@ -1,7 +1,7 @@
 //! What reads ask for: versions, lists, watches, and tokens to continue a list.
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use reeve_api::status::StatusCause;
 use reeve_api::{Reason, StatusError};
 use serde::{Deserialize, Serialize};
@@ -155,8 +155,21 @@ impl ContinueToken {
     pub fn decode(token: &str) -> Result<Self, StatusError> {
         let refuse =
             |why: &str| StatusError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| refuse(&error.to_string()))?;
-        let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
+        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| match error {
+            DecodeError::InvalidByte(at, _) => refuse(&format!("illegal base64 data at input byte {at}")),
+            other => refuse(&other.to_string()),
+        })?;
+        let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|error| match bytes.first() {
+            None => refuse("unexpected end of JSON input"),
+            // As Go says it.
+            Some(first) if !b"{[\"-0123456789tfn \t\r\n".contains(first) => {
+                let first = char::from(*first);
+                let quoted =
+                    if first.is_control() { format!("\\u{:04x}", u32::from(first)) } else { first.to_string() };
+                refuse(&format!("invalid character '{quoted}' looking for beginning of value"))
+            }
+            Some(_) => refuse(&error.to_string()),
+        })?;
         if token.v != "meta.k8s.io/v1" {
             return Err(refuse(&format!("server does not recognize this encoded version {:?}", token.v)));
         }

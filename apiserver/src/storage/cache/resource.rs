@@ -344,10 +344,17 @@ impl Resource {
                 StoreError::Compacted { .. } if after.is_none() => {
                     StatusError::expired("The resourceVersion for the provided list is too old.")
                 }
-                StoreError::Compacted { .. } => StatusError::expired(
-                    "The provided continue parameter is too old to display a consistent list result. You must start \
-                     a new list without the continue parameter.",
-                ),
+                // A token without a version: the rest of the list as it is now.
+                StoreError::Compacted { .. } => StatusError {
+                    continue_token: after.map(|after| ContinueToken::new(-1, after).encode().into_boxed_str()),
+                    ..StatusError::expired(
+                        "The provided continue parameter is too old to display a consistent list result. You can start \
+                         a new list without the continue parameter, or use the continue token in this response to \
+                         retrieve the remainder of the results. Continuing with the provided token results in an \
+                         inconsistent list - objects that were created, modified, or deleted between the time the \
+                         first chunk was returned and now may show up in the list.",
+                    )
+                },
                 StoreError::Future => too_large(revision, self.inner.progress.reached()),
                 other => other.into(),
             })?;

@@ -102,7 +102,16 @@ fn resource_list(version: &GroupVersion<'_>) -> Value {
 /// Tells clients when the stored form of a kind changes. The rule is that of upstream's
 /// `discovery.StorageVersionHash`.
 fn storage_version_hash(row: &Row) -> String {
-    let stored = row.kind.group_version_kind();
-    let digest = Sha256::digest(format!("{}/{}/{}", stored.group, stored.version, stored.kind));
+    let info = &row.info;
+    let (group, version) = match (info.resource.group.as_str(), info.kind.as_str()) {
+        // What upstream stores in another group or version than it prefers.
+        ("events.k8s.io", "Event") => ("", "v1"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding") => {
+            ("admissionregistration.k8s.io", "v1beta1")
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => ("autoscaling", "v2"),
+        (group, _) => (group, info.resource.version.as_str()),
+    };
+    let digest = Sha256::digest(format!("{group}/{version}/{}", info.kind));
     STANDARD.encode(&digest[..8])
 }
