@@ -28,16 +28,19 @@ pub fn routes(handlers: Arc<Handlers>, pod_streams: Arc<PodStreams>) -> anyhow::
     tokio::spawn(async move {
         health_reporter.set_serving::<ApiServer<objects::Objects>>().await;
     });
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let objects = ApiServer::new(objects::Objects::new(handlers.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Ok(Routes::new(objects)
         .add_service(DiscoveryServer::new(discovery::Discovery::new(handlers.clone())))
         .add_service(StreamsServer::new(streams::Streams::new(handlers, pod_streams)))
         .add_service(health)
-        .add_service(reflection)
+        .add_service(reflection().build_v1()?)
+        // What most tools still ask for.
+        .add_service(reflection().build_v1alpha()?)
         .prepare())
 }
 
