@@ -34,12 +34,13 @@ struct Happened {
 pub struct Memory {
     state: Arc<Mutex<(i64, BTreeMap<Key, Value>)>>,
     changes: broadcast::Sender<Happened>,
+    tokens: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Memory {
     /// Without objects.
     pub fn new() -> Self {
-        Self { state: Arc::default(), changes: broadcast::channel(4096).0 }
+        Self { state: Arc::default(), changes: broadcast::channel(4096).0, tokens: Arc::default() }
     }
 
     /// Serves on a free port of the loopback with mutual TLS.
@@ -193,6 +194,15 @@ impl Api for Memory {
         let request = request.into_inner();
         let resource = parts(request.resource);
         let mut object: Value = serde_json::from_slice(&request.object).unwrap();
+        if resource.resource == "serviceaccounts" && resource.subresource == "token" {
+            // Each token is another one; it tells for whom and for how long it is.
+            let number = self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let (spec, name) = (&object["spec"], &resource.name);
+            let of = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let (audience, pod) = (of("/spec/audiences/0"), of("/spec/boundObjectRef/name"));
+            let token = format!("{number} {name} {audience} {pod} {}", spec["expirationSeconds"]);
+            return Ok(response(&json!({"kind": "TokenRequest", "status": {"token": token}})));
+        }
         if !resource.subresource.is_empty() {
             return Err(missing(&resource));
         }
