@@ -5,6 +5,8 @@ pub mod apply;
 pub(crate) mod go;
 mod json_patch;
 mod merge;
+#[cfg(test)]
+mod samples;
 pub mod strategic;
 
 pub use json_patch::apply as apply_json_patch;

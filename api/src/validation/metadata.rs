@@ -98,20 +98,25 @@ pub fn validate(metadata: &ObjectMeta, namespaced: bool, rule: NameRule, path: &
     if let Some(generation) = metadata.generation {
         non_negative(generation, &path.child("generation"), &mut errors);
     }
-    if let Some(map) = &metadata.labels {
-        labels(map, &path.child("labels"), &mut errors);
-    }
-    if let Some(map) = &metadata.annotations {
-        annotations(map, &path.child("annotations"), &mut errors);
-    }
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owner_references(owners, &path.child("ownerReferences"), &mut errors);
+    validate_words(metadata, path, &mut errors);
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     validate_finalizers(finalizers, &path.child("finalizers"), &mut errors);
     errors
 }
 
-/// Checks what an update does to metadata.
+/// Labels, annotations and owners.
+fn validate_words(metadata: &ObjectMeta, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(map) = &metadata.labels {
+        labels(map, &path.child("labels"), errors);
+    }
+    if let Some(map) = &metadata.annotations {
+        annotations(map, &path.child("annotations"), errors);
+    }
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owner_references(owners, &path.child("ownerReferences"), errors);
+}
+
+/// Checks what an update does to metadata; labels, annotations and owners once more, as upstream.
 pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, path: &Path<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     if old.deletion_timestamp.is_some() {
@@ -151,6 +156,7 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, path: &Path<'_>) -> E
     {
         errors.invalid(&path.child("generation"), new, "must not be decremented");
     }
+    validate_words(new, path, &mut errors);
     errors
 }
 

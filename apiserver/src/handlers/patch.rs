@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use reeve_api::schema::Schema;
 use reeve_api::status::StatusCause;
-use reeve_api::{Reason, StatusError, json, patch};
+use reeve_api::{GroupVersionKind, Reason, StatusError, json, patch};
 use serde_json::{Map, Value};
 
 use super::ownership::schema_of;
@@ -49,6 +49,7 @@ impl Handlers {
             let before = super::served(row, stored)?;
             let after = patch.apply(&before, &schema)?;
             warnings.clone_from(&patch.duplicates);
+            self.check_other_kind(row, patch, &after)?;
             let object = decode_patched(row, patch, &after, validation, &mut warnings)?;
             check_name(target, object.as_ref())?;
             Ok(object)
@@ -56,6 +57,23 @@ impl Handlers {
         let mut answer = self.change(user, row, target, part, options, &mut make).await?;
         answer.warnings.splice(0..0, warnings);
         Ok(answer)
+    }
+}
+
+impl Handlers {
+    /// A patch that makes an object of another kind is judged by the rules of that one first.
+    fn check_other_kind(&self, row: &Row, patch: &Patch, after: &Value) -> Result<(), StatusError> {
+        let text = |name: &str| after.get(name).and_then(Value::as_str).unwrap_or_default();
+        let given = GroupVersionKind::from_object(text("apiVersion"), text("kind"));
+        if given == row.info.kind() {
+            return Ok(());
+        }
+        let Some(other) = self.registry.rows().iter().find(|other| other.info.kind() == given) else { return Ok(()) };
+        let bytes = serde_json::to_vec(after).map_err(StatusError::internal)?;
+        match other.kind.decode(&bytes, FieldValidation::Ignore) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(other, &StatusError::from(error).message, patch.quoted(after))),
+        }
     }
 }
 
@@ -102,6 +120,14 @@ impl Patch {
             FieldValidation::Warn | FieldValidation::Strict => duplicate_fields(body),
         };
         Ok(Self { form, duplicates })
+    }
+
+    /// What an error quotes: the patched object, of a strategic merge patch the patch.
+    fn quoted<'a>(&'a self, after: &'a Value) -> &'a Value {
+        match &self.form {
+            Form::Strategic(patch) => patch,
+            _ => after,
+        }
     }
 
     /// The object after the patch.
@@ -164,10 +190,7 @@ fn decode_patched(
         None => bytes,
         Some(conversion) => conversion.to_stored(&bytes)?,
     };
-    let quoted = match &patch.form {
-        Form::Strategic(patch) => patch,
-        _ => after,
-    };
+    let quoted = patch.quoted(after);
     // Fields that are unknown or doubled come together, with those of the patch itself first.
     let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::Warn };
     let decoded = row

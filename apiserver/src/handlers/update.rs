@@ -268,16 +268,14 @@ fn carry_over(new: &mut ObjectMeta, old: &ObjectMeta) {
 
 fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyObject, old: &dyn AnyObject) {
     match part {
-        Part::Main => {
-            object.prepare_for_update(context, old);
-            label_namespace(row, object);
-        }
+        Part::Main => object.prepare_for_update(context, old),
         Part::Status => object.prepare_for_status_update(context, old),
         Part::Finalize => object.prepare_for_subresource_update("finalize", context, old),
         Part::Approval => object.prepare_for_subresource_update("approval", context, old),
         Part::Named(name) => object.prepare_for_subresource_update(name, context, old),
         Part::Binding => {}
     }
+    label_namespace(row, object);
 }
 
 /// The part that a subresource is, for verbs that treat it like the object.

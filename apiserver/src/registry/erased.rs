@@ -236,8 +236,15 @@ impl<S: Strategy> Object<S> {
     fn validate_metadata_update(&self, old: &S::Object) -> ErrorList {
         let path = Path::new("metadata");
         let rule = self.strategy.name_rule();
-        let mut errors = metadata::validate_update(self.metadata(), old.metadata(), &path);
-        errors.extend(metadata::validate(self.metadata(), self.namespaced, rule, &path));
+        // Upstream checks what all kinds share, and then each kind checks it again: clients see both.
+        let whole = || metadata::validate(self.metadata(), self.namespaced, rule, &path);
+        let change = || metadata::validate_update(self.metadata(), old.metadata(), &path);
+        let mut errors = whole();
+        if !errors.is_empty() || !change().is_empty() {
+            errors.extend(change());
+            errors.extend(change());
+            errors.extend(whole());
+        }
         errors
     }
 }

@@ -4,6 +4,8 @@
 
 mod lists;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use serde_json::{Map, Value};
