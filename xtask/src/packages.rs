@@ -68,7 +68,7 @@ impl Package {
             Evidence::Program(program) => command::find(program).is_some(),
             Evidence::AnyFile(paths) => paths.iter().any(|path| Path::new(path).exists()),
             Evidence::Works([program, arguments @ ..]) => {
-                command::run(command::system(program).args(*arguments)).is_ok()
+                command::run(command::system(program).args(arguments)).is_ok()
             }
             Evidence::Works([]) => true,
         }
