@@ -41,6 +41,9 @@ impl Handlers {
             let action = subresource.action;
             return self.create_subresource(user, row, action, target, &body, options).await;
         }
+        if row.info.kind == "Binding" && row.info.resource.group.is_empty() {
+            return self.bind_named(user, target, &body, options).await;
+        }
         let body = match &row.conversion {
             None => body,
             Some(conversion) => conversion.to_stored(&body)?.into(),
@@ -57,17 +60,24 @@ impl Handlers {
         }
         let name = object.metadata().name.clone().unwrap_or_default();
         self.admit_namespace(row, target, &name).await?;
-        object.prepare_for_create(&context);
-        object.admit_create(&context);
-        label_namespace(row, object.as_mut());
-        warnings.extend(object.warnings(None));
 
         let generated = object.metadata().generate_name.clone().filter(|_| name.is_empty());
+        // What a kind makes of the object's name it makes anew of the next one.
+        let spare = generated.is_some().then(|| object.clone_object());
         let mut attempt = 0;
         loop {
             attempt += 1;
+            if let Some(spare) = spare.as_ref().filter(|_| attempt > 1) {
+                object = spare.clone_object();
+            }
             if let Some(prefix) = &generated {
                 object.metadata_mut().name = Some(names::generate(prefix, rand::random()));
+            }
+            object.prepare_for_create(&context);
+            object.admit_create(&context);
+            label_namespace(row, object.as_mut());
+            if attempt == 1 {
+                warnings.extend(object.warnings(None));
             }
             let result = self.store_new(row, target, object.as_mut(), options).await;
             match result {

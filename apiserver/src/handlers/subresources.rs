@@ -34,6 +34,27 @@ impl Handlers {
         }
     }
 
+    /// Gives the pod that a binding names its node.
+    pub(super) async fn bind_named(
+        &self,
+        user: &User,
+        target: &Target,
+        body: &Bytes,
+        options: &WriteOptions,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let binding: Binding = serde_json::from_slice(body)
+            .map_err(|error| StatusError::bad_request(format!("the body is not a Binding: {error}")))?;
+        let pods = GroupVersionResource::of::<Pod>();
+        let row = self.registry.get(&pods).ok_or_else(|| StatusError::internal("pods are not served"))?;
+        let pod = Target {
+            resource: pods,
+            namespace: target.namespace.clone(),
+            name: binding.metadata.name.unwrap_or_default(),
+            subresource: "binding".to_owned(),
+        };
+        self.bind(user, &row, &pod, body, options).await
+    }
+
     /// Gives a pod its node: one conditional write.
     async fn bind(
         &self,

@@ -55,7 +55,7 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
             ("reportingInstance", Empty::Text),
             ("source", NOTHING),
         ],
-        "HorizontalPodAutoscalerStatus" => &[("desiredReplicas", Empty::Zero)],
+        "HorizontalPodAutoscalerStatus" => &[("currentMetrics", Empty::Null)],
         "Ingress" => &[("spec", NOTHING), ("status", LOAD_BALANCER)],
         "IngressStatus" | "ServiceStatus" => &[("loadBalancer", NOTHING)],
         "JobCondition" | "PersistentVolumeClaimCondition" | "PodCondition" => {
@@ -77,4 +77,22 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
         "StatefulSetStatus" => &[("availableReplicas", Empty::Zero)],
         _ => &[],
     }
+}
+
+/// Whether upstream leaves a text out that the types here always have, when it is empty.
+pub(super) fn left_out_when_empty(type_name: &str, field: &str) -> bool {
+    matches!(
+        (type_name, field),
+        (
+            "LocalObjectReference"
+                | "ConfigMapKeySelector"
+                | "SecretKeySelector"
+                | "ConfigMapEnvSource"
+                | "SecretEnvSource"
+                | "ConfigMapProjection"
+                | "SecretProjection"
+                | "ConfigMapVolumeSource",
+            "name"
+        )
+    )
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use serde::ser::{
-    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
@@ -120,7 +120,7 @@ impl<S: Serializer> Serializer for Complete<S> {
         let wanted = always::fields(name);
         // Without fields of its own JSON would close the braces at once.
         let length = length + wanted.len();
-        self.0.serialize_struct(name, length).map(|inner| Fields { inner, wanted })
+        self.0.serialize_struct(name, length).map(|inner| Fields { inner, name, wanted })
     }
 
     fn serialize_struct_variant(
@@ -147,6 +147,7 @@ impl<S: Serializer> Serializer for Complete<S> {
 /// back are the same again.
 pub(super) struct Fields<S> {
     inner: S,
+    name: &'static str,
     /// What is not yet written, in order.
     wanted: &'static [Field],
 }
@@ -166,6 +167,10 @@ impl<S: SerializeStruct> SerializeStruct for Fields<S> {
                 }
                 self.wanted = rest;
             }
+        }
+        if always::left_out_when_empty(self.name, name) && serde_json::to_value(value).map_err(S::Error::custom)? == ""
+        {
+            return Ok(());
         }
         self.inner.serialize_field(name, &Whole(value))
     }

@@ -210,8 +210,8 @@ fn from_core(event: core::Event) -> events::Event {
         metadata: event.metadata,
         reason: event.reason,
         related: event.related,
-        reporting_controller: event.reporting_component,
-        reporting_instance: event.reporting_instance,
+        reporting_controller: event.reporting_component.filter(|text| !text.is_empty()),
+        reporting_instance: event.reporting_instance.filter(|text| !text.is_empty()),
         series: event.series.and_then(|series| {
             Some(events::EventSeries {
                 count: series.count.unwrap_or_default(),

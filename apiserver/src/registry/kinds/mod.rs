@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod autoscaler;
+pub mod binding;
 pub mod certificate_request;
 pub mod config_map;
 pub mod controller_revision;

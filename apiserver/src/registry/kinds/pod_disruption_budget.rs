@@ -13,6 +13,10 @@ pub struct PodDisruptionBudgets;
 impl Strategy for PodDisruptionBudgets {
     type Object = PodDisruptionBudget;
 
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, budget: &mut PodDisruptionBudget) {
         budget.spec.get_or_insert_default();
         budget.status.get_or_insert_default();

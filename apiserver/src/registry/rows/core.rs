@@ -6,6 +6,8 @@ use crate::registry::{Row, SubresourceAction};
 use super::events::kept_for_a_while;
 use super::{CREATE, PART, STREAM, row, words};
 
+const PODS: &str = "/registry/pods/";
+
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row(&kinds::config_map::ConfigMaps, "/registry/configmaps/", words("configmap", &["cm"], &[])),
@@ -27,6 +29,8 @@ pub(super) fn rows() -> Vec<Row> {
         )
         .with_status(),
         pods(),
+        // A binding is a write to its pod, beside which it lives.
+        row(&kinds::binding::Bindings, PODS, words("binding", &[], &[])).with_verbs(CREATE),
         row(&kinds::pod_template::PodTemplates, "/registry/podtemplates/", words("podtemplate", &[], &[])),
         row(
             &kinds::replication_controller::ReplicationControllers,
@@ -52,7 +56,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn pods() -> Row {
-    row(&kinds::pod::Pods, "/registry/pods/", words("pod", &["po"], &["all"]))
+    row(&kinds::pod::Pods, PODS, words("pod", &["po"], &["all"]))
         .with("attach", SubresourceAction::Attach, Some(("v1", "PodAttachOptions")), STREAM)
         .with("binding", SubresourceAction::Binding, Some(("v1", "Binding")), CREATE)
         .with("ephemeralcontainers", SubresourceAction::Part("ephemeralcontainers"), None, PART)

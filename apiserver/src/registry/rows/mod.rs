@@ -97,9 +97,20 @@ impl Row {
 
     /// Serves the objects in another group or version than the one in which they are stored.
     fn viewed_as(mut self, group: &str, version: &str, conversion: Arc<dyn Conversion>) -> Self {
+        let stored = self.info.kind();
         self.info.resource.group = group.to_owned();
         self.info.resource.version = version.to_owned();
+        let served = self.info.kind();
+        for subresource in self.subresources.iter_mut().filter(|subresource| subresource.kind == stored) {
+            subresource.kind.clone_from(&served);
+        }
         self.conversion = Some(conversion);
+        self
+    }
+
+    /// Serves these verbs and no others.
+    fn with_verbs(mut self, verbs: &[&str]) -> Self {
+        self.info.verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
         self
     }
 
