@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::go_template::GoTemplate;
 use super::jsonpath::Template;
 use super::table::Table;
 use super::yaml::{json, yaml};
@@ -22,11 +23,13 @@ pub enum Format {
     Name,
     /// A JSONPath template.
     JsonPath(Template),
+    /// A Go template.
+    GoTemplate(GoTemplate),
     /// Columns with a path each.
     CustomColumns(Vec<(String, Template)>),
 }
 
-const KNOWN: &str = "custom-columns,json,jsonpath,name,wide,yaml";
+const KNOWN: &str = "custom-columns,go-template,go-template-file,json,jsonpath,name,wide,yaml";
 
 impl Format {
     /// Reads the value of `-o`; empty for the default.
@@ -47,8 +50,14 @@ impl Format {
             ("jsonpath", _) => fail("template format specified but no template given"),
             ("custom-columns", Some(value)) if !value.is_empty() => columns(value),
             ("custom-columns", _) => fail("custom-columns format specified but no custom columns given"),
+            ("go-template" | "template", Some(value)) if !value.is_empty() => go_template(value),
+            ("go-template-file" | "templatefile", Some(path)) if !path.is_empty() => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::Message(format!("error reading --template {path}, {error}")))?;
+                go_template(&text)
+            }
             ("go-template" | "template" | "go-template-file" | "templatefile", _) => {
-                fail("Go templates need a Go program: use -o jsonpath='{...}' or -o custom-columns=NAME:.path instead")
+                fail("template format specified but no template given")
             }
             _ => fail(format!(
                 "unable to match a printer suitable for the output format {text:?}, allowed formats are: {KNOWN}"
@@ -68,10 +77,20 @@ impl Format {
             Format::Json => json(object)?,
             Format::Name | Format::Default | Format::Wide => format!("{name}\n"),
             Format::JsonPath(template) => template.render(object),
+            Format::GoTemplate(template) => template
+                .render(object)
+                .map_err(|error| Failure::Message(format!("error executing template: {error}")))?,
             Format::CustomColumns(columns) => {
                 custom_columns(columns, std::slice::from_ref(object)).render(true, super::colour::Palette::PLAIN)
             }
         })
+    }
+}
+
+fn go_template(text: &str) -> Outcome<Format> {
+    match GoTemplate::parse(text) {
+        Ok(template) => Ok(Format::GoTemplate(template)),
+        Err(error) => fail(format!("error parsing template {text}, {error}")),
     }
 }
 
@@ -132,7 +151,7 @@ mod tests {
         assert_eq!(
             error.text(),
             "error: unable to match a printer suitable for the output format \"foo\", allowed formats are: \
-             custom-columns,json,jsonpath,name,wide,yaml"
+             custom-columns,go-template,go-template-file,json,jsonpath,name,wide,yaml"
         );
         assert!(Format::parse("jsonpath").is_err());
         assert!(Format::parse("custom-columns=NAME").is_err());

@@ -238,7 +238,8 @@ pub async fn one(
         let patch = Patch::Merge(patch);
         match cluster.patch(&info, &scope, &name, &patch, dry_run == DryRun::Server).await {
             Ok(changed) => {
-                let same = text(&changed, "metadata.resourceVersion") == text(&living, "metadata.resourceVersion");
+                let same = dry_run == DryRun::None
+                    && text(&changed, "metadata.resourceVersion") == text(&living, "metadata.resourceVersion");
                 let applied = if same { Applied::Unchanged(changed) } else { Applied::Configured(changed) };
                 return Ok((info, applied));
             }

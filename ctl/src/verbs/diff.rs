@@ -10,6 +10,7 @@ use super::apply::{self, How};
 use super::common::{self, DryRun, FileArgs, Target, without_managed_fields};
 use super::server_side::ServerSideArgs;
 use crate::errors::{Failure, Outcome, fail};
+use crate::merge;
 use crate::output::yaml::yaml;
 use crate::session::{Cluster, Session};
 use crate::value::{name, namespace, text};
@@ -78,6 +79,7 @@ async fn compare(session: &mut Session, args: &DiffArgs) -> Outcome {
         let (info, applied) = apply::one(session, &cluster, &how, manifest).await?;
         let mut after = common::typed(applied.into_object(), &info);
         let mut before = now.map(|object| common::typed(object, &info));
+        keep_last_applied(before.as_ref(), &mut after);
         mask(before.as_mut(), &mut after);
         let kind = info.kind();
         let file = [kind.group.as_str(), &kind.version, &kind.kind, namespace(&after), name(&after)]
@@ -120,6 +122,24 @@ fn show(session: &mut Session, live: &Path, merged: &Path) -> Outcome {
         Some(0) => Ok(()),
         Some(code) => Err(Failure::Exit(code)),
         None => fail(format!("{program:?} was ended by a signal")),
+    }
+}
+
+/// What apply keeps for itself is no difference.
+fn keep_last_applied(before: Option<&Value>, after: &mut Value) {
+    let own = before.and_then(|before| before.pointer("/metadata/annotations")?.get(merge::LAST_APPLIED).cloned());
+    let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else { return };
+    match own {
+        Some(own) => {
+            annotations.insert(merge::LAST_APPLIED.to_owned(), own);
+        }
+        None => {
+            annotations.shift_remove(merge::LAST_APPLIED);
+        }
+    }
+    let had_none = before.is_some_and(|before| before.pointer("/metadata/annotations").is_none());
+    if annotations.is_empty() && (had_none || before.is_none()) {
+        crate::value::map_mut(after, "metadata").shift_remove("annotations");
     }
 }
 

@@ -307,6 +307,10 @@ impl api_server::Api for Fake {
     async fn create(&self, request: Request<v1::CreateRequest>) -> Result<Response<v1::ObjectResponse>, Status> {
         let request = request.into_inner();
         let reference = named(request.resource)?;
+        if reference.subresource == "eviction" {
+            let object = Fake::get(self, &reference)?;
+            return answer(&self.write(v1::watch_event::Type::Deleted, Self::key(&reference), object));
+        }
         let mut object: Value = serde_json::from_slice(&request.object).expect("JSON");
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = (reference.resource.clone(), reference.namespace.clone(), name.clone());
@@ -340,7 +344,14 @@ impl api_server::Api for Fake {
         object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
         object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         object["metadata"]["generation"] = json!(1);
-        if options.dry_run {
+        if options.dry_run || reference.resource.ends_with("reviews") {
+            object["status"] = match reference.resource.as_str() {
+                "selfsubjectaccessreviews" => {
+                    json!({"allowed": object["spec"]["resourceAttributes"]["verb"] != "delete"})
+                }
+                "selfsubjectreviews" => json!({"userInfo": {"username": "admin", "groups": ["a", "b"]}}),
+                _ => object["status"].take(),
+            };
             return answer(&object);
         }
         let mut response = answer(&self.write(v1::watch_event::Type::Added, key, object))?;
@@ -372,19 +383,48 @@ impl api_server::Api for Fake {
         if object["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"] {
             return Err(failed(StatusError::modified(&resource_of(&reference), &reference.name)));
         }
-        if object == before {
+        if object == before || request.options.is_some_and(|options| options.dry_run) {
             return answer(&object);
         }
         answer(&self.write(v1::watch_event::Type::Modified, Self::key(&reference), object))
     }
 
-    async fn apply(&self, _: Request<v1::ApplyRequest>) -> Result<Response<v1::ObjectResponse>, Status> {
-        Err(Status::unimplemented("apply"))
+    /// Merges; the annotation `owner` says who may without force.
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ObjectResponse>, Status> {
+        let request = request.into_inner();
+        let (reference, options) = (named(request.resource)?, request.options.unwrap_or_default());
+        let wanted: Value = serde_json::from_slice(&request.object).expect("JSON");
+        let mut object = match Fake::get(self, &reference) {
+            Ok(object) => object,
+            Err(_) => json!({"metadata": {"uid": format!("uid-of-{}", reference.name)}}),
+        };
+        let owner = object["metadata"]["annotations"]["owner"].as_str().unwrap_or(&options.field_manager).to_owned();
+        if owner != options.field_manager && !request.force {
+            let message = format!("Apply failed with 1 conflict: conflict with {owner:?}: .data.a");
+            let mut error = StatusError::new(reeve_api::Reason::Conflict, message);
+            let cause = reeve_api::status::StatusCause {
+                reason: Some("FieldManagerConflict".into()),
+                ..reeve_api::status::StatusCause::default()
+            };
+            let causes = Some(vec![cause]);
+            error.details = Some(Box::new(reeve_api::status::StatusDetails { causes, ..Default::default() }));
+            return Err(failed(error));
+        }
+        json_patch::merge(&mut object, &wanted);
+        object["metadata"]["annotations"]["owner"] = json!(options.field_manager);
+        if options.dry_run {
+            return answer(&object);
+        }
+        answer(&self.write(v1::watch_event::Type::Modified, Self::key(&reference), object))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
-        let reference = named(request.into_inner().resource)?;
+        let request = request.into_inner();
+        let reference = named(request.resource)?;
         let object = Fake::get(self, &reference)?;
+        if request.options.is_some_and(|options| options.dry_run) {
+            return Ok(Response::new(v1::DeleteResponse { object: bytes(&object), deleted: false }));
+        }
         let object = self.write(v1::watch_event::Type::Deleted, Self::key(&reference), object);
         // As a server does that waits for a kubelet: the answer says nothing about the end.
         Ok(Response::new(v1::DeleteResponse { object: bytes(&object), deleted: false }))
@@ -463,15 +503,30 @@ impl streams_server::Streams for Fake {
         Ok(Response::new(Box::pin(futures::stream::iter(replies))))
     }
 
-    async fn attach(&self, _: Request<Streaming<v1::ExecRequest>>) -> Result<Response<Self::AttachStream>, Status> {
-        Err(Status::unimplemented("attach"))
+    async fn attach(
+        &self,
+        request: Request<Streaming<v1::ExecRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        drop(request);
+        let output = Some(v1::exec_response::Output::Stdout(bytes::Bytes::from_static(b"attached\n")));
+        Ok(Response::new(Box::pin(futures::stream::iter([Ok(v1::ExecResponse { output })]))))
     }
 
+    /// Sends everything back in capitals.
     async fn port_forward(
         &self,
-        _: Request<Streaming<v1::PortForwardRequest>>,
+        request: Request<Streaming<v1::PortForwardRequest>>,
     ) -> Result<Response<Self::PortForwardStream>, Status> {
-        Err(Status::unimplemented("port-forward"))
+        let answers = request.into_inner().filter_map(|request| {
+            futures::future::ready(match request.map(|request| request.input) {
+                Ok(Some(v1::port_forward_request::Input::Data(data))) => {
+                    Some(Ok(v1::PortForwardResponse { data: data.to_ascii_uppercase().into() }))
+                }
+                Ok(_) => None,
+                Err(status) => Some(Err(status)),
+            })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
