@@ -120,21 +120,22 @@ pub(super) fn selector(row: &Row, target: &Target, selection: &Selection) -> Res
         LabelSelector::parse(&selection.labels).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let fields =
         FieldSelector::parse(&selection.fields).map_err(|error| StatusError::bad_request(error.to_string()))?;
-    for requirement in fields.requirements() {
-        known_field(row, &requirement.field)?;
-    }
-    let mut selector = Selector::namespace(if row.info.namespaced { &target.namespace } else { "" });
-    selector.name = Some(target.name.clone()).filter(|name| !name.is_empty());
-    selector.labels = labels.requirements().iter().map(label_requirement).collect();
-    selector.fields = fields
+    let fields: Vec<FieldRequirement> = fields
         .requirements()
         .iter()
         .map(|requirement| FieldRequirement {
-            path: requirement.field.clone(),
+            path: stored_field(row, &requirement.field),
             value: requirement.value.clone(),
             equal: !requirement.negated,
         })
         .collect();
+    for requirement in &fields {
+        known_field(row, &requirement.path)?;
+    }
+    let mut selector = Selector::namespace(if row.info.namespaced { &target.namespace } else { "" });
+    selector.name = Some(target.name.clone()).filter(|name| !name.is_empty());
+    selector.labels = labels.requirements().iter().map(label_requirement).collect();
+    selector.fields = fields;
     Ok(selector)
 }
 
@@ -152,6 +153,18 @@ fn label_requirement(requirement: &Requirement) -> LabelRequirement {
         Operator::LessThan => LabelOperator::LessThan(bound()),
     };
     LabelRequirement { key: requirement.key().to_owned(), operator }
+}
+
+/// The stored name of a field: events of the newer group name some of theirs in another way.
+fn stored_field(row: &Row, field: &str) -> String {
+    if row.info.resource.group != "events.k8s.io" {
+        return field.to_owned();
+    }
+    match field.strip_prefix("regarding.") {
+        Some(rest) => format!("involvedObject.{rest}"),
+        None if field == "reportingController" => "reportingComponent".to_owned(),
+        None => field.to_owned(),
+    }
 }
 
 fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {

@@ -19,6 +19,9 @@ use crate::storage::cache::{Event, EventKind, WatchFrom, WatchQuery};
 /// do not all end together.
 const LIFETIME_MIN: Duration = Duration::from_secs(30 * 60);
 
+/// How long before its end a watch gets its last bookmark, as upstream.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
 /// A change in the form that clients of the row see.
 #[derive(Clone)]
 pub struct WatchEvent {
@@ -106,6 +109,7 @@ impl Handlers {
             bookmarks: options.allow_bookmarks,
         };
         let stream = self.resource(row).watch(query).await?;
+        let announcer = stream.announcer();
         let lifetime = match u64::try_from(options.timeout_seconds) {
             Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
             _ => LIFETIME_MIN.mul_f64(1.0 + rand::random::<f64>()),
@@ -118,7 +122,14 @@ impl Handlers {
                 .collect(),
             Err(error) => vec![WatchItem::Error(error)],
         });
-        Ok(Box::pin(stream.take_until(tokio::time::sleep(lifetime))))
+        // The last bookmark comes shortly before the end, so that the next watch begins there.
+        let end = async move {
+            let Some(before) = lifetime.checked_sub(LAST_BOOKMARK) else { return tokio::time::sleep(lifetime).await };
+            tokio::time::sleep(before).await;
+            announcer.bookmark();
+            tokio::time::sleep(LAST_BOOKMARK).await;
+        };
+        Ok(Box::pin(stream.take_until(end)))
     }
 }
 

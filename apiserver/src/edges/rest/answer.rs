@@ -112,7 +112,7 @@ pub fn metadata_object(
     status: u16,
 ) -> Result<Response<Body>, StatusError> {
     // What a delete answers instead of an object has no metadata to speak of.
-    if is_status(&answer.bytes) {
+    if is_kind(&answer.bytes, "Status") {
         return object(answer, asked, status);
     }
     if asked.form == Form::MetadataList {
@@ -127,9 +127,11 @@ pub fn metadata_object(
     Ok(response)
 }
 
-/// Whether canonical bytes are a `Status`.
-pub fn is_status(object: &[u8]) -> bool {
-    json::member(object, "kind").is_some_and(|kind| &object[kind] == b"\"Status\"")
+/// Whether canonical bytes are an object of a kind.
+pub fn is_kind(object: &[u8], kind: &str) -> bool {
+    json::member(object, "kind")
+        .and_then(|range| object[range].strip_prefix(b"\"")?.strip_suffix(b"\""))
+        .is_some_and(|own| own == kind.as_bytes())
 }
 
 /// Upstream's Go type of a kind, which its texts name.

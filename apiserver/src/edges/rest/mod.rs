@@ -138,6 +138,12 @@ impl Rest {
         let watch = watch || query.flag("watch");
         let verb = path::verb(request.method(), &target, watch).ok_or_else(method_not_allowed)?;
         let target = canonical(target, verb);
+        if !self.discovery.has_group(&target.resource.group) {
+            // A stranger must not learn that either.
+            let attributes = Attributes::of_target(user, verb, &target, query.text("fieldSelector"));
+            authorization::check(self.handlers.authorizer(), &attributes)?;
+            return Ok(discovery::page_not_found());
+        }
         *measured = metrics::Asked {
             resource: Some((verb, target.clone())),
             dry_run: query.text("dryRun") == "All",

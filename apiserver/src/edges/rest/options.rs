@@ -132,6 +132,7 @@ pub fn watch(query: &Query) -> Result<WatchOptions, StatusError> {
     let allow_bookmarks = query.flag("allowWatchBookmarks");
     // A watch from any version that takes bookmarks is told where its initial events end.
     let send_initial_events = initial_events.or((version == "0" && allow_bookmarks).then_some(true));
+    let rule = if send_initial_events.is_some() { "NotOlderThan" } else { rule };
     Ok(WatchOptions {
         selection: selection(query),
         resource_version: version.to_owned(),

@@ -9,7 +9,7 @@ use reeve_api::{GroupVersionResource, StatusError, print};
 use serde_json::{Value, json};
 use tonic::body::Body;
 
-use super::answer::{partial, warn, whole};
+use super::answer::{is_kind, partial, warn, whole};
 use super::negotiation::Asked;
 use super::path::Query;
 use crate::handlers::{Listing, ObjectAnswer};
@@ -81,6 +81,11 @@ fn write_row(
     Ok(())
 }
 
+/// Whether upstream prints a resource without columns of its own, which leaves the rows of an empty table null.
+fn has_no_printer(resource: &GroupVersionResource) -> bool {
+    print::columns(resource).iter().any(|column| column.name == "Created At")
+}
+
 /// A list as a table.
 pub fn list(listing: Listing, now: Timestamp, query: &Query, asked: Asked) -> Result<Response<Body>, StatusError> {
     let style = Style::of(query, asked.form_version)?;
@@ -88,13 +93,19 @@ pub fn list(listing: Listing, now: Timestamp, query: &Query, asked: Asked) -> Re
     let header = super::answer::list_header("Table", style.version, &listing);
     let mut out = BytesMut::from(header.as_bytes());
     out.extend_from_slice(format!(",\"columnDefinitions\":{},\"rows\":[", columns(resource)).as_bytes());
+    let rows_at = out.len() - 1;
     for (index, entry) in listing.entries.enumerate() {
         if index > 0 {
             out.extend_from_slice(b",");
         }
         write_row(resource, &entry.object(), now, style, &mut out)?;
     }
-    out.extend_from_slice(b"]}\n");
+    if out.len() == rows_at + 1 && has_no_printer(resource) {
+        out.truncate(rows_at);
+        out.extend_from_slice(b"null}\n");
+    } else {
+        out.extend_from_slice(b"]}\n");
+    }
     whole(out.freeze(), asked, 200)
 }
 
@@ -108,9 +119,11 @@ pub fn object(
     status: u16,
 ) -> Result<Response<Body>, StatusError> {
     let style = Style::of(query, asked.form_version)?;
+    let scales = GroupVersionResource::new("autoscaling", "v1", "scales");
     let resource = match row {
-        // Scales and statuses of writes have no columns of their own.
-        Some(row) if answer.revision > 0 => &row.info.resource,
+        Some(_) if is_kind(&answer.bytes, "Scale") => &scales,
+        // Statuses of writes have no columns.
+        Some(row) if answer.revision > 0 && !is_kind(&answer.bytes, "Status") => &row.info.resource,
         _ => return super::answer::object(answer, asked, status),
     };
     let mut out = BytesMut::new();

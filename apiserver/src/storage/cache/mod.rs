@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use entry::{Entry, Extract, NoFields, Term};
 pub use event::{Event, EventKind};
 pub use query::{ListQuery, Version, WatchFrom, WatchQuery};
-pub use resource::{Items, List, Resource, ResourceConfig, Watch};
+pub use resource::{Announcer, Items, List, Resource, ResourceConfig, Watch};
 pub use ring::RingLimits;
 pub use select::{FieldRequirement, LabelOperator, LabelRequirement, Selector};
 pub use snapshot::{Entries, Snapshot};

@@ -185,7 +185,8 @@ impl ContinueToken {
 
 /// A version that the cache has not reached and does not reach soon.
 pub(crate) fn too_large(asked: i64, current: i64) -> StatusError {
-    let mut error = StatusError::unavailable(format!("Too large resource version: {asked}, current: {current}"), 1);
+    let mut error =
+        StatusError::unavailable(format!("Timeout: Too large resource version: {asked}, current: {current}"), 1);
     error.reason = Reason::Timeout;
     if let Some(details) = error.details.as_mut() {
         details.causes = Some(vec![StatusCause {

@@ -453,6 +453,33 @@ pub struct Watch {
     ended: bool,
 }
 
+/// Tells a watch where it is, ahead of the periodic bookmarks.
+pub struct Announcer {
+    resource: Resource,
+    watcher: Arc<Watcher>,
+}
+
+impl Announcer {
+    /// Sends a bookmark, if the watch takes them.
+    pub fn bookmark(&self) {
+        if !self.watcher.wants_bookmarks() {
+            return;
+        }
+        // Under the lock all changes up to the revision are with the watchers.
+        let core = self.resource.inner.core.lock();
+        let revision = self.resource.inner.progress.reached();
+        self.watcher.announce(Arc::new(self.resource.bookmark(revision, false)));
+        drop(core);
+    }
+}
+
+impl Watch {
+    /// What can tell this watch where it is.
+    pub fn announcer(&self) -> Announcer {
+        Announcer { resource: self.resource.clone(), watcher: self.watcher.clone() }
+    }
+}
+
 impl Stream for Watch {
     type Item = Result<Vec<Arc<Event>>, StatusError>;
 

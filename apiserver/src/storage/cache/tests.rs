@@ -284,7 +284,7 @@ async fn without_the_store_known_versions_are_still_read() {
     let error = world.pods.get("a", "p", Version::Consistent).await.unwrap_err();
     assert_eq!((error.reason, error.retry_after_seconds()), (Reason::ServiceUnavailable, Some(1)));
     let error = world.pods.get("a", "p", Version::NotOlderThan(revision + 100)).await.unwrap_err();
-    assert_eq!(error.message, format!("Too large resource version: {}, current: {revision}", revision + 100));
+    assert_eq!(error.message, format!("Timeout: Too large resource version: {}, current: {revision}", revision + 100));
     world.store.set_reachable(true);
     assert!(world.pods.get("a", "p", Version::Consistent).await.unwrap().is_some());
 }

@@ -117,6 +117,13 @@ impl Watcher {
         }
     }
 
+    /// Offers a bookmark, unless the watch begins later.
+    pub fn announce(&self, bookmark: Arc<Event>) {
+        if self.after <= bookmark.revision() {
+            self.offer(bookmark);
+        }
+    }
+
     pub fn wants_bookmarks(&self) -> bool {
         self.bookmarks
     }

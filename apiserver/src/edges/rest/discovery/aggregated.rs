@@ -54,7 +54,7 @@ fn version_value(version: &GroupVersion<'_>) -> Value {
                 .into_iter()
                 .map(|subresource| {
                     let kind = &subresource.kind;
-                    let own = (kind.group.as_str(), kind.version.as_str()) == (version.group, version.version);
+                    let own = version.owns(kind, info);
                     let (group, version) = if own { ("", "") } else { (kind.group.as_str(), kind.version.as_str()) };
                     json!({
                         "subresource": subresource.name,

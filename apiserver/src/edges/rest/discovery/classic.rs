@@ -83,7 +83,7 @@ fn resource_list(version: &GroupVersion<'_>) -> Value {
                 "kind": kind.kind,
                 "verbs": subresource.verbs,
             });
-            if (kind.group.as_str(), kind.version.as_str()) != (version.group, version.version) {
+            if !version.owns(kind, info) {
                 value["group"] = json!(kind.group);
                 value["version"] = json!(kind.version);
             }
@@ -91,12 +91,16 @@ fn resource_list(version: &GroupVersion<'_>) -> Value {
         }
     }
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    json!({
+    let mut value = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": api_version(version.group, version.version),
         "resources": resources,
-    })
+    });
+    // As old as the core is, its list goes without a version of its own.
+    if !version.group.is_empty() {
+        value["apiVersion"] = "v1".into();
+    }
+    value
 }
 
 /// Tells clients when the stored form of a kind changes. The rule is that of upstream's

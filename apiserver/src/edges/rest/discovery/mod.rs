@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method, Response, StatusCode};
-use reeve_api::StatusError;
+use reeve_api::{GroupVersionKind, ResourceInfo, StatusError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tonic::body::Body;
@@ -72,6 +72,12 @@ struct GroupVersion<'a> {
 }
 
 impl GroupVersion<'_> {
+    /// Whether a kind goes without group and version here: it is of this version, or the resource's own, which may
+    /// be stored in another.
+    fn owns(&self, kind: &GroupVersionKind, info: &ResourceInfo) -> bool {
+        kind.group == self.group && (kind.version == self.version || kind.kind == info.kind)
+    }
+
     fn path(&self) -> String {
         if self.group.is_empty() {
             format!("api/{}", self.version)
@@ -137,7 +143,7 @@ impl Documents {
         let path = path.trim_matches('/');
         let Some(document) = self.by_path.get(path) else {
             return match route {
-                Route::Resource { target, .. } if self.has_group(&target.resource.group) => Ok(None),
+                Route::Resource { .. } => Ok(None),
                 Route::GroupVersion { group, .. } if self.has_group(group) => Err(unknown_resource()),
                 _ => Ok(Some(page_not_found())),
             };
@@ -159,7 +165,8 @@ impl Documents {
         Ok(Some(response))
     }
 
-    fn has_group(&self, group: &str) -> bool {
+    /// Whether anything of a group is served.
+    pub fn has_group(&self, group: &str) -> bool {
         group.is_empty() || self.groups.iter().any(|own| own == group)
     }
 }
@@ -213,7 +220,7 @@ pub(super) fn not_modified() -> Response<Body> {
 }
 
 /// What a path is answered that no part of the API is at.
-fn page_not_found() -> Response<Body> {
+pub fn page_not_found() -> Response<Body> {
     let mut response = Response::new(full("404 page not found\n"));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
