@@ -8,7 +8,7 @@ mod support;
 use reeve_proto::v1::LogsRequest;
 use serde_json::{Value, json};
 use support::node::{Node, unavailable, until};
-use support::pods::{container, exec, gone, pod, ready, text};
+use support::pods::{condition, container, exec, gone, pod, ready, text};
 
 fn file(node: &Node, name: &str) -> Option<String> {
     std::fs::read_to_string(node.path("host").join(name)).ok()
@@ -123,6 +123,34 @@ async fn failing_hooks_and_last_words_are_told() {
         node.api.delete_gracefully(name, 1);
         gone(&node, name).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_may_be_a_request() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut web = container("web", &["/bin/demo", "serve", "--port", &port.to_string()]);
+    web["readinessProbe"] =
+        json!({"httpGet": {"path": "/ready", "port": port}, "periodSeconds": 1, "failureThreshold": 1});
+    node.api.put("pods", pod("web", json!({"containers": [web]})));
+    ready(&node, "web").await;
+    let mut client = container("client", &["/bin/sleep", "infinity"]);
+    client["lifecycle"] = json!({"preStop": {"httpGet": {"path": "/ready/off", "host": "127.0.0.1", "port": port}}});
+    node.api.put("pods", pod("client", json!({"containers": [client]})));
+    ready(&node, "client").await;
+    node.api.delete_gracefully("client", 5);
+    gone(&node, "client").await;
+    until("the request took the server out", async || {
+        node.api.get("pods", "default", "web").filter(|it| condition(it, "Ready") == "False").map(|_| ())
+    })
+    .await;
+    node.api.delete_gracefully("web", 1);
+    gone(&node, "web").await;
 }
 
 /// A field of `/proc/self/status` as the container's process sees it.

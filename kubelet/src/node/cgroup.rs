@@ -27,11 +27,21 @@ pub fn pod_path(cgroup_root: &str, pod: &Pod) -> String {
 
 /// Makes a pod's cgroup with its limits, and gives the classes their weights.
 pub fn ensure_pod(cgroup_root: &str, pod: &Pod, limits: CgroupLimits, burstable_shares: i64) -> io::Result<()> {
+    ensure_below(Path::new(MOUNT), cgroup_root, pod, limits, burstable_shares)
+}
+
+fn ensure_below(
+    mount: &Path,
+    cgroup_root: &str,
+    pod: &Pod,
+    limits: CgroupLimits,
+    burstable_shares: i64,
+) -> io::Result<()> {
     let path = pod_path(cgroup_root, pod);
     let class = |name: &str| format!("{cgroup_root}/kubepods/{name}");
-    for hierarchy in hierarchies(Path::new(MOUNT))? {
+    for hierarchy in hierarchies(mount)? {
         let has = |file: &str| hierarchy.join(file).exists();
-        let layout = if has("cgroup.controllers") && has("cgroup.procs") && !has("cpu.shares") {
+        let layout = if has("cgroup.controllers") {
             Layout::Unified
         } else if has("cpu.shares") {
             Layout::Cpu
@@ -53,8 +63,11 @@ pub fn ensure_pod(cgroup_root: &str, pod: &Pod, limits: CgroupLimits, burstable_
             (burstable, CgroupLimits { cpu_shares: burstable_shares, cpu_quota: None, memory: None }),
         ] {
             for (file, value) in settings(layout, limits) {
-                std::fs::write(folder.join(file), value)
-                    .map_err(|error| io::Error::new(error.kind(), format!("{}/{file}: {error}", folder.display())))?;
+                let path = folder.join(file);
+                // A controller that was not handed down has no files: `make` has told.
+                if path.exists() {
+                    std::fs::write(&path, value).map_err(|error| at(&path, &error))?;
+                }
             }
         }
     }
@@ -102,22 +115,34 @@ fn controls(hierarchy: &Path, controller: &str) -> io::Result<bool> {
     Ok(all.split_whitespace().any(|it| it == controller))
 }
 
+/// Hands a cgroup's controllers down to those below it. One that cannot be (a process lives in the cgroup itself, or the
+/// cgroup was not given it) leaves what it controls without limits, which is told.
+fn hand_down(cgroup: &Path) {
+    let file = cgroup.join("cgroup.subtree_control");
+    let handed = std::fs::read_to_string(&file).unwrap_or_default();
+    for controller in CONTROLLERS.split(' ').filter(|it| !handed.split_whitespace().any(|has| has == &it[1..])) {
+        if let Err(error) = std::fs::write(&file, controller) {
+            tracing::warn!(cgroup = %cgroup.display(), controller, %error, "limits below this cgroup do not hold");
+        }
+    }
+}
+
+/// An error with the path that it is about.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Makes a cgroup and those above it; in version 2 each hands its controllers down.
 fn make(hierarchy: &Path, path: &str, layout: Layout) -> io::Result<PathBuf> {
     let mut folder = hierarchy.to_owned();
     for name in path.split('/').filter(|it| !it.is_empty()) {
         if layout == Layout::Unified {
-            let file = folder.join("cgroup.subtree_control");
-            let present = std::fs::read_to_string(&file)?;
-            if CONTROLLERS.split(' ').any(|it| !present.split_whitespace().any(|has| has == &it[1..])) {
-                std::fs::write(&file, CONTROLLERS)
-                    .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
-            }
+            hand_down(&folder);
         }
         folder.push(name);
         match std::fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+                return Err(at(&folder, &error));
             }
             _ => {}
         }
@@ -186,5 +211,35 @@ mod tests {
         assert_eq!(words(Layout::Cpu), "cpu.shares=1024 cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000");
         assert_eq!(words(Layout::Memory), "memory.limit_in_bytes=-1");
         assert_eq!((weight(MIN_SHARES), weight(MAX_SHARES)), (1, 10_000));
+    }
+
+    #[test]
+    fn a_pod_gets_its_limits_and_its_class_a_weight() {
+        let mount = tempfile::tempdir().unwrap();
+        let at = |name: &str| mount.path().join(name);
+        std::fs::write(at("cgroup.controllers"), "cpu memory pids").unwrap();
+        // The kernel puts these files there; a folder of the test's own has to have them before.
+        for folder in ["r/kubepods/burstable/podu", "r/kubepods/besteffort"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        for folder in ["r/kubepods/burstable/podu", "r/kubepods/burstable", "r/kubepods/besteffort"] {
+            for file in ["cpu.weight", "cpu.max", "memory.max"] {
+                std::fs::write(at(folder).join(file), "").unwrap();
+            }
+        }
+        let pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"uid": "u"},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
+        }));
+        let limits = CgroupLimits { cpu_shares: 1024, cpu_quota: None, memory: Some(4096) };
+        ensure_below(mount.path(), "/r", &pod.unwrap(), limits, 2048).unwrap();
+        let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        assert_eq!(read("r/kubepods/burstable/podu/cpu.weight"), "39");
+        assert_eq!(read("r/kubepods/burstable/podu/cpu.max"), "max 100000");
+        assert_eq!(read("r/kubepods/burstable/podu/memory.max"), "4096");
+        assert_eq!(read("r/kubepods/burstable/cpu.weight"), "79");
+        assert_eq!(read("r/kubepods/besteffort/cpu.weight"), "1");
+        // In a folder of the test's own each write replaces the one before.
+        assert_eq!(read("r/cgroup.subtree_control"), "+pids");
     }
 }

@@ -1,6 +1,7 @@
 //! Containers' images: the pull policy, pulls and their credentials.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
@@ -51,11 +52,17 @@ impl Executor {
             .collect();
         match self.runtime.pull_image(image, pull_credentials(&secrets, image)).await {
             Ok(resolved) => {
-                let message = format!("Successfully pulled image \"{image}\" in {} ms", began.elapsed().as_millis());
-                self.event(subject, name, EventType::Normal, "Pulled", &message);
+                let took = go_duration(began.elapsed());
                 match self.runtime.image(&resolved).await {
-                    Ok(Some(found)) => Done::Image(PresentImage { reference: resolved, ..described(found) }),
-                    Ok(None) => Done::Image(PresentImage { reference: resolved, ..PresentImage::default() }),
+                    Ok(found) => {
+                        let size = found.as_ref().map_or(0, |it| it.size);
+                        let message = format!(
+                            "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes."
+                        );
+                        self.event(subject, name, EventType::Normal, "Pulled", &message);
+                        let image = found.map(described).unwrap_or_default();
+                        Done::Image(PresentImage { reference: resolved, ..image })
+                    }
                     Err(error) => {
                         let message = format!("Failed to inspect image \"{image}\": {error}");
                         self.event(subject, name, EventType::Warning, "InspectFailed", &message);
@@ -70,6 +77,18 @@ impl Executor {
                 Done::Failed { reason: "ErrImagePull", message: error.to_string() }
             }
         }
+    }
+}
+
+/// A time as Go writes it, in milliseconds: `850ms`, `2.5s`, `1m2.5s`.
+fn go_duration(time: Duration) -> String {
+    let millis = time.as_millis();
+    let seconds = |millis: u128| format!("{}s", millis as f64 / 1000.0);
+    match millis {
+        0 => "0s".into(),
+        1..1000 => format!("{millis}ms"),
+        1000..60_000 => seconds(millis),
+        _ => format!("{}m{}", millis / 60_000, seconds(millis % 60_000)),
     }
 }
 
@@ -127,4 +146,36 @@ fn pull_credentials(secrets: &[Arc<Secret>], image: &str) -> Option<cri::AuthCon
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_go_does() {
+        let words: Vec<String> =
+            [0, 850, 2500, 62_500].into_iter().map(|it| go_duration(Duration::from_millis(it))).collect();
+        assert_eq!(words, ["0s", "850ms", "2.5s", "1m2.5s"]);
+    }
+
+    #[test]
+    fn only_latest_and_untagged_images_are_always_pulled() {
+        let policy = |image| default_pull_policy(image);
+        assert_eq!((policy("web"), policy("web:latest"), policy("host:5000/web")), ("Always", "Always", "Always"));
+        assert_eq!((policy("web:1"), policy("host:5000/web@sha256:0")), ("IfNotPresent", "IfNotPresent"));
+    }
+
+    #[test]
+    fn credentials_go_by_the_registry() {
+        let config = r#"{"auths": {"https://one.example/v1/": {"auth": "dXNlcjpwYXNz"}}}"#;
+        let mut secret = Secret::default();
+        let data = k8s_openapi::ByteString(config.as_bytes().to_vec());
+        secret.data = Some([(".dockerconfigjson".to_owned(), data)].into());
+        let secrets = [Arc::new(secret)];
+        let found = pull_credentials(&secrets, "one.example/team/web:1").unwrap();
+        assert_eq!((found.username.as_str(), found.password.as_str()), ("user", "pass"));
+        assert!(pull_credentials(&secrets, "two.example/web:1").is_none());
+        assert!(pull_credentials(&secrets, "web:1").is_none());
+    }
 }
