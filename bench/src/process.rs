@@ -16,10 +16,19 @@ pub struct Process {
 impl Process {
     /// Resident memory in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The part of it that is data, not pages of files, in bytes.
+    pub fn data(&self) -> Result<u64> {
+        self.status("RssAnon:")
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
         let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is not a number")?;
-        Ok(kilobytes * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+        let kilobytes = line.trim().trim_end_matches("kB").trim().parse::<u64>();
+        Ok(kilobytes.with_context(|| format!("{field} is not a number"))? * 1024)
     }
 
     /// CPU time used so far by the threads that there are, to the nanosecond: enough for what is idle.
@@ -60,6 +69,7 @@ mod tests {
     fn this_process_uses_memory_and_time() {
         let own = Process { name: "own".to_owned(), pid: i32::try_from(std::process::id()).unwrap() };
         assert!(own.resident().unwrap() > 100_000);
+        assert!(own.data().unwrap() < own.resident().unwrap());
         assert!(own.cpu_time().unwrap() < Duration::from_secs(3600));
         assert!(own.fine_cpu_time().unwrap() > Duration::ZERO);
     }

@@ -22,9 +22,10 @@ pub fn memory(processes: &[Process]) -> Result<Outcome> {
     for process in processes {
         let resident = process.resident()?;
         total += resident;
-        parts.push(format!("{} {:.1} MB", process.name, resident as f64 / 1e6));
+        let data = process.data()? as f64 / 1e6;
+        parts.push(format!("{} {:.1} MB, data {data:.1} MB of it", process.name, resident as f64 / 1e6));
     }
-    Ok(Outcome::measured(format!("{:.1} MB", total as f64 / 1e6), format!("resident: {}", parts.join(", "))))
+    Ok(Outcome::measured(format!("{:.1} MB", total as f64 / 1e6), format!("resident: {}", parts.join("; "))))
 }
 
 /// The resident memory of kubelet and proxy, of the node where they need most.
@@ -36,10 +37,14 @@ pub fn node_memory(nodes: &[[Process; 2]]) -> Result<Outcome> {
     let Some((kubelet, proxy)) = measured.iter().copied().max_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1))) else {
         return Ok(Outcome::NotMeasured(NO_NODE.to_owned()));
     };
+    let mut data = Vec::new();
+    for [kubelet, proxy] in nodes {
+        data.push(format!("{:.1} + {:.1} MB", kubelet.data()? as f64 / 1e6, proxy.data()? as f64 / 1e6));
+    }
     let all: Vec<String> = measured.iter().map(|(kubelet, proxy)| format!("{kubelet:.1} + {proxy:.1} MB")).collect();
     Ok(Outcome::measured(
         format!("kubelet {kubelet:.1} MB, with the proxy {:.1} MB", kubelet + proxy),
-        format!("resident, the greatest of {} nodes: {}", all.len(), all.join(", ")),
+        format!("resident, the greatest of {} nodes: {}; data of it: {}", all.len(), all.join(", "), data.join(", ")),
     ))
 }
 
