@@ -11,8 +11,9 @@ use reeve_api::schema::builtin;
 use serde_json::{Value, json};
 
 fn container(name: &str) -> Value {
-    let env: Vec<Value> =
-        (0..12).map(|number| json!({"name": format!("VARIABLE_{number}"), "value": "some value of a variable"})).collect();
+    let env: Vec<Value> = (0..12)
+        .map(|number| json!({"name": format!("VARIABLE_{number}"), "value": "some value of a variable"}))
+        .collect();
     json!({
         "name": name, "image": "registry.example.com/team/web:1.2.3", "env": env,
         "ports": [{"containerPort": 8080, "name": "http", "protocol": "TCP"}],

@@ -186,18 +186,23 @@ pub fn splice_resource_version(object: &[u8], revision: i64) -> Bytes {
 
 /// Removes `metadata.resourceVersion`, to give the stored form.
 pub fn strip_resource_version(object: &[u8]) -> Vec<u8> {
+    strip_metadata(object, "resourceVersion")
+}
+
+/// Removes a member of `metadata`.
+pub fn strip_metadata(object: &[u8], name: &str) -> Vec<u8> {
     let strip = || -> Option<Vec<u8>> {
         let metadata = member(object, "metadata")?;
-        let value = member(&object[metadata.clone()], "resourceVersion")?;
+        let value = member(&object[metadata.clone()], name)?;
         let value = metadata.start + value.start..metadata.start + value.end;
         // The member begins at the quote before its name.
         let mut start = value.start - 1;
         while object[start] != b':' {
             start -= 1;
         }
-        let name = b"\"resourceVersion\"";
+        let name = format!("\"{name}\"");
         start = start.checked_sub(name.len())?;
-        if &object[start..start + name.len()] != name {
+        if &object[start..start + name.len()] != name.as_bytes() {
             return None;
         }
         let mut end = value.end;

@@ -231,9 +231,15 @@ mod tests {
         let start = json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": 0});
         for (operation, result) in [
             (json!({"op": "move", "from": "/a/b", "path": "/c"}), json!({"a": {}, "l": [1, 2, 3], "x/y": 0, "c": 1})),
-            (json!({"op": "copy", "from": "/a", "path": "/l/1"}), json!({"a": {"b": 1}, "l": [1, {"b": 1}, 2, 3], "x/y": 0})),
+            (
+                json!({"op": "copy", "from": "/a", "path": "/l/1"}),
+                json!({"a": {"b": 1}, "l": [1, {"b": 1}, 2, 3], "x/y": 0}),
+            ),
             (json!({"op": "replace", "path": "/x~1y", "value": 1}), json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": 1})),
-            (json!({"op": "replace", "path": "a/new", "value": 1}), json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": 0, "new": 1})),
+            (
+                json!({"op": "replace", "path": "a/new", "value": 1}),
+                json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": 0, "new": 1}),
+            ),
             (json!({"op": "remove", "path": "/l/-1"}), json!({"a": {"b": 1}, "l": [1, 2], "x/y": 0})),
             (json!({"op": "test", "path": "/a/b", "value": 1.0}), start.clone()),
             (json!({"op": "test", "path": "/absent", "value": null}), start.clone()),
@@ -256,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_patch_has_its_limits() {
-        let many: Vec<Value> = (0..=OPERATIONS_MAX).map(|_| json!({"op": "test", "path": "/a", "value": null})).collect();
+        let many: Vec<Value> =
+            (0..=OPERATIONS_MAX).map(|_| json!({"op": "test", "path": "/a", "value": null})).collect();
         assert_eq!(apply(&mut json!({}), &Value::Array(many)).unwrap_err().code(), 413);
         let mut grows = vec![json!({"op": "add", "path": "/a", "value": "x".repeat(100_000)})];
         grows.extend((0..100).map(|number| json!({"op": "copy", "from": "/a", "path": format!("/a{number}")})));

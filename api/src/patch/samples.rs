@@ -56,9 +56,8 @@ pub fn essence(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.iter().map(|(name, value)| (name.clone(), essence(value)));
-            let kept: serde_json::Map<String, Value> = kept
-                .filter(|(_, value)| !value.is_null() && *value != json!({}) && *value != json!([]))
-                .collect();
+            let kept: serde_json::Map<String, Value> =
+                kept.filter(|(_, value)| !value.is_null() && *value != json!({}) && *value != json!([])).collect();
             let mut value = Value::Object(kept);
             value.sort_all_objects();
             value

@@ -86,7 +86,9 @@ impl Generator {
         }
         match schema.get("default") {
             Some(Value::Object(empty)) if empty.is_empty() => text.push('*'),
-            Some(default) if *default == Value::from("") || *default == Value::from(0) || *default == Value::from(false) => {
+            Some(default)
+                if *default == Value::from("") || *default == Value::from(0) || *default == Value::from(false) =>
+            {
                 text.push('*');
             }
             Some(default) => {
@@ -121,7 +123,9 @@ fn generate(folder: &Path) -> String {
             generator.schemas.insert(name.clone(), schema.clone());
         }
     }
-    let mut text = String::from("# Written by generate.rs from Kubernetes 1.36 OpenAPI documents; table.rs says how to read it.\n");
+    let mut text = String::from(
+        "# Written by generate.rs from Kubernetes 1.36 OpenAPI documents; table.rs says how to read it.\n",
+    );
     for (name, schema) in &generator.schemas {
         if special(name, schema).is_some() {
             continue;

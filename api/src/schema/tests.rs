@@ -59,7 +59,9 @@ fn full(schema: &Schema, depth: usize) -> Option<Value> {
             let kind = fields.get().field("metadata").is_some();
             let fields = fields.get().fields.iter();
             let fields = fields.filter(|field| !kind || !matches!(field.name.as_ref(), "apiVersion" | "kind"));
-            Value::Object(fields.filter_map(|field| Some((field.name.to_string(), full(&field.schema, depth - 1)?))).collect())
+            Value::Object(
+                fields.filter_map(|field| Some((field.name.to_string(), full(&field.schema, depth - 1)?))).collect(),
+            )
         }
     })
 }
@@ -82,7 +84,9 @@ fn check<K: k8s_openapi::Resource + serde::de::DeserializeOwned + serde::Seriali
 /// Every field of the table is one of the kind's own struct, with a value that it takes.
 #[test]
 fn the_table_names_the_fields_that_the_structs_have() {
-    use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery, networking, policy, rbac, storage};
+    use k8s_openapi::api::{
+        apps, autoscaling, batch, coordination, core, discovery, networking, policy, rbac, storage,
+    };
     check::<core::v1::Pod>();
     check::<core::v1::Node>();
     check::<core::v1::Service>();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use reeve_api::patch::apply::{self, FieldSet, Managers, Versions, Writer};
 use reeve_api::schema::{Schema, builtin};
-use reeve_api::{ObjectMeta, StatusError};
+use reeve_api::{ObjectMeta, StatusError, json};
 use serde_json::Value;
 
 use super::WriteOptions;
@@ -116,11 +116,11 @@ impl<'a> Tracker<'a> {
 
     /// The managers that a new object starts with. `object` carries those that its creator claims.
     pub fn create(&self, object: &mut dyn AnyObject) -> Result<(), StatusError> {
-        let asked = to_value(object.metadata_mut().managed_fields.take())?;
-        let managers = asked.as_ref().and_then(Managers::read).unwrap_or_default();
+        let asked = object.metadata_mut().managed_fields.take();
+        let managers = asked.as_deref().and_then(Managers::from_entries).unwrap_or_default();
         let new = self.value_of(object)?;
         let managers = self.writer(None, |writer| writer.update(&self.schema.zero(), &new, managers));
-        object.metadata_mut().managed_fields = to_entries(&managers)?;
+        object.metadata_mut().managed_fields = managers.to_entries();
         Ok(())
     }
 
@@ -128,26 +128,30 @@ impl<'a> Tracker<'a> {
     pub fn update(
         &self,
         live: &[u8],
+        old: &ObjectMeta,
         asked: Option<Vec<ManagedFieldsEntry>>,
         object: &mut dyn AnyObject,
     ) -> Result<(), StatusError> {
         object.metadata_mut().managed_fields = None;
-        let (live, present) = self.live(live)?;
+        // What cannot be read counts as not there.
+        let present = || old.managed_fields.as_deref().and_then(Managers::from_entries).unwrap_or_default();
         // Through a subresource the object's managers cannot be set.
-        let asked = if self.subresource.is_empty() { to_value(asked)? } else { None };
-        let managers = match asked {
-            Some(asked) if apply::is_reset(&asked) => Managers::default(),
-            Some(asked) => Managers::read(&asked).filter(|asked| !asked.entries.is_empty()).unwrap_or(present),
-            None => present,
+        let managers = match asked.filter(|_| self.subresource.is_empty()).as_deref() {
+            Some([one]) if *one == ManagedFieldsEntry::default() => Managers::default(),
+            Some(asked) => {
+                Managers::from_entries(asked).filter(|asked| !asked.entries.is_empty()).unwrap_or_else(present)
+            }
+            None => present(),
         };
         if managers.entries.is_empty() {
             // Who gave up tracking has it back with the first apply.
             return Ok(());
         }
+        let live = self.served_value(&json::strip_metadata(live, "managedFields"))?;
         let new = self.value_of(object)?;
         let mut managers = self.writer(None, |writer| writer.update(&live, &new, managers));
         self.drop_scale_times(&mut managers);
-        object.metadata_mut().managed_fields = to_entries(&managers)?;
+        object.metadata_mut().managed_fields = managers.to_entries();
         Ok(())
     }
 
@@ -161,12 +165,10 @@ impl<'a> Tracker<'a> {
         let is_new = live.pointer("/metadata/uid").is_none();
         if managers.entries.is_empty() && !is_new {
             let zero = self.schema.zero();
-            managers =
-                self.writer(Some(apply::BEFORE_FIRST_APPLY), |writer| writer.update(&zero, &live, managers));
+            managers = self.writer(Some(apply::BEFORE_FIRST_APPLY), |writer| writer.update(&zero, &live, managers));
         }
         let allowed = self.allowed_conflicts(&live);
-        let mut applied =
-            self.writer(None, |writer| writer.apply(&live, config, managers, force, allowed.as_ref()))?;
+        let mut applied = self.writer(None, |writer| writer.apply(&live, config, managers, force, allowed.as_ref()))?;
         self.drop_scale_times(&mut applied.managers);
         let mut object = applied.object.unwrap_or(live);
         self.sync_last_applied(&mut object, config);
@@ -238,9 +240,7 @@ impl<'a> Tracker<'a> {
     fn served_value(&self, stored: &[u8]) -> Result<Value, StatusError> {
         match &self.row.conversion {
             None => serde_json::from_slice(stored).map_err(StatusError::internal),
-            Some(conversion) => {
-                serde_json::from_slice(&conversion.to_served(stored)?).map_err(StatusError::internal)
-            }
+            Some(conversion) => serde_json::from_slice(&conversion.to_served(stored)?).map_err(StatusError::internal),
         }
     }
 }
@@ -250,22 +250,14 @@ const KUBECTL: &str = "kubectl";
 /// Where client-side apply keeps what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-fn to_value(managed_fields: Option<Vec<ManagedFieldsEntry>>) -> Result<Option<Value>, StatusError> {
-    managed_fields.map(|entries| serde_json::to_value(entries).map_err(StatusError::internal)).transpose()
-}
-
-fn to_entries(managers: &Managers) -> Result<Option<Vec<ManagedFieldsEntry>>, StatusError> {
-    managers.write().map(|entries| serde_json::from_value(entries).map_err(StatusError::internal)).transpose()
-}
-
 /// Puts the old times back when they are all that changed.
 pub(super) fn keep_times(new: &mut ObjectMeta, old: &ObjectMeta) {
     let (Some(entries), Some(before)) = (&new.managed_fields, &old.managed_fields) else { return };
     let same = |one: &ManagedFieldsEntry, other: &ManagedFieldsEntry| {
         ManagedFieldsEntry { time: None, ..one.clone() } == ManagedFieldsEntry { time: None, ..other.clone() }
     };
-    let same_entries = entries.len() == before.len()
-        && entries.iter().all(|entry| before.iter().any(|other| same(entry, other)));
+    let same_entries =
+        entries.len() == before.len() && entries.iter().all(|entry| before.iter().any(|other| same(entry, other)));
     if same_entries {
         new.managed_fields.clone_from(&old.managed_fields);
     }

@@ -193,10 +193,8 @@ fn decode_patched(
     let quoted = patch.quoted(after);
     // Fields that are unknown or doubled come together, with those of the patch itself first.
     let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::Warn };
-    let decoded = row
-        .kind
-        .decode(&bytes, lenient)
-        .map_err(|error| refused(row, &StatusError::from(error).message, quoted))?;
+    let decoded =
+        row.kind.decode(&bytes, lenient).map_err(|error| refused(row, &StatusError::from(error).message, quoted))?;
     warnings.extend(decoded.warnings);
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(refused(row, &format!("strict decoding error: {}", warnings.join(", ")), quoted));

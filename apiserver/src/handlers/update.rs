@@ -153,9 +153,11 @@ impl Handlers {
                     carry_over(object.metadata_mut(), old.metadata());
                     object.default();
                     match ownership {
-                        Ownership::Updates => tracker.update(&present.value, asked, object.as_mut())?,
+                        Ownership::Updates => tracker.update(&present.value, old.metadata(), asked, object.as_mut())?,
                         Ownership::Given => object.metadata_mut().managed_fields = asked,
-                        Ownership::Kept => object.metadata_mut().managed_fields.clone_from(&old.metadata().managed_fields),
+                        Ownership::Kept => {
+                            object.metadata_mut().managed_fields.clone_from(&old.metadata().managed_fields)
+                        }
                     }
                     adjust(row, &context, part, object.as_mut(), old.as_ref());
                     if part == Part::Main {

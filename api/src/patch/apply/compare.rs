@@ -22,12 +22,11 @@ pub struct Comparison {
 impl Comparison {
     /// The same without what lies below the members of a set.
     #[must_use]
-    pub fn without_below(&self, set: &FieldSet) -> Self {
-        Self {
-            added: self.added.without_below(set),
-            modified: self.modified.without_below(set),
-            removed: self.removed.without_below(set),
+    pub fn without_below(mut self, set: &FieldSet) -> Self {
+        for own in [&mut self.added, &mut self.modified, &mut self.removed] {
+            own.subtract_below(set);
         }
+        self
     }
 
     /// What the writer of the new value set.
@@ -35,15 +34,24 @@ impl Comparison {
         self.added.union(&self.modified)
     }
 
+    /// The same, for a comparison that nobody needs any more.
+    pub fn into_set(self) -> FieldSet {
+        self.added.united(self.modified)
+    }
+
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
-    fn attach(&mut self, element: &Element, below: Self) {
-        self.added.attach(element.clone(), below.added);
-        self.modified.attach(element.clone(), below.modified);
-        self.removed.attach(element.clone(), below.removed);
+    fn attach(&mut self, element: impl Fn() -> Element, below: Self) {
+        for (own, below) in
+            [(&mut self.added, below.added), (&mut self.modified, below.modified), (&mut self.removed, below.removed)]
+        {
+            if !below.nodes.is_empty() {
+                own.attach(element(), below);
+            }
+        }
     }
 }
 
@@ -57,7 +65,13 @@ pub fn compare(old: &Value, new: &Value, schema: &Schema) -> Comparison {
 }
 
 /// Compares what a path holds and adds to `out` what differs, under `element`.
-fn at(old: Option<&Value>, new: Option<&Value>, schema: Option<&Schema>, element: Element, out: &mut Comparison) {
+fn at(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    schema: Option<&Schema>,
+    element: impl Fn() -> Element,
+    out: &mut Comparison,
+) {
     if let (Some(old), Some(new)) = (old, new)
         && old == new
     {
@@ -67,9 +81,9 @@ fn at(old: Option<&Value>, new: Option<&Value>, schema: Option<&Schema>, element
     let leaf = schema.is_none_or(|schema| parts(old, new, schema, &mut below));
     out.attach(&element, below);
     match (old, new) {
-        (None, Some(_)) => out.added.insert(element),
-        (Some(_), None) => out.removed.insert(element),
-        (Some(_), Some(_)) if leaf => out.modified.insert(element),
+        (None, Some(_)) => out.added.insert(element()),
+        (Some(_), None) => out.removed.insert(element()),
+        (Some(_), Some(_)) if leaf => out.modified.insert(element()),
         _ => {}
     }
 }
@@ -90,11 +104,11 @@ fn maps(old: Option<&Value>, new: Option<&Value>, members: MapShape<'_>, out: &m
     }
     for (name, value) in old.into_iter().flatten() {
         let after = new.and_then(|new| new.get(name));
-        at(Some(value), after, members.member(name), Element::field(name), out);
+        at(Some(value), after, members.member(name), || members.element(name), out);
     }
     for (name, value) in new.into_iter().flatten() {
         if old.is_none_or(|old| !old.contains_key(name)) {
-            at(None, Some(value), members.member(name), Element::field(name), out);
+            at(None, Some(value), members.member(name), || members.element(name), out);
         }
     }
     false
@@ -117,15 +131,14 @@ fn index<'a>(list: Option<&'a [Value]>, schema: &Schema, kind: &ListKind) -> Vec
 }
 
 fn lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, kind: &ListKind, out: &mut Comparison) -> bool {
-    let (old, new) = (
-        old.and_then(Value::as_array).map(Vec::as_slice),
-        new.and_then(Value::as_array).map(Vec::as_slice),
-    );
+    let (old, new) =
+        (old.and_then(Value::as_array).map(Vec::as_slice), new.and_then(Value::as_array).map(Vec::as_slice));
     if old.is_none_or(<[Value]>::is_empty) && new.is_none_or(<[Value]>::is_empty) {
         return true;
     }
     let (old, new) = (index(old, schema, kind), index(new, schema, kind));
-    let places: HashMap<&Element, usize> = new.iter().enumerate().map(|(place, (element, _))| (element, place)).collect();
+    let places: HashMap<&Element, usize> =
+        new.iter().enumerate().map(|(place, (element, _))| (element, place)).collect();
     let mut met = vec![false; new.len()];
     for (element, before) in &old {
         let after = places.get(element).map(|place| {
@@ -156,7 +169,7 @@ fn pair(
             old.and_then(|items| items.first().copied()),
             new.and_then(|items| items.first().copied()),
             Some(schema),
-            element.clone(),
+            || element.clone(),
             out,
         );
         return;

@@ -47,9 +47,9 @@ impl FieldSet {
 
 fn encode(element: &Element) -> String {
     match element {
-        Element::Field(name) => format!("f:{name}"),
-        Element::Key(key) => format!("k:{key}"),
-        Element::Value(value) => format!("v:{value}"),
+        Element::Field(name) => ["f:", name].concat(),
+        Element::Key(key) => ["k:", key].concat(),
+        Element::Value(value) => ["v:", value].concat(),
         Element::Index(index) => format!("i:{index}"),
     }
 }
@@ -77,7 +77,7 @@ fn element(text: &str) -> Result<Element, FieldsError> {
     let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
     let canonical = || -> Result<Value, FieldsError> { serde_json::from_str(rest).map_err(|_| wrong()) };
     match kind {
-        "f" => Ok(Element::Field(rest.into())),
+        "f" => Ok(Element::field(rest)),
         "i" => rest.parse().map(Element::Index).map_err(|_| wrong()),
         "v" => Ok(Element::Value(canonical()?.to_string().into())),
         "k" => match canonical()? {
@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for wrong in [json!([]), json!({"x": {}}), json!({"f:a": 1}), json!({"k:1": {}}), json!({"i:x": {}}), json!({"v:": {}})] {
+        for wrong in
+            [json!([]), json!({"x": {}}), json!({"f:a": 1}), json!({"k:1": {}}), json!({"i:x": {}}), json!({"v:": {}})]
+        {
             assert!(FieldSet::from_fields_v1(&wrong).is_err(), "{wrong}");
         }
         let deep = (0..1000).fold(json!({}), |below, _| json!({"f:a": below}));

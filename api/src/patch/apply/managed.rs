@@ -1,6 +1,8 @@
 //! managedFields: who set which fields, as the object carries it.
 
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, Time};
+use serde_json::{Map, Value};
 
 use super::set::FieldSet;
 
@@ -116,8 +118,58 @@ impl Managers {
         Some(Self { entries })
     }
 
+    /// From an object's metadata; `None` when an entry cannot be read.
+    pub fn from_entries(entries: &[ManagedFieldsEntry]) -> Option<Self> {
+        let read = |entry: &ManagedFieldsEntry| -> Option<Entry> {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            Some(Entry {
+                manager: text(&entry.manager),
+                operation: match entry.operation.as_deref()? {
+                    "Apply" => Operation::Apply,
+                    "Update" => Operation::Update,
+                    _ => return None,
+                },
+                api_version: text(&entry.api_version),
+                subresource: text(&entry.subresource),
+                time: entry.time.as_ref().map(|Time(time)| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+                fields: match (entry.fields_type.as_deref()?, &entry.fields_v1) {
+                    ("FieldsV1", Some(FieldsV1(fields))) if !fields.is_null() => {
+                        FieldSet::from_fields_v1(fields).ok()?
+                    }
+                    ("FieldsV1", _) => FieldSet::default(),
+                    _ => return None,
+                },
+            })
+        };
+        Some(Self { entries: entries.iter().map(read).collect::<Option<Vec<_>>>()? })
+    }
+
+    /// For an object's metadata, in upstream's order; `None` when there are none.
+    pub fn to_entries(&self) -> Option<Vec<ManagedFieldsEntry>> {
+        let text = |text: &str| Some(text.to_owned());
+        let entries: Vec<ManagedFieldsEntry> = self
+            .sorted()
+            .into_iter()
+            .map(|entry| ManagedFieldsEntry {
+                manager: text(&entry.manager),
+                operation: text(entry.operation.as_str()),
+                api_version: text(&entry.api_version),
+                time: entry.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok()).map(Time),
+                fields_type: text("FieldsV1"),
+                fields_v1: Some(FieldsV1(entry.fields.to_fields_v1())),
+                subresource: text(&entry.subresource).filter(|name| !name.is_empty()),
+            })
+            .collect();
+        (!entries.is_empty()).then_some(entries)
+    }
+
     /// As `metadata.managedFields`, in upstream's order; `None` when there are none.
     pub fn write(&self) -> Option<Value> {
+        let entries = self.sorted();
+        (!entries.is_empty()).then(|| Value::Array(entries.into_iter().map(Entry::to_value).collect()))
+    }
+
+    fn sorted(&self) -> Vec<&Entry> {
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
         entries.sort_by(|one, other| {
             let key = |entry: &Entry| (entry.operation, entry.time.clone());
@@ -129,7 +181,7 @@ impl Managers {
                 ))
             })
         });
-        (!entries.is_empty()).then(|| Value::Array(entries.into_iter().map(Entry::to_value).collect()))
+        entries
     }
 
     pub(super) fn drop_empty(&mut self) {
@@ -175,9 +227,4 @@ impl Managers {
         kept.append(&mut updates);
         self.entries = kept;
     }
-}
-
-/// Whether a writer asks to forget all managers: a list of one empty entry.
-pub fn is_reset(managed_fields: &Value) -> bool {
-    matches!(managed_fields.as_array().map(Vec::as_slice), Some([one]) if *one == json!({}))
 }

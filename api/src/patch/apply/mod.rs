@@ -13,11 +13,13 @@ mod set;
 mod tests;
 mod typed;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 pub use compare::{Comparison, compare};
 pub use encoding::FieldsError;
-pub use managed::{Entry, Managers, Operation, is_reset};
+pub use managed::{Entry, Managers, Operation};
 pub use merge::{merge, remove};
 pub use set::{Element, FieldSet};
 pub use typed::{field_set, mistakes, mistakes_text};
@@ -112,7 +114,7 @@ impl Writer<'_> {
     pub fn update(&self, live: &Value, new: &Value, managers: Managers) -> Managers {
         let comparison = compare(live, new, self.schema).without_below(self.reset);
         let mut managers = self.take_away(live, new, &comparison, managers, None);
-        let fields = strip(comparison.set());
+        let fields = strip(comparison.into_set());
         if !fields.is_empty() {
             let own = self.entry(Operation::Update);
             let index = managers.position(&own).unwrap_or_else(|| {
@@ -120,7 +122,7 @@ impl Writer<'_> {
                 managers.entries.len() - 1
             });
             let entry = &mut managers.entries[index];
-            entry.fields = entry.fields.union(&fields);
+            entry.fields = std::mem::take(&mut entry.fields).united(fields);
             entry.time = Some(self.now.to_owned());
         }
         managers.cap_updates(UPDATE_MANAGERS_MAX, OLD_UPDATES);
@@ -136,6 +138,7 @@ impl Writer<'_> {
         mut managers: Managers,
         own: Option<usize>,
     ) -> Managers {
+        let changed_here = if managers.entries.is_empty() { FieldSet::default() } else { comparison.set() };
         for (index, entry) in managers.entries.iter_mut().enumerate() {
             if Some(index) == own {
                 continue;
@@ -145,9 +148,12 @@ impl Writer<'_> {
                 entry.fields = FieldSet::default();
                 continue;
             };
-            let changed = comparison.set();
-            let lost = entry.fields.intersection(&changed).union(&comparison.removed);
-            entry.fields = entry.fields.difference(&lost);
+            if other.is_some() {
+                entry.fields.subtract(&comparison.set());
+            } else {
+                entry.fields.subtract(&changed_here);
+            }
+            entry.fields.subtract(&comparison.removed);
         }
         let own = own.map(|index| managers.entries[index].clone());
         managers.drop_empty();
@@ -282,8 +288,10 @@ impl Writer<'_> {
 }
 
 /// The set without what nobody owns.
-fn strip(fields: FieldSet) -> FieldSet {
-    fields.difference(&FieldSet::of_fields(&STRIPPED))
+fn strip(mut fields: FieldSet) -> FieldSet {
+    static NOBODYS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&STRIPPED));
+    fields.subtract(&NOBODYS);
+    fields
 }
 
 /// Upstream's words about fields that others own.

@@ -1,5 +1,6 @@
 //! Sets of field paths, as managedFields hold them.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -10,8 +11,8 @@ use serde_json::Value;
 /// Values are kept as compact JSON text: two are the same when their texts are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// A field or a map's key.
-    Field(Box<str>),
+    /// A field or a map's key. Names of built-in fields are not copied.
+    Field(Cow<'static, str>),
     /// An element of a list, by the values of its key fields: a JSON object with its names in order.
     Key(Box<str>),
     /// An element of a set: a JSON scalar.
@@ -23,7 +24,7 @@ pub enum Element {
 impl Element {
     /// A field.
     pub fn field(name: &str) -> Self {
-        Self::Field(name.into())
+        Self::Field(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -156,6 +157,46 @@ impl FieldSet {
         }
     }
 
+    /// What belongs to either, for sets that nobody needs any more.
+    #[must_use]
+    pub fn united(self, other: Self) -> Self {
+        match (self.nodes.is_empty(), other.nodes.is_empty()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => self.union(&other),
+        }
+    }
+
+    /// Takes out what the other has.
+    pub fn subtract(&mut self, other: &Self) {
+        if other.nodes.is_empty() {
+            return;
+        }
+        self.nodes.retain_mut(|(element, node)| match other.get(element) {
+            None => true,
+            Some(other) => {
+                node.member &= !other.member;
+                node.below.subtract(&other.below);
+                node.member || !node.below.nodes.is_empty()
+            }
+        });
+    }
+
+    /// Takes out what belongs to the other or lies below one of its members.
+    pub fn subtract_below(&mut self, other: &Self) {
+        if other.nodes.is_empty() {
+            return;
+        }
+        self.nodes.retain_mut(|(element, node)| match other.get(element) {
+            None => true,
+            Some(other) if other.member => false,
+            Some(other) => {
+                node.below.subtract_below(&other.below);
+                node.member || !node.below.nodes.is_empty()
+            }
+        });
+    }
+
     fn combine(&self, other: &Self, both: fn(&Node, Option<&Node>) -> Node) -> Self {
         let mut nodes = Vec::new();
         for (element, node) in &self.nodes {
@@ -172,9 +213,7 @@ impl FieldSet {
     pub fn intersection(&self, other: &Self) -> Self {
         self.combine(other, |own, other| match other {
             None => Node::default(),
-            Some(other) => {
-                Node { member: own.member && other.member, below: own.below.intersection(&other.below) }
-            }
+            Some(other) => Node { member: own.member && other.member, below: own.below.intersection(&other.below) },
         })
     }
 
@@ -186,9 +225,7 @@ impl FieldSet {
         }
         self.combine(other, |own, other| match other {
             None => own.clone(),
-            Some(other) => {
-                Node { member: own.member && !other.member, below: own.below.difference(&other.below) }
-            }
+            Some(other) => Node { member: own.member && !other.member, below: own.below.difference(&other.below) },
         })
     }
 
@@ -244,6 +281,11 @@ mod tests {
         assert_eq!(one.intersection(&other).paths(), [".b.c"]);
         assert_eq!(one.difference(&other).paths(), [".a", ".b.d"]);
         assert_eq!(one.without_below(&other).paths(), [".a"]);
+        let (mut less, mut none) = (one.clone(), one.clone());
+        less.subtract(&other);
+        none.subtract_below(&other);
+        assert_eq!((less, none), (one.difference(&other), one.without_below(&other)));
+        assert_eq!(one.clone().united(other.clone()), one.union(&other));
         assert!(one.difference(&one).is_empty() && FieldSet::default().is_empty());
     }
 

@@ -33,6 +33,17 @@ impl<'a> MapShape<'a> {
         }
     }
 
+    /// The path element of a member.
+    pub fn element(self, name: &str) -> Element {
+        match self {
+            Self::Fields(fields) => match fields.get().field(name) {
+                Some(field) => Element::Field(field.name.clone()),
+                None => Element::field(name),
+            },
+            Self::Keys(_) => Element::field(name),
+        }
+    }
+
     pub fn declares(self, name: &str) -> bool {
         matches!(self, Self::Fields(_)) && self.member(name).is_some()
     }
@@ -66,7 +77,9 @@ pub(super) fn element_of(schema: &Schema, kind: &ListKind, item: &Value, index: 
         ListKind::Set => match item {
             Value::Object(_) => Err(NoElement("associative list without keys has an element that's a map type".into())),
             Value::Array(_) => Err(NoElement("not supported: associative list with lists as elements".into())),
-            Value::Null => Err(NoElement("associative list without keys has an element that's an explicit null".into())),
+            Value::Null => {
+                Err(NoElement("associative list without keys has an element that's an explicit null".into()))
+            }
             scalar => Ok(Element::Value(scalar.to_string().into())),
         },
         ListKind::Map(keys) => {
@@ -115,7 +128,7 @@ fn collect(value: &Value, schema: &Schema, set: &mut FieldSet) -> bool {
         Shape::Map(members) => {
             let Value::Object(map) = value else { return false };
             for (name, value) in map {
-                let element = Element::field(name);
+                let element = members.element(name);
                 let mut below = FieldSet::default();
                 let leaf = members.member(name).is_none_or(|schema| collect(value, schema, &mut below));
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
@@ -174,8 +187,12 @@ fn check(value: &Value, schema: &Schema, path: &mut String, found: &mut Vec<Stri
         Schema::Scalar(Scalar::Number) if !value.is_number() => {
             wrong(format!("expected numeric (int or float), got {}", go_type(value)));
         }
-        Schema::Scalar(Scalar::String) if !value.is_string() => wrong(format!("expected string, got &value.valueUnstructured{{Value:{value}}}")),
-        Schema::Scalar(Scalar::Boolean) if !value.is_boolean() => wrong(format!("expected boolean, got {}", plain(value))),
+        Schema::Scalar(Scalar::String) if !value.is_string() => {
+            wrong(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+        }
+        Schema::Scalar(Scalar::Boolean) if !value.is_boolean() => {
+            wrong(format!("expected boolean, got {}", plain(value)))
+        }
         Schema::Scalar(Scalar::Any) if value.is_object() || value.is_array() => {
             wrong(format!("expected any scalar, got {}", plain(value)));
         }

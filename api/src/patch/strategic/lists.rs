@@ -60,12 +60,7 @@ impl<'a> ListPatch<'a> {
     }
 
     /// Puts merged elements into the given order; others keep their place.
-    pub fn order(
-        &self,
-        merged: Vec<Value>,
-        order: &[Value],
-        original: &[Value],
-    ) -> Result<Vec<Value>, StrategicError> {
+    pub fn order(&self, merged: Vec<Value>, order: &[Value], original: &[Value]) -> Result<Vec<Value>, StrategicError> {
         match &self.merge_key {
             Some(key) => interleave(merged, order, original, &|item| key_of(item, key)),
             None => interleave(merged, order, original, &|item| Ok(item.clone())),

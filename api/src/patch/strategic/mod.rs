@@ -79,7 +79,9 @@ fn field<'a>(schema: Option<&'a Schema>, name: &str) -> (Option<&'a Schema>, Pat
     match schema {
         Some(Schema::Object { fields, .. }) => {
             let object: &'a Object = fields.get();
-            object.field(name).map_or((None, PatchStrategy::default()), |field| (Some(&field.schema), field.patch.clone()))
+            object
+                .field(name)
+                .map_or((None, PatchStrategy::default()), |field| (Some(&field.schema), field.patch.clone()))
         }
         Some(schema) => (schema.child(name), PatchStrategy::default()),
         None => (None, PatchStrategy::default()),
@@ -162,11 +164,7 @@ fn same_type(one: &Value, other: &Value) -> bool {
 }
 
 /// The name that a directive's key carries: `$setElementOrder/finalizers`. `None` for other keys.
-fn directive_target<'a>(
-    key: &'a str,
-    prefix: &str,
-    wrong: StrategicError,
-) -> Result<Option<&'a str>, StrategicError> {
+fn directive_target<'a>(key: &'a str, prefix: &str, wrong: StrategicError) -> Result<Option<&'a str>, StrategicError> {
     let Some(rest) = key.strip_prefix(prefix) else { return Ok(None) };
     rest.strip_prefix('/').map(Some).ok_or(wrong)
 }

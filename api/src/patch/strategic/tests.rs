@@ -66,7 +66,10 @@ fn an_order_is_kept_and_checked() {
 fn retained_keys_drop_the_others() {
     let target = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2}}}});
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
-    assert_eq!(patched("Deployment", target.clone(), patch).unwrap(), json!({"spec": {"strategy": {"type": "Recreate"}}}));
+    assert_eq!(
+        patched("Deployment", target.clone(), patch).unwrap(),
+        json!({"spec": {"strategy": {"type": "Recreate"}}})
+    );
     let wrong = json!({"spec": {"strategy": {"$retainKeys": ["x"], "type": "Recreate"}}});
     assert_eq!(patched("Deployment", target, wrong), Err(StrategicError::RetainKeys));
 }
