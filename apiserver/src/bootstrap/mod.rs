@@ -8,13 +8,16 @@ use std::net::IpAddr;
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRSpec, ServiceCIDRStatus};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::{GroupVersionResource, Reason, StatusError};
 use serde::Serialize;
 
 use crate::allocation::ServiceRange;
 use crate::handlers::{Handlers, WriteOptions};
+use crate::registry::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
 use crate::request::{Target, User};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -36,11 +39,49 @@ pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port
     }
     create(handlers, "default", &service(range, port)).await?;
     policy::reconcile(handlers).await?;
+    for class in SYSTEM_CLASSES {
+        create(handlers, "", &priority_class(class)).await?;
+    }
+    publish_range(handlers, range).await?;
     publish_address(handlers, address, port).await
 }
 
 fn named(name: &str, namespace: Option<&str>) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), namespace: namespace.map(str::to_owned), ..ObjectMeta::default() }
+}
+
+fn priority_class(class: SystemClass) -> PriorityClass {
+    PriorityClass {
+        metadata: named(class.name, None),
+        value: Some(class.value),
+        description: Some(class.description.to_owned()),
+        ..PriorityClass::default()
+    }
+}
+
+/// The range of Services as an object, which is ready from the start.
+async fn publish_range(handlers: &Handlers, range: ServiceRange) -> Result<(), StatusError> {
+    let mut object = ServiceCIDR {
+        metadata: named("kubernetes", None),
+        spec: Some(ServiceCIDRSpec { cidrs: Some(vec![range.to_string()]) }),
+        status: None,
+    };
+    if !create(handlers, "", &object).await? {
+        return Ok(());
+    }
+    object.status = Some(ServiceCIDRStatus {
+        conditions: Some(vec![Condition {
+            type_: "Ready".to_owned(),
+            status: "True".to_owned(),
+            message: "Kubernetes default Service CIDR is ready".to_owned(),
+            last_transition_time: Time(handlers.now()),
+            observed_generation: None,
+            reason: String::new(),
+        }]),
+    });
+    let target = Target { subresource: "status".to_owned(), ..target::<ServiceCIDR>("", "kubernetes") };
+    let body = serde_json::to_vec(&object).map_err(StatusError::internal)?;
+    handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
 }
 
 fn service(range: ServiceRange, port: u16) -> Service {
@@ -95,12 +136,17 @@ async fn publish_address(handlers: &Handlers, address: IpAddr, port: u16) -> Res
     handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
 }
 
-async fn create<K: Resource + Serialize>(handlers: &Handlers, namespace: &str, object: &K) -> Result<(), StatusError> {
+/// Makes an object; false when it is there already.
+async fn create<K: Resource + Serialize>(
+    handlers: &Handlers,
+    namespace: &str,
+    object: &K,
+) -> Result<bool, StatusError> {
     let body = serde_json::to_vec(object).map_err(StatusError::internal)?;
     let target = target::<K>(namespace, "");
     match handlers.create(&server(), &target, body.into(), &WriteOptions::default()).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.reason == Reason::AlreadyExists => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.reason == Reason::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }

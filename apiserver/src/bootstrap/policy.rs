@@ -86,7 +86,9 @@ pub(super) async fn reconcile(handlers: &Handlers) -> Result<(), StatusError> {
 }
 
 async fn each<K: Kept>(handlers: &Handlers, objects: &[K]) -> Result<(), StatusError> {
-    futures::stream::iter(objects.iter().map(|wanted| one(handlers, wanted)))
+    // Made before they are awaited: a closure of borrowed objects would tie the whole to one thread.
+    let pending: Vec<_> = objects.iter().map(|wanted| one(handlers, wanted)).collect();
+    futures::stream::iter(pending)
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await
@@ -98,7 +100,7 @@ async fn one<K: Kept>(handlers: &Handlers, wanted: &K) -> Result<(), StatusError
     let name = metadata.name.as_deref().unwrap_or_default();
     let target = target::<K>(namespace, name);
     let Some(present) = handlers.cached(&target) else {
-        return create(handlers, namespace, wanted).await;
+        return create(handlers, namespace, wanted).await.map(drop);
     };
     let mut present: K = serde_json::from_slice(&present).map_err(StatusError::internal)?;
     let annotations = present.metadata().annotations.as_ref();

@@ -75,6 +75,7 @@ impl Handlers {
             }
             object.prepare_for_create(&context);
             object.admit_create(&context);
+            self.admit_default_class(row, object.as_mut())?;
             label_namespace(row, object.as_mut());
             if attempt == 1 {
                 warnings.extend(object.warnings(None));

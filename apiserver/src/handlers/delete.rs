@@ -20,7 +20,7 @@ use crate::storage::{Outcome, Stored, Write};
 const COLLECTION_PARALLELISM: usize = 32;
 
 /// Kinds whose immediate deletion answers with the object instead of a Status, as upstream's do.
-const RETURNS_OBJECT: [&str; 7] = [
+const RETURNS_OBJECT: [&str; 12] = [
     "pods",
     "services",
     "serviceaccounts",
@@ -28,6 +28,11 @@ const RETURNS_OBJECT: [&str; 7] = [
     "persistentvolumes",
     "persistentvolumeclaims",
     "resourcequotas",
+    "csidrivers",
+    "csinodes",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
 ];
 
 impl Handlers {

@@ -6,6 +6,7 @@
 mod admission;
 mod apply;
 mod create;
+mod default_classes;
 mod delete;
 mod eviction;
 mod ownership;
@@ -268,12 +269,8 @@ impl Handlers {
             nodes: source("/registry/minions/"),
         };
         let access = &options.access;
-        let tokens = ServiceAccountTokens::new(
-            access.keys.clone(),
-            access.issuer.clone(),
-            access.audiences.clone(),
-            bound,
-        );
+        let tokens =
+            ServiceAccountTokens::new(access.keys.clone(), access.issuer.clone(), access.audiences.clone(), bound);
         let authenticator = Authenticator::new(tokens, access.bootstrap_tokens, access.anonymous);
         Self { registry, store, resources, claims, options, authorizer, policy, authenticator, clock }
     }
@@ -373,10 +370,7 @@ impl Handlers {
 fn method_not_allowed() -> StatusError {
     StatusError {
         details: Some(Box::default()),
-        ..StatusError::new(
-            Reason::MethodNotAllowed,
-            "the server does not allow this method on the requested resource",
-        )
+        ..StatusError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
     }
 }
 

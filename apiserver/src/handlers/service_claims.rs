@@ -9,7 +9,7 @@ use reeve_api::validation::{BadValue, ErrorList, Path};
 
 use super::{Handlers, check};
 use crate::allocation::{CLAIMS_PREFIX, address_key, port_key};
-use crate::registry::kinds::service::Services;
+use crate::registry::kinds::service::{Services, needs_health_check};
 use crate::registry::{AnyObject, Object, Row};
 use crate::storage::Claim;
 
@@ -73,13 +73,18 @@ fn service(object: &dyn AnyObject) -> Option<&Service> {
 
 fn held_by(service: &Service) -> HashSet<String> {
     let Some(spec) = &service.spec else { return HashSet::new() };
+    let check = spec.health_check_node_port.and_then(|number| u16::try_from(number).ok()).filter(|&number| number > 0);
+    let check = check.map(|number| port_key(HEALTH_CHECK_PROTOCOL, number));
     let addresses = spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok()).map(address_key);
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.node_port?).ok().filter(|&number| number > 0)?;
         Some(port_key(protocol(port), number))
     });
-    addresses.chain(ports).collect()
+    addresses.chain(ports).chain(check).collect()
 }
+
+/// Load balancers ask for a node's health over HTTP.
+const HEALTH_CHECK_PROTOCOL: &str = "TCP";
 
 fn protocol(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
@@ -104,6 +109,7 @@ impl Handlers {
         let mut errors = ErrorList::new();
         self.plan_address(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
         self.plan_ports(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
+        self.plan_health_check(&mut object.value, &before, lost, &mut wanted, &mut errors);
         if !errors.is_empty() {
             return Err(StatusError::invalid("", "Service", &name, errors.into_causes()));
         }
@@ -242,6 +248,56 @@ impl Handlers {
                     taken.insert(key.clone());
                     wanted.push(Wanted { key, chosen: true, refusal: ErrorList::new() });
                 }
+            }
+        }
+    }
+
+    /// The port on which load balancers ask for a node's health.
+    fn plan_health_check(
+        &self,
+        service: &mut Service,
+        before: &HashSet<String>,
+        lost: &Lost,
+        wanted: &mut Vec<Wanted>,
+        errors: &mut ErrorList,
+    ) {
+        let Some(spec) = &mut service.spec else { return };
+        if !needs_health_check(spec) {
+            return;
+        }
+        let range = self.options.node_ports;
+        let path = Path::new("spec");
+        let path = path.child("healthCheckNodePort");
+        if let Some(number) = spec.health_check_node_port.filter(|&number| number != 0) {
+            let valid = u16::try_from(number).ok().filter(|&number| range.contains(number));
+            let key = port_key(HEALTH_CHECK_PROTOCOL, valid.unwrap_or(0));
+            if valid.is_none() {
+                let why = format!(
+                    "failed to allocate requested HealthCheck NodePort {number}: provided port is not in the valid \
+                     range. The range of valid ports is {range}"
+                );
+                errors.internal(&path, why);
+            } else if !before.contains(&key) {
+                let mut refusal = ErrorList::new();
+                let why = format!(
+                    "failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
+                );
+                refusal.internal(&path, why);
+                wanted.push(Wanted { key, chosen: false, refusal });
+            }
+            return;
+        }
+        let key_of = |number| port_key(HEALTH_CHECK_PROTOCOL, number);
+        let taken: HashSet<String> = wanted.iter().map(|wanted| wanted.key.clone()).collect();
+        let used = |number| {
+            let key = key_of(number);
+            taken.contains(&key) || before.contains(&key) || self.is_claimed(&key, lost)
+        };
+        match range.pick(used, rand::random()) {
+            None => errors.internal(&path, "failed to allocate a HealthCheck NodePort: range is full"),
+            Some(number) => {
+                spec.health_check_node_port = Some(i32::from(number));
+                wanted.push(Wanted { key: key_of(number), chosen: true, refusal: ErrorList::new() });
             }
         }
     }

@@ -88,6 +88,8 @@ pub struct Row {
     pub kind: Arc<dyn Kind>,
     /// What is below each object.
     pub subresources: Vec<Subresource>,
+    /// What clients are told of a resource that should not be used any more.
+    pub deprecation: Option<&'static str>,
     /// For a resource that is another view of a stored one (events of `events.k8s.io`).
     pub conversion: Option<Arc<dyn Conversion>>,
 }

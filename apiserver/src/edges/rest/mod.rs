@@ -89,6 +89,7 @@ impl Rest {
         let begun = Instant::now();
         let head = request.method() == Method::HEAD;
         let encoding = negotiation::error_encoding(request.headers());
+        let deprecation = self.deprecation(request.uri().path());
         let _in_flight = self.metrics.begin(!matches!(*request.method(), Method::GET | Method::HEAD));
         let mut measured = metrics::Asked::default();
         let mut response = match self.dispatch(&user, request, &mut measured).await {
@@ -96,10 +97,17 @@ impl Rest {
             Err(error) => answer::error(&error, encoding),
         };
         self.metrics.end(&measured, response.status().as_u16(), begun.elapsed());
+        answer::warn(&mut response, deprecation.as_slice());
         if head {
             *response.body_mut() = Body::empty();
         }
         response
+    }
+
+    /// What users of a resource that should not be used any more are told.
+    fn deprecation(&self, path: &str) -> Option<String> {
+        let Route::Resource { target, .. } = route(path) else { return None };
+        self.handlers.registry().get(&target.resource)?.deprecation.map(str::to_owned)
     }
 
     async fn dispatch(

@@ -46,7 +46,7 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
         | "ReplicationControllerCondition"
         | "StatefulSetCondition" => &[("lastTransitionTime", Empty::Null)],
         "Endpoint" => &[("conditions", NOTHING)],
-        "EndpointSlice" => &[("ports", Empty::Null)],
+        "EndpointSlice" => &[("endpoints", Empty::Null), ("ports", Empty::Null)],
         "Event" => &[
             ("eventTime", Empty::Null),
             ("firstTimestamp", Empty::Null),
@@ -73,6 +73,8 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
             ("disruptionsAllowed", Empty::Zero),
             ("expectedPods", Empty::Zero),
         ],
+        "ClusterRole" | "Role" => &[("rules", Empty::Null)],
+        "CSINodeDriver" => &[("topologyKeys", Empty::Null)],
         "StatefulSetSpec" => &[("serviceName", Empty::Text)],
         "StatefulSetStatus" => &[("availableReplicas", Empty::Zero)],
         _ => &[],

@@ -19,6 +19,8 @@ impl Strategy for EndpointSlices {
     type Object = EndpointSlice;
 
     fn default(&self, slice: &mut EndpointSlice) {
+        slice.ports = slice.ports.take().filter(|ports| !ports.is_empty());
+        slice.endpoints = slice.endpoints.take().filter(|endpoints| !endpoints.is_empty());
         for port in slice.ports.iter_mut().flatten() {
             port.name.get_or_insert_default();
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
@@ -69,6 +71,9 @@ impl Strategy for EndpointSlices {
             } else if !PROTOCOLS.contains(&protocol) {
                 errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS);
             }
+            if let Some(protocol) = port.app_protocol.as_deref() {
+                errors.invalid_each(&path.child("appProtocol"), protocol, format::qualified_name(protocol));
+            }
             if let Some(number) = port.port {
                 for problem in format::port(i64::from(number)) {
                     errors.invalid(&path.child("port"), number, problem);
@@ -93,6 +98,11 @@ impl Strategy for EndpointSlices {
             errors.invalid(&Path::new("addressType"), &slice.address_type, "field is immutable");
         }
         errors
+    }
+
+    fn warnings(&self, slice: &EndpointSlice, _old: Option<&EndpointSlice>) -> Vec<String> {
+        let is_names = slice.address_type == "FQDN";
+        is_names.then(|| "spec.addressType: FQDN endpoints are deprecated".to_owned()).into_iter().collect()
     }
 }
 

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod autoscaler;
 pub mod binding;
 pub mod certificate_request;
+pub mod component_status;
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;

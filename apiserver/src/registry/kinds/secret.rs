@@ -99,6 +99,22 @@ impl Strategy for Secrets {
         errors
     }
 
+    fn warnings(&self, secret: &Secret, _old: Option<&Secret>) -> Vec<String> {
+        if secret.type_.as_deref() != Some("kubernetes.io/tls") {
+            return Vec::new();
+        }
+        let lacks_blocks = |key: &str| {
+            let value = secret.data.as_ref().and_then(|data| data.get(key));
+            value.is_none_or(|value| !contains(&value.0, b"-----BEGIN "))
+        };
+        for (key, what) in [("tls.crt", "certificate"), ("tls.key", "key")] {
+            if lacks_blocks(key) {
+                return vec![format!("tls: failed to find any PEM data in {what} input")];
+            }
+        }
+        Vec::new()
+    }
+
     fn field_names(&self) -> &'static [&'static str] {
         &["type"]
     }
@@ -108,12 +124,70 @@ impl Strategy for Secrets {
     }
 }
 
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
 fn json_value(value: Option<&[u8]>, key: &str, errors: &mut ErrorList) {
     let path = Path::new("data");
     let path = path.key(key);
     match value.map(serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>) {
         None => errors.required(&path, ""),
-        Some(Err(error)) => errors.invalid(&path, "<secret contents redacted>", error.to_string()),
+        Some(Err(error)) => {
+            let why = syntax_problem(value.unwrap_or_default(), &error);
+            errors.invalid(&path, "<secret contents redacted>", why);
+        }
         Some(Ok(_)) => {}
+    }
+}
+
+/// What is wrong with a JSON text, in upstream's words where they are known.
+fn syntax_problem(text: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let line = text.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
+    let byte = line.and_then(|line| line.get(error.column().saturating_sub(1)));
+    let words = error.to_string();
+    let wanted = if words.starts_with("key must be a string") {
+        "object key string"
+    } else if words.starts_with("expected value") {
+        "value"
+    } else {
+        return words;
+    };
+    byte.map_or(words, |byte| format!("invalid character '{}' looking for beginning of {wanted}", char::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_json_is_told_as_upstream_tells_it() {
+        let problem = |text: &str| {
+            let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text.as_bytes());
+            syntax_problem(text.as_bytes(), &read.unwrap_err())
+        };
+        assert_eq!(problem("{nope"), "invalid character 'n' looking for beginning of object key string");
+        assert_eq!(problem("{"), "unexpected end of JSON input");
+        assert_eq!(problem("{\"a\":}"), "invalid character '}' looking for beginning of value");
+    }
+
+    #[test]
+    fn a_certificate_is_in_blocks() {
+        let with = |certificate: &str, key: &str| Secret {
+            type_: Some("kubernetes.io/tls".to_owned()),
+            data: Some(
+                [("tls.crt", certificate), ("tls.key", key)]
+                    .map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())))
+                    .into(),
+            ),
+            ..Secret::default()
+        };
+        let block = "-----BEGIN X-----";
+        assert!(Secrets.warnings(&with(block, block), None).is_empty());
+        assert_eq!(Secrets.warnings(&with("", block), None), ["tls: failed to find any PEM data in certificate input"]);
+        assert_eq!(Secrets.warnings(&with(block, ""), None), ["tls: failed to find any PEM data in key input"]);
     }
 }

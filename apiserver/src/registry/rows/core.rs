@@ -11,7 +11,9 @@ const PODS: &str = "/registry/pods/";
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row(&kinds::config_map::ConfigMaps, "/registry/configmaps/", words("configmap", &["cm"], &[])),
-        row(&kinds::endpoints::AllEndpoints, "/registry/services/endpoints/", words("endpoints", &["ep"], &[])),
+        component_statuses(),
+        row(&kinds::endpoints::AllEndpoints, "/registry/services/endpoints/", words("endpoints", &["ep"], &[]))
+            .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
         kept_for_a_while(row(&kinds::event::CoreEvents, "/registry/events/", words("event", &["ev"], &[]))),
         row(&kinds::limit_range::LimitRanges, "/registry/limitranges/", words("limitrange", &["limits"], &[])),
         namespaces(),
@@ -53,6 +55,17 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"])).with_status(),
     ]
+}
+
+/// Nothing is stored there: the state of components is told by their own addresses.
+fn component_statuses() -> Row {
+    row(
+        &kinds::component_status::ComponentStatuses,
+        "/registry/componentstatuses/",
+        words("componentstatus", &["cs"], &[]),
+    )
+    .deprecated("v1 ComponentStatus is deprecated in v1.19+")
+    .with_verbs(&["get", "list"])
 }
 
 fn pods() -> Row {

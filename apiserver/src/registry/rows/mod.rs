@@ -69,6 +69,7 @@ where
         time_to_live: None,
         kind: Arc::new(StrategyKind::new(strategy, namespaced)),
         subresources: Vec::new(),
+        deprecation: None,
         conversion: None,
     }
 }
@@ -111,6 +112,12 @@ impl Row {
     /// Serves these verbs and no others.
     fn with_verbs(mut self, verbs: &[&str]) -> Self {
         self.info.verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+        self
+    }
+
+    /// Warns everybody who uses the resource.
+    fn deprecated(mut self, warning: &'static str) -> Self {
+        self.deprecation = Some(warning);
         self
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::rbac::v1::{AggregationRule, ClusterRole, PolicyRule, Role}
 use reeve_api::validation::metadata::NameRule;
 use reeve_api::validation::{BadValue, ErrorList, Path};
 
-use crate::registry::kinds::{nulls, workload};
+use crate::registry::kinds::workload;
 use crate::registry::strategy::Strategy;
 
 /// The strategy of roles of a namespace.
@@ -25,10 +25,6 @@ impl Strategy for Roles {
         let mut errors = ErrorList::new();
         policy_rules(role.rules.as_deref(), true, &mut errors);
         errors
-    }
-
-    fn encode(&self, role: &Role) -> Result<Vec<u8>, serde_json::Error> {
-        nulls::encode(role, &[("rules", role.rules.is_none())])
     }
 }
 
@@ -53,10 +49,6 @@ impl Strategy for ClusterRoles {
             aggregation(rule, &mut errors);
         }
         errors
-    }
-
-    fn encode(&self, role: &ClusterRole) -> Result<Vec<u8>, serde_json::Error> {
-        nulls::encode(role, &[("rules", role.rules.is_none())])
     }
 }
 
@@ -111,6 +103,7 @@ fn aggregation(rule: &AggregationRule, errors: &mut ErrorList) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::encode::canonical;
 
     fn texts(errors: &ErrorList) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()
@@ -156,7 +149,7 @@ mod tests {
 
     #[test]
     fn absent_rules_are_told() {
-        let bytes = Roles.encode(&Role::default()).unwrap();
+        let bytes = canonical(&Role::default()).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert!(value.as_object().unwrap().contains_key("rules"));
     }
