@@ -88,10 +88,7 @@ pub(super) async fn reconcile(handlers: &Handlers) -> Result<(), StatusError> {
 async fn each<K: Kept>(handlers: &Handlers, objects: &[K]) -> Result<(), StatusError> {
     // Made before they are awaited: a closure of borrowed objects would tie the whole to one thread.
     let pending: Vec<_> = objects.iter().map(|wanted| one(handlers, wanted)).collect();
-    futures::stream::iter(pending)
-        .buffer_unordered(PARALLEL)
-        .try_collect()
-        .await
+    futures::stream::iter(pending).buffer_unordered(PARALLEL).try_collect().await
 }
 
 async fn one<K: Kept>(handlers: &Handlers, wanted: &K) -> Result<(), StatusError> {
