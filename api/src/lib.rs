@@ -17,6 +17,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod validation;
+pub mod yaml;
 
 pub use k8s_openapi;
 pub use meta::{ObjectKey, ObjectMeta};

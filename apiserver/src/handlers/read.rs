@@ -120,18 +120,17 @@ pub(super) fn selector(row: &Row, target: &Target, selection: &Selection) -> Res
         LabelSelector::parse(&selection.labels).map_err(|error| StatusError::bad_request(error.to_string()))?;
     let fields =
         FieldSelector::parse(&selection.fields).map_err(|error| StatusError::bad_request(error.to_string()))?;
-    let fields: Vec<FieldRequirement> = fields
+    let fields = fields
         .requirements()
         .iter()
-        .map(|requirement| FieldRequirement {
-            path: stored_field(row, &requirement.field),
-            value: requirement.value.clone(),
-            equal: !requirement.negated,
+        .map(|requirement| {
+            Ok(FieldRequirement {
+                path: stored_field(row, &requirement.field)?,
+                value: requirement.value.clone(),
+                equal: !requirement.negated,
+            })
         })
-        .collect();
-    for requirement in &fields {
-        known_field(row, &requirement.path)?;
-    }
+        .collect::<Result<Vec<_>, StatusError>>()?;
     let mut selector = Selector::namespace(if row.info.namespaced { &target.namespace } else { "" });
     selector.name = Some(target.name.clone()).filter(|name| !name.is_empty());
     selector.labels = labels.requirements().iter().map(label_requirement).collect();
@@ -156,15 +155,20 @@ fn label_requirement(requirement: &Requirement) -> LabelRequirement {
 }
 
 /// The stored name of a field: events of the newer group name some of theirs in another way.
-fn stored_field(row: &Row, field: &str) -> String {
-    if row.info.resource.group != "events.k8s.io" {
-        return field.to_owned();
-    }
-    match field.strip_prefix("regarding.") {
-        Some(rest) => format!("involvedObject.{rest}"),
-        None if field == "reportingController" => "reportingComponent".to_owned(),
-        None => field.to_owned(),
-    }
+fn stored_field(row: &Row, field: &str) -> Result<String, StatusError> {
+    let name = if row.info.resource.group != "events.k8s.io" {
+        field.to_owned()
+    } else if let Some(rest) = field.strip_prefix("regarding.") {
+        format!("involvedObject.{rest}")
+    } else if field == "reportingController" {
+        "reportingComponent".to_owned()
+    } else if field.starts_with("involvedObject.") || matches!(field, "reportingComponent" | "source") {
+        return Err(StatusError::bad_request(format!("field label not supported: {field}")));
+    } else {
+        field.to_owned()
+    };
+    known_field(row, &name)?;
+    Ok(name)
 }
 
 fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {

@@ -77,11 +77,9 @@ fn pretty(json: &[u8]) -> Result<Bytes, StatusError> {
     Ok(bytes.into())
 }
 
-/// With the keys in order, as upstream.
 fn yaml(json: &[u8]) -> Result<Bytes, StatusError> {
-    let mut value: Value = serde_json::from_slice(json).map_err(StatusError::internal)?;
-    value.sort_all_objects();
-    Ok(serde_yaml::to_string(&value).map_err(StatusError::internal)?.into())
+    let value: Value = serde_json::from_slice(json).map_err(StatusError::internal)?;
+    Ok(reeve_api::yaml::to_string(&value).into())
 }
 
 /// An object.

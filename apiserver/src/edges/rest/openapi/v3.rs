@@ -113,6 +113,8 @@ pub fn document(registry: &Registry, path: &str) -> Result<Option<String>, Statu
             Ok(Some(written(&paths, &schemas)))
         }
         Some(Part::Small(schema)) => {
+            // Not every list of discovery has a schema.
+            let schema = if all.contains_key(schema) { schema } else { "" };
             let text = small(path, schema).to_string();
             let paths: Texts<'_> = parse(&text)?;
             let own = Texts::new();
