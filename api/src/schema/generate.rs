@@ -86,9 +86,7 @@ impl Generator {
         }
         match schema.get("default") {
             Some(Value::Object(empty)) if empty.is_empty() => text.push('*'),
-            Some(default)
-                if *default == Value::from("") || *default == Value::from(0) || *default == Value::from(false) =>
-            {
+            Some(default) if *default == "" || *default == 0 || *default == false => {
                 text.push('*');
             }
             Some(default) => {

@@ -37,7 +37,7 @@ impl<'a> ListPatch<'a> {
                     merged.push(item.clone());
                 }
             }
-            return Ok(interleave(merged, &patch, &original, &|item| Ok(item.clone()))?);
+            return interleave(merged, &patch, &original, &|item| Ok(item.clone()));
         }
         let Some(key) = &self.merge_key else {
             let name = self.element.and_then(Schema::object).map_or("", |object| object.name.as_ref());
