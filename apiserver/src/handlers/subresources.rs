@@ -184,7 +184,7 @@ fn check_binding(target: &Target, binding: &Binding) -> Result<(), StatusError> 
     if !errors.is_empty() {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let text = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
-        return Err(StatusError::new(Reason::InternalError, text));
+        return Err(StatusError::new(Reason::Unknown, text));
     }
     if let Some(name) = binding.metadata.name.as_deref().filter(|name| !name.is_empty() && *name != target.name) {
         return Err(StatusError::bad_request(format!("name in URL does not match name in Binding object: {name}")));

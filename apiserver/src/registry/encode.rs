@@ -2,9 +2,11 @@
 //!
 //! Upstream's types hold some fields by value and write them also when nothing is in them (`null` for a
 //! time, `{}` for a struct, `0`, `""`). The types here hold them as options and leave them out. Which
-//! fields these are is a table by type; the serializer below adds what a value left out.
+//! fields these are is a table by type; the serializer below adds what a value left out. Empty lists and maps are
+//! left out, since upstream's store does not keep them.
 
 mod always;
+mod emptiness;
 mod serializer;
 
 use serde::Serialize;
@@ -21,7 +23,11 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> 
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{ContainerStatus, Event, PodCondition, PodStatus};
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::api::apps::v1::ControllerRevision;
+    use k8s_openapi::api::core::v1::{ContainerStatus, Event, PodCondition, PodSecurityContext, PodSpec, PodStatus};
+    use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 
     use super::*;
 
@@ -42,6 +48,19 @@ mod tests {
                 .to_owned()
                 + r#""containerStatuses":[{"image":"","imageID":"","lastState":{},"name":"c","ready":false,"restartCount":0,"state":{}}]}"#
         );
+    }
+
+    #[test]
+    fn empty_lists_and_maps_are_none() {
+        let spec = PodSpec {
+            node_selector: Some(BTreeMap::new()),
+            security_context: Some(PodSecurityContext::default()),
+            tolerations: Some(Vec::new()),
+            ..PodSpec::default()
+        };
+        assert_eq!(text(&spec), r#"{"containers":null,"securityContext":{}}"#);
+        let revision = ControllerRevision { data: Some(RawExtension(serde_json::json!({}))), ..Default::default() };
+        assert!(text(&revision).contains(r#""data":{}"#), "free-form values stay as they are");
     }
 
     #[test]

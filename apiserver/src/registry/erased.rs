@@ -10,6 +10,7 @@ use reeve_api::validation::{ErrorList, Path, metadata};
 use reeve_api::{GroupVersionKind, ObjectMeta};
 
 use super::decode::{self, DecodeError, FieldValidation};
+use super::encode;
 use super::strategy::{RequestContext, Strategy};
 
 /// A decoded object and what was odd about its text.
@@ -51,7 +52,7 @@ pub trait AnyObject: Any + Send + Sync {
     fn metadata(&self) -> &ObjectMeta;
     /// The metadata, to be changed.
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
-    /// Canonical bytes: compact JSON that begins with `apiVersion` and `kind`.
+    /// Canonical bytes ([`encode::canonical`]), which begin with `apiVersion` and `kind`.
     ///
     /// # Errors
     /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
@@ -124,7 +125,7 @@ impl<S: Strategy> AnyObject for Object<S> {
     }
 
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        self.strategy.encode(&self.value)
+        encode::canonical(&self.value)
     }
 
     fn clone_object(&self) -> Box<dyn AnyObject> {

@@ -12,8 +12,6 @@ use reeve_api::ObjectMeta;
 use reeve_api::validation::{ErrorList, metadata::NameRule};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::encode;
-
 /// Who asks, as authentication found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserInfo {
@@ -54,14 +52,6 @@ pub trait Strategy: Send + Sync + 'static {
         + Send
         + Sync
         + 'static;
-
-    /// Canonical bytes ([`encode::canonical`]).
-    ///
-    /// # Errors
-    /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
-    fn encode(&self, object: &Self::Object) -> Result<Vec<u8>, serde_json::Error> {
-        encode::canonical(object)
-    }
 
     /// What names look like.
     fn name_rule(&self) -> NameRule {

@@ -1,5 +1,7 @@
 //! Tests of the registry as a whole.
 
+mod workloads;
+
 use super::*;
 
 #[test]
@@ -156,4 +158,67 @@ fn a_value_of_the_wrong_type_is_named() {
         "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct \
          field DeploymentSpec.spec.replicas of type int32"
     );
+}
+
+/// A row or subresource as the fixture writes it, without the group and version before it.
+fn served(row: &Row, name: &str, kind: &GroupVersionKind, verbs: &[&str], whole: bool) -> String {
+    let info = &row.info;
+    let list = |words: &[String]| if words.is_empty() || !whole { "-".to_owned() } else { words.join(",") };
+    let own = info.kind();
+    let kind = if (&own.group, &own.version) == (&kind.group, &kind.version) {
+        kind.kind.clone()
+    } else {
+        format!("{}.{}", kind.api_version(), kind.kind)
+    };
+    let singular = if whole { info.singular.as_str() } else { "-" };
+    let scope = if info.namespaced { "namespaced" } else { "cluster" };
+    let mut verbs = verbs.to_vec();
+    verbs.sort_unstable();
+    let (short_names, categories) = (list(&info.short_names), list(&info.categories));
+    format!("{name} {singular} {scope} {kind} {} {short_names} {categories}", verbs.join(","))
+}
+
+#[test]
+fn every_row_is_as_the_reference_serves_it() {
+    /// The groups that are served whole.
+    const WHOLE: [&str; 6] =
+        ["apps/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1", "events.k8s.io/v1", "policy/v1"];
+    let reference: Vec<&str> =
+        include_str!("testdata/discovery.txt").lines().filter(|line| !line.starts_with('#')).collect();
+    let mut lines = Vec::new();
+    for row in Registry::builtin().rows() {
+        let version = row.info.kind().api_version();
+        let name = row.info.resource.resource.clone();
+        let verbs: Vec<&str> = row.info.verbs.iter().map(String::as_str).collect();
+        lines.push(format!("{version} {}", served(&row, &name, &row.info.kind(), &verbs, true)));
+        for subresource in &row.subresources {
+            let name = format!("{name}/{}", subresource.name);
+            lines.push(format!("{version} {}", served(&row, &name, &subresource.kind, subresource.verbs, false)));
+        }
+    }
+    let unlike: Vec<&String> = lines.iter().filter(|line| !reference.contains(&line.as_str())).collect();
+    assert!(unlike.is_empty(), "not as the reference: {unlike:#?}");
+    let missing: Vec<&&str> = reference
+        .iter()
+        .filter(|line| WHOLE.iter().any(|version| line.starts_with(&format!("{version} "))))
+        .filter(|line| !lines.iter().any(|own| own == *line))
+        .collect();
+    assert!(missing.is_empty(), "not served: {missing:#?}");
+}
+
+#[test]
+fn what_was_read_back_is_written_the_same() {
+    for row in Registry::builtin().rows() {
+        let kind = row.kind.group_version_kind();
+        let json = serde_json::json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a"}});
+        let decode = |bytes: &[u8]| row.kind.decode(bytes, FieldValidation::Strict).expect("decodes").object;
+        let mut object = decode(json.to_string().as_bytes());
+        object.default();
+        object.prepare_for_create(&context());
+        let first = object.encode().expect("encodes");
+        let mut again = decode(&first);
+        again.default();
+        let second = again.encode().expect("encodes");
+        assert_eq!(String::from_utf8_lossy(&second), String::from_utf8_lossy(&first), "{kind}");
+    }
 }

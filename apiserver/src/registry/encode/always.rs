@@ -61,6 +61,11 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
         "JobCondition" | "PersistentVolumeClaimCondition" | "PodCondition" => {
             &[("lastProbeTime", Empty::Null), ("lastTransitionTime", Empty::Null)]
         }
+        "CSINodeSpec" => &[("drivers", Empty::Null)],
+        "NodeSelector" => &[("nodeSelectorTerms", Empty::Null)],
+        "PodFailurePolicy" | "SuccessPolicy" => &[("rules", Empty::Null)],
+        "PodSpec" => &[("containers", Empty::Null)],
+        "PolicyRule" => &[("verbs", Empty::Null)],
         "JobTemplateSpec" => &[("metadata", NOTHING)],
         "LimitRangeSpec" => &[("limits", Empty::Null)],
         "NodeCondition" => &[("lastHeartbeatTime", Empty::Null), ("lastTransitionTime", Empty::Null)],

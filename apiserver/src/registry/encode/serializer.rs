@@ -8,6 +8,7 @@ use serde::ser::{
 };
 
 use super::always::{self, Field};
+use super::emptiness;
 
 /// The serializer below, completed.
 pub(super) struct Complete<S>(pub(super) S);
@@ -157,6 +158,9 @@ impl<S: SerializeStruct> SerializeStruct for Fields<S> {
     type Error = S::Error;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), S::Error> {
+        if emptiness::is_empty(value) {
+            return Ok(());
+        }
         // What an object is comes first.
         if !matches!(name, "apiVersion" | "kind") {
             while let Some(((wanted, empty), rest)) =

@@ -39,7 +39,6 @@ pub mod storage;
 
 mod difference;
 mod generation;
-mod nulls;
 mod protection;
 mod resource_names;
 mod rules;

@@ -103,7 +103,6 @@ fn aggregation(rule: &AggregationRule, errors: &mut ErrorList) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::encode::canonical;
 
     fn texts(errors: &ErrorList) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn absent_rules_are_told() {
-        let bytes = canonical(&Role::default()).unwrap();
+        let bytes = crate::registry::encode::canonical(&Role::default()).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert!(value.as_object().unwrap().contains_key("rules"));
     }

@@ -205,4 +205,126 @@ mod tests {
             ["spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"]
         );
     }
+
+    fn container(field: &str, value: serde_json::Value) -> Vec<String> {
+        let mut container = serde_json::json!({"name": "c", "image": "i"});
+        container[field] = value;
+        problems(serde_json::json!({"containers": [container]}))
+    }
+
+    #[test]
+    fn containers_are_held_to_the_rules() {
+        let cases = [
+            ("env", r#"[{"name": "A=B", "value": "x"}]"#, "env[0].name: Invalid value"),
+            (
+                "env",
+                r#"[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}]"#,
+                "env[0].valueFrom.fieldRef.fieldPath: Unsupported value",
+            ),
+            (
+                "env",
+                r#"[{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}]"#,
+                "env[0].valueFrom.resourceFieldRef.divisor: Invalid value",
+            ),
+            ("envFrom", r#"[{}]"#, "envFrom[0]: Invalid value"),
+            ("resources", r#"{"requests": {"example.com/gpu": "1"}}"#, "resources.limits: Required value"),
+            ("resources", r#"{"limits": {"bogus": "1"}}"#, "resources.limits[bogus]: Invalid value"),
+            ("resources", r#"{"claims": [{"name": "x"}]}"#, "resources.claims[0]: Not found"),
+            ("securityContext", r#"{"runAsUser": -1}"#, "securityContext.runAsUser: Invalid value"),
+            (
+                "securityContext",
+                r#"{"seccompProfile": {"type": "Localhost"}}"#,
+                "securityContext.seccompProfile.localhostProfile: Required value",
+            ),
+            (
+                "securityContext",
+                r#"{"privileged": true, "allowPrivilegeEscalation": false}"#,
+                "securityContext: Invalid value",
+            ),
+            ("volumeDevices", r#"[{"name": "x", "devicePath": "/dev/x"}]"#, "volumeDevices[0].name: Not found"),
+            (
+                "lifecycle",
+                r#"{"preStop": {"exec": {"command": []}}}"#,
+                "lifecycle.preStop.exec.command: Required value",
+            ),
+            (
+                "readinessProbe",
+                r#"{"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 1}"#,
+                "readinessProbe.terminationGracePeriodSeconds: Invalid value",
+            ),
+        ];
+        for (field, value, expected) in cases {
+            let found = container(field, serde_json::from_str(value).expect("json"));
+            let expected = format!("spec.containers[0].{expected}");
+            assert!(found.iter().any(|problem| problem.starts_with(&expected)), "{value}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn pods_are_held_to_the_rules() {
+        let cases = [
+            (
+                "volumes",
+                r#"[{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]"#,
+                "volumes[0].hostPath: Forbidden",
+            ),
+            (
+                "volumes",
+                r#"[{"name": "v", "iscsi": {"targetPortal": "p", "iqn": "x", "lun": 300}}]"#,
+                "volumes[0].iscsi.lun: Invalid value",
+            ),
+            (
+                "volumes",
+                r#"[{"name": "v", "ephemeral": {}}]"#,
+                "volumes[0].ephemeral.volumeClaimTemplate: Required value",
+            ),
+            (
+                "volumes",
+                r#"[{"name": "v", "projected": {"sources": [{"secret": {"name": "s", "items": [{"key": "a", "path": "p"}, {"key": "b", "path": "p"}]}}]}}]"#,
+                "volumes[0].projected: Invalid value",
+            ),
+            (
+                "affinity",
+                r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}"#,
+                "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value",
+            ),
+            (
+                "affinity",
+                r#"{"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": ""}]}}"#,
+                "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value",
+            ),
+            (
+                "topologySpreadConstraints",
+                r#"[{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]"#,
+                "topologySpreadConstraints[0].maxSkew: Invalid value",
+            ),
+            ("dnsPolicy", r#""None""#, "dnsConfig: Required value"),
+            ("dnsConfig", r#"{"nameservers": ["x"]}"#, "dnsConfig.nameservers[0]: Invalid value"),
+            (
+                "securityContext",
+                r#"{"sysctls": [{"name": "A", "value": "1"}]}"#,
+                "securityContext.sysctls[0].name: Invalid value",
+            ),
+            ("readinessGates", r#"[{"conditionType": "-"}]"#, "readinessGates[0].conditionType: Invalid value"),
+            ("initContainers", r#"[{"name": "c", "image": "i"}]"#, "initContainers[0].name: Duplicate value"),
+            (
+                "initContainers",
+                r#"[{"name": "d", "image": "i", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]"#,
+                "initContainers[0].lifecycle: Forbidden",
+            ),
+            (
+                "ephemeralContainers",
+                r#"[{"name": "d", "image": "i", "ports": [{"containerPort": 1}]}]"#,
+                "ephemeralContainers[0].ports: Forbidden",
+            ),
+            ("preemptionPolicy", r#""Sometimes""#, "preemptionPolicy: Unsupported value"),
+        ];
+        for (field, value, expected) in cases {
+            let mut spec = serde_json::json!({"containers": [{"name": "c", "image": "i"}]});
+            spec[field] = serde_json::from_str(value).expect("json");
+            let found = problems(spec);
+            let expected = format!("spec.{expected}");
+            assert!(found.iter().any(|problem| problem.starts_with(&expected)), "{field}: {found:?}");
+        }
+    }
 }
