@@ -3,6 +3,7 @@
 //! From the outside in: [`server`] accepts connections, [`chain`] is the way of every request, [`edges`] speak
 //! gRPC and REST, [`handlers`] are the verbs, [`registry`] knows the kinds, [`storage`] keeps the objects.
 
+pub mod admission;
 pub mod allocation;
 pub mod authentication;
 pub mod authorization;

@@ -74,7 +74,7 @@ pub struct Options {
     pub anonymous_auth: bool,
     /// Enable to allow secrets of type 'bootstrap.kubernetes.io/token' in the 'kube-system' namespace to be used for
     /// TLS bootstrapping authentication
-    #[arg(long)]
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_bootstrap_token_auth: bool,
 
     /// Ordered list of plug-ins to do authorization on secure port

@@ -24,42 +24,39 @@ pub struct Policy {
     pub role_bindings: Vec<RoleBinding>,
 }
 
-/// The user that the controllers of this cluster act as.
-const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
-/// The names of the roles of upstream's controllers begin so.
-const CONTROLLER_PREFIX: &str = "system:controller:";
-/// The role of all controllers together.
-const CONTROLLERS: &str = "system:reeve:controllers";
-
 impl Policy {
-    /// Upstream's roles and bindings, and what this cluster adds.
-    ///
-    /// The controllers share one process and one identity, where upstream gives each controller an account of its
-    /// own. So one role holds what upstream's controllers have together, and that identity has it.
+    /// Upstream's roles and bindings, the aggregated ones with the rules of those that feed them.
     pub fn of_cluster() -> Self {
         let mut policy = Self::of_upstream();
-        let mut rules: Vec<PolicyRule> = Vec::new();
-        let controllers = policy
-            .cluster_roles
-            .iter()
-            .filter(|role| role.metadata.name.as_deref().is_some_and(|name| name.starts_with(CONTROLLER_PREFIX)));
-        for rule in controllers.flat_map(|role| role.rules.iter().flatten()) {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
+        for at in 0..policy.cluster_roles.len() {
+            let mut gathered = Vec::new();
+            policy.gather(at, &mut gathered);
+            if !gathered.is_empty() {
+                policy.cluster_roles[at].rules = Some(gathered);
             }
         }
-        let (_, metadata) = described(CONTROLLERS, &[]);
-        policy.cluster_roles.push(ClusterRole {
-            metadata: metadata.clone(),
-            aggregation_rule: None,
-            rules: Some(rules),
-        });
-        policy.cluster_role_bindings.push(ClusterRoleBinding {
-            metadata,
-            role_ref: role_ref("ClusterRole", CONTROLLERS),
-            subjects: Some(vec![subject("User", CONTROLLER_MANAGER)]),
-        });
         policy
+    }
+
+    /// The rules that a role takes from those that feed it. They are there from the first second, without the
+    /// controller that follows later changes.
+    fn gather(&self, at: usize, gathered: &mut Vec<PolicyRule>) {
+        let selectors = self.cluster_roles[at].aggregation_rule.as_ref();
+        let wanted = selectors.and_then(|rule| rule.cluster_role_selectors.as_ref()).into_iter().flatten();
+        for labels in wanted.filter_map(|selector| selector.match_labels.as_ref()) {
+            for (other, role) in self.cluster_roles.iter().enumerate() {
+                let own = role.metadata.labels.as_ref();
+                if other == at || !labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value)) {
+                    continue;
+                }
+                for rule in role.rules.iter().flatten() {
+                    if !gathered.contains(rule) {
+                        gathered.push(rule.clone());
+                    }
+                }
+                self.gather(other, gathered);
+            }
+        }
     }
 
     /// Upstream's roles and bindings.
@@ -218,9 +215,15 @@ mod tests {
     }
 
     #[test]
-    fn controllers_share_one_identity() {
+    fn aggregated_roles_have_what_feeds_them() {
         let policy = Policy::of_cluster();
-        let role = policy.cluster_roles.iter().find(|role| role.metadata.name.as_deref() == Some(CONTROLLERS)).unwrap();
-        assert!(role.rules.iter().flatten().count() > 50);
+        let reads_pods = |name: &str| {
+            let role = policy.cluster_roles.iter().find(|role| role.metadata.name.as_deref() == Some(name)).unwrap();
+            role.rules.iter().flatten().any(|rule| {
+                rule.resources.iter().flatten().any(|resource| resource == "pods")
+                    && rule.verbs.iter().any(|verb| verb == "get")
+            })
+        };
+        assert!(reads_pods("view") && reads_pods("edit") && reads_pods("admin"));
     }
 }

@@ -3,6 +3,10 @@
 //! Nothing is decoded while a request is decided: the index is compiled again by the first request after a role or
 //! binding changed, from what is in the cache then, and objects that did not change keep their compiled form. Rules
 //! from `k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac`.
+//!
+//! One thing differs from upstream: there each controller has an account of its own, here all of them share one
+//! process and one identity. So what is bound to the account of one of the cluster's own controllers is bound to that
+//! identity too. It has what upstream's controllers have together, and no more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +32,11 @@ pub struct Sources {
     /// ClusterRoleBindings.
     pub cluster_role_bindings: Resource,
 }
+
+/// The user that the controllers act as.
+const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+/// The names of the roles of the cluster's own controllers begin so.
+const CONTROLLER_ROLES: &str = "system:controller:";
 
 type Rules = Arc<[PolicyRule]>;
 
@@ -115,11 +124,11 @@ impl Rbac {
 
 /// The rules of a role that a binding in `namespace` refers to; `None` when it is absent.
 pub fn role_rules(sources: &Sources, reference: &RoleRef, namespace: &str) -> Option<Vec<PolicyRule>> {
-    let entry = if reference.kind == "ClusterRole" {
-        sources.cluster_roles.snapshot().get("", &reference.name)?
-    } else {
-        sources.roles.snapshot().get(namespace, &reference.name)?
-    };
+    if reference.kind == "ClusterRole" {
+        let entry = sources.cluster_roles.snapshot().get("", &reference.name)?;
+        return decode::<ClusterRole>(&entry).map(|role| role.rules.unwrap_or_default());
+    }
+    let entry = sources.roles.snapshot().get(namespace, &reference.name)?;
     decode::<Role>(&entry).map(|role| role.rules.unwrap_or_default())
 }
 
@@ -168,6 +177,9 @@ fn compile(sources: &Sources, decoded: &mut Decoded, revisions: [i64; 4]) -> Ind
         let rules = decoded.cluster_roles.get(binding.role.name.as_str()).map(|(_, rules)| rules.clone());
         for subject in &binding.subjects {
             let grant = grant("ClusterRoleBinding", name, &binding.role, subject, rules.clone());
+            if is_controller(subject, &binding.role) {
+                index.users.entry(CONTROLLER_MANAGER.to_owned()).or_default().everywhere.push(grant.clone());
+            }
             if let Some(grants) = index.of(subject, "") {
                 grants.everywhere.push(grant);
             }
@@ -189,6 +201,13 @@ fn compile(sources: &Sources, decoded: &mut Decoded, revisions: [i64; 4]) -> Ind
         }
     }
     index
+}
+
+/// Whether a subject is the account of one of the cluster's own controllers.
+fn is_controller(subject: &Subject, role: &RoleRef) -> bool {
+    subject.kind == "ServiceAccount"
+        && subject.namespace.as_deref() == Some("kube-system")
+        && role.name.starts_with(CONTROLLER_ROLES)
 }
 
 fn sorted(memo: &Memo<Binding>) -> Vec<(&str, &Binding)> {

@@ -1,64 +1,128 @@
-//! Admission that needs other objects than the one that is written.
+//! How the handlers call admission ([`crate::admission`]), and what of it counts in the store.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Namespace;
-use reeve_api::status::StatusCause;
-use reeve_api::{GroupVersionResource, Reason, StatusError};
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use reeve_api::{Reason, StatusError};
 
 use super::Handlers;
+use crate::admission::pod_limits::Amounts;
+use crate::admission::{Request, namespace_lifecycle, quota};
 use crate::registry::{AnyObject, Row};
-use crate::request::{Target, User};
-use crate::storage::cache::Version;
+use crate::request::{Target, User, Verb};
+use crate::storage::cache::{Selector, Version};
+use crate::storage::{Hint, Outcome, StoreError, Stored, Write};
 
 const NAMESPACES_PREFIX: &str = "/registry/namespaces/";
+const ACCOUNTS_PREFIX: &str = "/registry/serviceaccounts/";
+const QUOTAS_PREFIX: &str = "/registry/resourcequotas/";
+
+/// What was counted in quotas for an object that is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Charged(Vec<(String, Amounts)>);
 
 impl Handlers {
-    /// Namespace lifecycle: nothing is created in a namespace that is absent or ending.
-    pub(super) async fn admit_namespace(&self, row: &Row, target: &Target, name: &str) -> Result<(), StatusError> {
-        if !row.info.namespaced {
-            return Ok(());
+    /// What plug-ins are told of a request.
+    pub(super) fn admission<'a>(&'a self, user: &'a User, verb: Verb, row: &'a Row, target: &'a Target) -> Request<'a> {
+        Request { user, verb, row, target, authorizer: self.authorizer(), policy: &self.policy, cached: &self.cached }
+    }
+
+    /// What must be there before something is created: its namespace, and a pod's account. The cache may be behind
+    /// what somebody made a moment ago.
+    pub(super) async fn admit_place(
+        &self,
+        row: &Row,
+        target: &Target,
+        object: &dyn AnyObject,
+    ) -> Result<(), StatusError> {
+        let name = object.metadata().name.as_deref().unwrap_or_default();
+        namespace_lifecycle::admit_create(self.stored(NAMESPACES_PREFIX), row, target, name).await?;
+        let Some(pod) = object.inner().downcast_ref::<Pod>() else { return Ok(()) };
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
+        let accounts = self.stored(ACCOUNTS_PREFIX);
+        if accounts.snapshot().get(&target.namespace, account).is_none() {
+            accounts.fresh(Version::Consistent).await?;
         }
-        let namespaces = self.stored(NAMESPACES_PREFIX);
-        let present = match namespaces.snapshot().get("", &target.namespace) {
-            Some(entry) => Some(entry),
-            // The cache may be behind: a namespace that was just created counts.
-            None => namespaces.get("", &target.namespace, Version::Consistent).await?,
+        Ok(())
+    }
+
+    /// Counts a new object in the quotas of its namespace. When one has no room, the others get theirs back.
+    pub(super) async fn charge(
+        &self,
+        row: &Row,
+        target: &Target,
+        object: &dyn AnyObject,
+        dry_run: bool,
+    ) -> Result<Charged, StatusError> {
+        let mut charged = Charged::default();
+        let Some(quotas) = self.cached.resource(QUOTAS_PREFIX).filter(|_| row.info.namespaced) else {
+            return Ok(charged);
         };
-        let Some(entry) = present else {
-            return Err(StatusError::not_found(&GroupVersionResource::of::<Namespace>(), &target.namespace));
-        };
-        let namespace: Namespace = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;
-        if namespace.metadata.deletion_timestamp.is_none() {
-            return Ok(());
+        let mut present = quotas.snapshot().select(Selector::namespace(&target.namespace)).peekable();
+        if present.peek().is_none() {
+            return Ok(charged);
         }
-        let why =
-            format!("unable to create new content in namespace {} because it is being terminated", target.namespace);
-        let mut error = StatusError::forbidden(&target.resource, name, why);
-        if let Some(details) = &mut error.details {
-            details.causes = Some(vec![StatusCause {
-                reason: Some("NamespaceTerminating".into()),
-                message: Some(format!("namespace {} is being terminated", target.namespace)),
-                field: Some("metadata.namespace".into()),
-            }]);
+        let wanted = quota::usage(row, object);
+        for entry in present {
+            let key = quotas.key(entry.namespace(), entry.name());
+            let mut counted = false;
+            let result = {
+                let counted = &mut counted;
+                let mut decide = |present: Option<&Stored>| {
+                    *counted = false;
+                    let Some(present) = present else { return Ok(Write::keep()) };
+                    let quota: ResourceQuota = serde_json::from_slice(&present.value).map_err(StatusError::internal)?;
+                    if !quota::counts(&quota, object) {
+                        return Ok(Write::keep());
+                    }
+                    match quota::charge(&quota, object, &wanted) {
+                        Ok(None) => Ok(Write::keep()),
+                        Ok(Some(_)) if dry_run => Ok(Write::keep()),
+                        Ok(Some(quota)) => {
+                            *counted = true;
+                            Ok(Write::put(stored_form(&quota)?))
+                        }
+                        Err(refusal) => {
+                            let own = object.metadata().name.as_deref().unwrap_or_default();
+                            Err(StatusError::forbidden(&row.info.resource, own, refusal.text(entry.name())))
+                        }
+                    }
+                };
+                let hint = Hint::Present(entry.stored());
+                self.store.update(&key, hint, &mut decide).await
+            };
+            match result {
+                Ok(Outcome::Put { .. }) if counted => charged.0.push((key, wanted.clone())),
+                Ok(_) => {}
+                Err(error) => {
+                    self.refund(charged).await;
+                    return Err(super::store_error(error));
+                }
+            }
         }
-        Err(error)
+        Ok(charged)
+    }
+
+    /// Gives back what was counted for an object that was not written after all.
+    pub(super) async fn refund(&self, charged: Charged) {
+        for (key, amounts) in charged.0 {
+            let mut decide = |present: Option<&Stored>| {
+                let Some(present) = present else { return Ok(Write::keep()) };
+                let quota: ResourceQuota = serde_json::from_slice(&present.value).map_err(StatusError::internal)?;
+                Ok(Write::put(stored_form(&quota::refund(&quota, &amounts))?))
+            };
+            let result: Result<Outcome, StoreError> = self.store.update(&key, Hint::Unknown, &mut decide).await;
+            if let Err(error) = result {
+                tracing::warn!(key, %error, "a quota counts an object that was not created until it is recounted");
+            }
+        }
     }
 }
 
-/// A node creates only its own Node object, and pods' status only of what the authorizer let through.
-pub(super) fn admit_node_identity(user: &User, row: &Row, object: &dyn AnyObject) -> Result<(), StatusError> {
-    let Some(node) = user.name.strip_prefix("system:node:") else { return Ok(()) };
-    let name = object.metadata().name.as_deref().unwrap_or_default();
-    if row.info.resource.group.is_empty() && row.info.resource.resource == "nodes" && name != node {
-        let why = format!("node {node:?} is not allowed to modify node {name:?}");
-        return Err(StatusError::forbidden(&row.info.resource, name, why));
-    }
-    if row.info.resource.resource == "leases" && name != node {
-        let why = format!("can only access node lease with the same name as the requesting node {node:?}");
-        return Err(StatusError::forbidden(&row.info.resource, name, why));
-    }
-    Ok(())
+fn stored_form(quota: &ResourceQuota) -> Result<Bytes, StatusError> {
+    serde_json::to_vec(quota).map(Bytes::from).map_err(StatusError::internal)
 }
 
 /// Each namespace carries its own name as a label, so that selectors can name it.

@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::{ObjectMeta, StatusError, names};
 use uuid::Uuid;
 
-use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::admission::{label_namespace, wrong_body};
 use super::ownership::{Ownership, Tracker};
 use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
+use crate::admission;
 use crate::registry::{AnyObject, RequestContext, Row};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Hint, Outcome, StoreError, Write};
@@ -44,6 +45,9 @@ impl Handlers {
         if row.info.kind == "Binding" && row.info.resource.group.is_empty() {
             return self.bind_named(user, target, &body, options).await;
         }
+        if let Some(review) = row.review {
+            return self.review(user, row, review, target, &body, options);
+        }
         let body = match &row.conversion {
             None => body,
             Some(conversion) => conversion.to_stored(&body)?.into(),
@@ -52,14 +56,15 @@ impl Handlers {
         let mut warnings = decoded.warnings;
         let mut object = decoded.object;
         self.adopt_namespace(row, target, object.metadata_mut())?;
-        admit_node_identity(user, row, object.as_ref())?;
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
         if ownership == Ownership::Updates {
             Tracker::new(row, "", user, options, context.now).create(object.as_mut())?;
         }
         let name = object.metadata().name.clone().unwrap_or_default();
-        self.admit_namespace(row, target, &name).await?;
+        self.admit_place(row, target, object.as_ref()).await?;
+        let request = self.admission(user, Verb::Create, row, target);
+        admission::mutate(&request, object.as_mut(), None)?;
 
         let generated = object.metadata().generate_name.clone().filter(|_| name.is_empty());
         // What a kind makes of the object's name it makes anew of the next one.
@@ -75,12 +80,11 @@ impl Handlers {
             }
             object.prepare_for_create(&context);
             object.admit_create(&context);
-            self.admit_default_class(row, object.as_mut())?;
             label_namespace(row, object.as_mut());
             if attempt == 1 {
                 warnings.extend(object.warnings(None));
             }
-            let result = self.store_new(row, target, object.as_mut(), options).await;
+            let result = self.store_new(&request, object.as_mut(), options, &mut warnings).await;
             match result {
                 Err(error)
                     if generated.is_some()
@@ -99,18 +103,41 @@ impl Handlers {
     /// Validates and writes. Claims that lose a race are chosen anew.
     pub(super) async fn store_new(
         &self,
-        row: &Row,
-        target: &Target,
+        request: &admission::Request<'_>,
         object: &mut dyn AnyObject,
         options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<ObjectAnswer, StatusError> {
+        let (row, target) = (request.row, request.target);
+        let name = object.metadata().name.clone().unwrap_or_default();
+        let mut lost = service_claims::Lost::default();
+        check(row, &name, object.validate())?;
+        let told = warnings.len();
+        admission::validate(request, object, None, warnings)?;
+        let charged = self.charge(row, target, object, options.dry_run).await?;
+        let result = self.write_new(row, target, object, options, &mut lost).await;
+        if result.is_err() {
+            // Another name may be tried.
+            warnings.truncate(told);
+            self.refund(charged).await;
+        }
+        result
+    }
+
+    async fn write_new(
+        &self,
+        row: &Row,
+        target: &Target,
+        object: &dyn AnyObject,
+        options: &WriteOptions,
+        lost: &mut service_claims::Lost,
     ) -> Result<ObjectAnswer, StatusError> {
         let name = object.metadata().name.clone().unwrap_or_default();
         let key = row.storage_key(&target.namespace, &name);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
-        let mut lost = service_claims::Lost::default();
         loop {
             let mut object = object.clone_object();
-            let claims = self.plan_claims(object.as_mut(), None, &lost)?;
+            let claims = self.plan_claims(object.as_mut(), None, lost)?;
             check(row, &name, object.validate())?;
             let value = encode(object.as_ref())?;
             if options.dry_run {
@@ -134,7 +161,7 @@ impl Handlers {
             match self.store.update(&key, Hint::Absent, &mut decide).await {
                 Ok(Outcome::Put { stored, .. }) => return ObjectAnswer::stored(row, &stored, vec![]),
                 Ok(other) => return Err(StatusError::internal(format_args!("a create ended as {other:?}"))),
-                Err(StoreError::Claimed(claim)) => claims.lost(&claim, &mut lost, row, &name)?,
+                Err(StoreError::Claimed(claim)) => claims.lost(&claim, lost, row, &name)?,
                 Err(error) => return Err(store_error(error)),
             }
         }

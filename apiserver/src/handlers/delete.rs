@@ -12,6 +12,8 @@ use super::{
     DeleteAnswer, DeleteOptions, Handlers, ListOptions, ObjectAnswer, decode_stored, encode, service_claims,
     store_error,
 };
+use crate::admission::{namespace_lifecycle, node_restriction};
+use crate::authorization::node::node_of;
 use crate::registry::{AnyObject, Row};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, Stored, Write};
@@ -44,6 +46,10 @@ impl Handlers {
         options: &DeleteOptions,
     ) -> Result<DeleteAnswer, StatusError> {
         let (row, _) = self.row(user, Verb::Delete, target)?;
+        namespace_lifecycle::admit_delete(row, &target.name)?;
+        if let Some(present) = self.cached(target).filter(|_| node_of(user).is_some()) {
+            node_restriction::admit_delete(user, &target.resource, decode_stored(row, &present)?.as_ref())?;
+        }
         self.delete_row(row, target, options).await
     }
 

@@ -6,15 +6,16 @@
 mod admission;
 mod apply;
 mod create;
-mod default_classes;
 mod delete;
 mod eviction;
 mod ownership;
 mod patch;
 mod pods;
 mod read;
+mod reviews;
 mod service_claims;
 mod subresources;
+mod token_request;
 mod update;
 mod watch;
 
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use reeve_api::validation::ErrorList;
 use reeve_api::{GroupVersionResource, Reason, StatusError, json};
 
+use crate::admission::Cached;
 use crate::allocation::{CLAIMS_PREFIX, PortRange, ServiceRange};
 use crate::authentication::Authenticator;
 use crate::authentication::keys::Keys;
@@ -197,6 +199,7 @@ pub struct Handlers {
     options: HandlerOptions,
     authorizer: Arc<dyn Authorizer>,
     policy: authorization::rbac::Sources,
+    cached: Cached,
     authenticator: Authenticator,
     clock: fn() -> Timestamp,
 }
@@ -229,7 +232,7 @@ impl Handlers {
         clock: fn() -> Timestamp,
     ) -> Self {
         let mut resources = HashMap::new();
-        for row in registry.rows() {
+        for row in registry.rows().iter().filter(|row| row.review.is_none()) {
             resources.entry(row.storage_prefix).or_insert_with(|| {
                 let gvk = row.kind.group_version_kind();
                 cache.register(ResourceConfig {
@@ -272,7 +275,8 @@ impl Handlers {
         let tokens =
             ServiceAccountTokens::new(access.keys.clone(), access.issuer.clone(), access.audiences.clone(), bound);
         let authenticator = Authenticator::new(tokens, access.bootstrap_tokens, access.anonymous);
-        Self { registry, store, resources, claims, options, authorizer, policy, authenticator, clock }
+        let cached = Cached::new(resources.clone());
+        Self { registry, store, resources, claims, options, authorizer, policy, cached, authenticator, clock }
     }
 
     /// Who may do what.

@@ -30,6 +30,7 @@ impl Handlers {
         match action {
             SubresourceAction::Binding => self.bind(user, row, target, body, options).await,
             SubresourceAction::Eviction => self.evict(user, row, target, body, options).await,
+            SubresourceAction::Token => self.request_token(target, body, options).await,
             _ => Err(super::method_not_allowed()),
         }
     }

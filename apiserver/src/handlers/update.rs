@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use reeve_api::{ObjectMeta, StatusError};
 
-use super::admission::{admit_node_identity, label_namespace, wrong_body};
+use super::admission::{label_namespace, wrong_body};
 use super::ownership::{Ownership, Tracker, keep_times};
 use super::{
     Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
 };
+use crate::admission;
 use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, StoreError, Stored, Write};
@@ -69,7 +70,6 @@ impl Handlers {
                 )));
             }
         }
-        admit_node_identity(user, row, object.as_ref())?;
         let unversioned = object.metadata().resource_version.as_deref().unwrap_or_default().is_empty();
         let conditional = !row.kind.allows_unconditional_update() && part == Part::Main;
         let result = {
@@ -134,6 +134,7 @@ impl Handlers {
         let key = row.storage_key(&target.namespace, &target.name);
         let context = self.context(user);
         let tracker = Tracker::new(row, &target.subresource, user, options, context.now);
+        let request = self.admission(user, Verb::Update, row, target);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         let mut lost = service_claims::Lost::default();
         loop {
@@ -159,6 +160,9 @@ impl Handlers {
                             object.metadata_mut().managed_fields.clone_from(&old.metadata().managed_fields)
                         }
                     }
+                    if part != Part::Binding {
+                        admission::mutate(&request, object.as_mut(), Some(old.as_ref()))?;
+                    }
                     adjust(row, &context, part, object.as_mut(), old.as_ref());
                     if part == Part::Main {
                         *claims = self.plan_claims(object.as_mut(), Some(old.as_ref()), lost)?;
@@ -171,6 +175,9 @@ impl Handlers {
                     };
                     check(row, &target.name, errors)?;
                     *warnings = object.warnings(Some(old.as_ref()));
+                    if part != Part::Binding {
+                        admission::validate(&request, object.as_ref(), Some(old.as_ref()), warnings)?;
+                    }
                     let mut value = encode(object.as_ref())?;
                     // Times have one length: what differs in length differs in more than them.
                     if value.len() == present.value.len() && value != present.value {

@@ -63,6 +63,10 @@ pub trait AnyObject: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
     /// For downcasts to the kind's own type, [`Object`].
     fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// For downcasts to the `k8s-openapi` type, whatever the strategy.
+    fn inner(&self) -> &dyn Any;
+    /// For downcasts to the `k8s-openapi` type, whatever the strategy.
+    fn inner_mut(&mut self) -> &mut dyn Any;
 
     /// See [`Strategy::default`].
     fn default(&mut self);
@@ -138,6 +142,14 @@ impl<S: Strategy> AnyObject for Object<S> {
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+
+    fn inner(&self) -> &dyn Any {
+        &self.value
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Any {
+        &mut self.value
     }
 
     fn default(&mut self) {

@@ -45,6 +45,25 @@ pub enum SubresourceAction {
     Attach,
     /// Forwards ports of a pod.
     PortForward,
+    /// Makes a token for a service account.
+    Token,
+}
+
+/// A question that a resource answers instead of storing objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Review {
+    /// Whose token is it?
+    Token,
+    /// Who am I?
+    SelfSubject,
+    /// May somebody do that?
+    SubjectAccess,
+    /// May somebody do that in this namespace?
+    LocalSubjectAccess,
+    /// May I do that?
+    SelfSubjectAccess,
+    /// What may I do?
+    SelfSubjectRules,
 }
 
 /// A row below a resource: `pods/status`.
@@ -92,6 +111,8 @@ pub struct Row {
     pub deprecation: Option<&'static str>,
     /// For a resource that is another view of a stored one (events of `events.k8s.io`).
     pub conversion: Option<Arc<dyn Conversion>>,
+    /// For a resource whose objects are questions: nothing of it is stored.
+    pub review: Option<Review>,
 }
 
 impl Row {

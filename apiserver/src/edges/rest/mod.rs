@@ -122,6 +122,14 @@ impl Rest {
         let path = request.uri().path();
         let route = route(path);
         let query = Query::parse(request.uri().query());
+        if let Route::Resource { target, watch } = &route
+            && self.handlers.registry().get(&target.resource).is_none()
+            && let Some(verb) = path::verb(request.method(), target, *watch || query.flag("watch"))
+        {
+            // A stranger must not learn what exists.
+            let asked = Attributes::of_target(user, verb, target, query.text("fieldSelector"));
+            authorization::check(self.handlers.authorizer(), &asked)?;
+        }
         if !matches!(route, Route::Resource { .. }) {
             self.authorize_path(user, &request)?;
             if let Some(response) = issuer::answer(&self.handlers, &self.address, path, request.headers())? {

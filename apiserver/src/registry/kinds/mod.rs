@@ -31,6 +31,7 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod resource_quota;
 pub mod runtime_class;
+pub mod reviews;
 pub mod secret;
 pub mod service;
 pub mod service_account;

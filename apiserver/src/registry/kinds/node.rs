@@ -1,12 +1,10 @@
 //! Node: a machine that runs pods.
 
-use k8s_openapi::api::core::v1::{DaemonEndpoint, Node, NodeSpec, Taint};
+use k8s_openapi::api::core::v1::{DaemonEndpoint, Node, NodeSpec};
 use reeve_api::quantity::Quantity;
 use reeve_api::validation::{BadValue, ErrorList, Path, format, quote};
 
 use crate::registry::strategy::{RequestContext, Strategy};
-
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// The strategy.
 pub struct Nodes;
@@ -34,14 +32,6 @@ impl Strategy for Nodes {
         status.node_info.get_or_insert_default();
         let endpoints = status.daemon_endpoints.get_or_insert_default();
         endpoints.kubelet_endpoint.get_or_insert(DaemonEndpoint { port: 0 });
-    }
-
-    fn admit_create(&self, _context: &RequestContext, node: &mut Node) {
-        let taints = node.spec.get_or_insert_default().taints.get_or_insert_default();
-        let effect = "NoSchedule";
-        if !taints.iter().any(|taint| taint.key == NOT_READY && taint.effect == effect) {
-            taints.push(Taint { key: NOT_READY.to_owned(), effect: effect.to_owned(), ..Taint::default() });
-        }
     }
 
     fn validate(&self, node: &Node) -> ErrorList {

@@ -10,11 +10,6 @@ use reeve_api::validation::{ErrorList, Path};
 use crate::registry::pod_template::{defaults, quality_of_service, validation, warnings};
 use crate::registry::strategy::{RequestContext, Strategy};
 
-/// Seconds that a pod stays on a node that is not ready or cannot be reached.
-const NODE_TROUBLE_SECONDS: i64 = 300;
-const MOST_SYSTEM_PRIORITIES: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-
 /// The strategy.
 pub struct Pods;
 
@@ -64,30 +59,6 @@ impl Strategy for Pods {
             }]);
         }
         pod.status = Some(status);
-    }
-
-    fn admit_create(&self, _context: &RequestContext, pod: &mut Pod) {
-        let spec = pod.spec.get_or_insert_default();
-        if spec.service_account_name.as_deref().unwrap_or_default().is_empty() {
-            spec.service_account_name = Some("default".to_owned());
-        }
-        spec.service_account.clone_from(&spec.service_account_name);
-        let class = spec.priority_class_name.as_deref().unwrap_or_default();
-        let system = MOST_SYSTEM_PRIORITIES.iter().find(|(name, _)| *name == class);
-        spec.priority = Some(system.map_or(0, |(_, priority)| *priority));
-        spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
-        for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-            let tolerations = spec.tolerations.get_or_insert_default();
-            if !tolerations.iter().any(|toleration| covers(toleration, key)) {
-                tolerations.push(Toleration {
-                    key: Some(key.to_owned()),
-                    operator: Some("Exists".to_owned()),
-                    effect: Some("NoExecute".to_owned()),
-                    toleration_seconds: Some(NODE_TROUBLE_SECONDS),
-                    value: None,
-                });
-            }
-        }
     }
 
     fn validate(&self, pod: &Pod) -> ErrorList {
@@ -246,13 +217,6 @@ fn is_gated(spec: &PodSpec) -> bool {
 fn next_generation(old: &Pod, changed: bool) -> Option<i64> {
     let generation = old.metadata.generation.unwrap_or(1);
     Some(if changed { generation + 1 } else { generation })
-}
-
-/// Whether a toleration already speaks of a taint without effect `NoExecute` being excluded.
-fn covers(toleration: &Toleration, key: &str) -> bool {
-    let own_key = toleration.key.as_deref().unwrap_or_default();
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    (own_key == key || own_key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
 }
 
 fn deadline(new: &PodSpec, old: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {

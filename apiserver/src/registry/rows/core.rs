@@ -52,7 +52,8 @@ pub(super) fn rows() -> Vec<Row> {
             &kinds::service_account::ServiceAccounts,
             "/registry/serviceaccounts/",
             words("serviceaccount", &["sa"], &[]),
-        ),
+        )
+        .with("token", SubresourceAction::Token, Some(("authentication.k8s.io/v1", "TokenRequest")), CREATE),
         row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"])).with_status(),
     ]
 }

@@ -14,6 +14,7 @@ mod networking;
 mod node;
 mod policy;
 mod rbac;
+mod reviews;
 mod scheduling;
 mod storage;
 
@@ -24,7 +25,7 @@ use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo};
 
 use super::erased::StrategyKind;
 use super::strategy::Strategy;
-use super::{Conversion, Row, Subresource, SubresourceAction};
+use super::{Conversion, Review, Row, Subresource, SubresourceAction};
 
 /// The verbs of a resource with everything.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -71,6 +72,7 @@ where
         subresources: Vec::new(),
         deprecation: None,
         conversion: None,
+        review: None,
     }
 }
 
@@ -121,6 +123,13 @@ impl Row {
         self
     }
 
+    /// Makes the resource answer a question.
+    fn asking(mut self, review: Review) -> Self {
+        self.info.verbs = vec!["create".to_owned()];
+        self.review = Some(review);
+        self
+    }
+
     /// Takes a verb away.
     fn without_verb(mut self, verb: &str) -> Self {
         self.info.verbs.retain(|own| own != verb);
@@ -151,6 +160,7 @@ pub(super) fn builtin() -> Vec<Row> {
         core::rows(),
         apps::rows(),
         events::rows(),
+        reviews::rows(),
         autoscaling::rows(),
         batch::rows(),
         certificates::rows(),
