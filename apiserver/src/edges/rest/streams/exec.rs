@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use reeve_api::StatusError;
 use reeve_proto::v1;
-use reeve_proto::v1::exec_request::Input as Request_;
+use reeve_proto::v1::exec_request::Input as ExecInput;
 use reeve_proto::v1::exec_response::Output;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -128,18 +128,18 @@ async fn read(
             return Ok(());
         }
         let input = match protocol.decode(message) {
-            Ok(Input::Data(channels::STDIN, data)) if !data.is_empty() => Request_::Stdin(data),
+            Ok(Input::Data(channels::STDIN, data)) if !data.is_empty() => ExecInput::Stdin(data),
             Ok(Input::Data(channels::RESIZE, data)) => match serde_json::from_slice::<TerminalSize>(&data) {
                 Ok(size) => {
                     let (width, height) = (size.width.into(), size.height.into());
-                    Request_::Resize(v1::TerminalSize { width, height })
+                    ExecInput::Resize(v1::TerminalSize { width, height })
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a terminal's size could not be read");
                     continue;
                 }
             },
-            Ok(Input::Closed(channels::STDIN)) => Request_::StdinClosed(true),
+            Ok(Input::Closed(channels::STDIN)) => ExecInput::StdinClosed(true),
             Ok(Input::Data(..) | Input::Closed(_) | Input::Nothing) => continue,
             Err(error) => {
                 tracing::debug!(error, "a client broke the rules of its stream");

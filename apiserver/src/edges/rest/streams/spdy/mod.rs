@@ -25,7 +25,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
     socket::asks_for(headers, NAME)
 }
 
-/// The first stream protocol of the client that the server has.
+/// Refuses a client that does not offer the stream protocol that the server has.
 fn negotiate(headers: &HeaderMap, supported: &'static str) -> Result<(), reeve_api::StatusError> {
     let offered = headers.get_all(STREAM_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
     let offered: Vec<&str> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
