@@ -35,7 +35,7 @@ impl Handlers {
         let mut turn = 0;
         loop {
             turn += 1;
-            let tracker = Tracker::new(row, &target.subresource, user, options, self.now());
+            let tracker = Tracker::new(&self.registry, row, &target.subresource, user, options, self.now());
             let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
                 check_config(row, target, &config)?;
                 let mut applied = tracker.apply(Some(&present.value), &config, force)?;

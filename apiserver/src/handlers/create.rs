@@ -59,7 +59,7 @@ impl Handlers {
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
         if ownership == Ownership::Updates {
-            Tracker::new(row, "", user, options, context.now).create(object.as_mut())?;
+            Tracker::new(&self.registry, row, "", user, options, context.now).create(object.as_mut())?;
         }
         let name = object.metadata().name.clone().unwrap_or_default();
         self.admit_place(row, target, object.as_ref()).await?;

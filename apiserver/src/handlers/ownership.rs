@@ -1,5 +1,7 @@
 //! Who set which fields: what each write leaves in `metadata.managedFields`.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use reeve_api::patch::apply::{self, FieldSet, Managers, Versions, Writer};
@@ -8,7 +10,7 @@ use reeve_api::{ObjectMeta, StatusError, json};
 use serde_json::Value;
 
 use super::WriteOptions;
-use crate::registry::{AnyObject, Row};
+use crate::registry::{AnyObject, Registry, Row};
 use crate::request::User;
 
 /// The longest name of a manager.
@@ -62,23 +64,41 @@ pub(super) fn schema_of(row: &Row) -> Schema {
 }
 
 /// The other versions in which a row's objects are served.
-struct RowVersions<'a>(&'a Row);
+struct RowVersions<'a> {
+    registry: &'a Registry,
+    row: &'a Row,
+}
+
+impl RowVersions<'_> {
+    fn other(&self, api_version: &str) -> Option<&Row> {
+        let same = |other: &&Arc<Row>| {
+            other.storage_prefix == self.row.storage_prefix && other.info.kind().api_version() == api_version
+        };
+        self.registry.rows().iter().find(same).map(AsRef::as_ref)
+    }
+}
 
 impl Versions for RowVersions<'_> {
     fn schema(&self, api_version: &str) -> Option<Schema> {
-        builtin(api_version, &self.0.info.kind)
+        self.other(api_version).map(schema_of)
     }
 
     fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
-        let conversion = self.0.conversion.as_ref()?;
-        let bytes = serde_json::to_vec(object).ok()?;
-        let converted: Value = serde_json::from_slice(&conversion.to_stored(&bytes).ok()?).ok()?;
-        (converted.get("apiVersion")?.as_str()? == api_version).then_some(converted)
+        let other = self.other(api_version)?;
+        let mut bytes = serde_json::to_vec(object).ok()?;
+        if let Some(conversion) = &self.row.conversion {
+            bytes = conversion.to_stored(&bytes).ok()?;
+        }
+        if let Some(conversion) = &other.conversion {
+            bytes = conversion.to_served(&bytes).ok()?;
+        }
+        serde_json::from_slice(&bytes).ok()
     }
 }
 
 /// One write, as ownership sees it.
 pub(super) struct Tracker<'a> {
+    registry: &'a Registry,
     row: &'a Row,
     subresource: &'a str,
     manager: String,
@@ -89,8 +109,16 @@ pub(super) struct Tracker<'a> {
 }
 
 impl<'a> Tracker<'a> {
-    pub fn new(row: &'a Row, subresource: &'a str, user: &User, options: &WriteOptions, now: Timestamp) -> Self {
+    pub fn new(
+        registry: &'a Registry,
+        row: &'a Row,
+        subresource: &'a str,
+        user: &User,
+        options: &WriteOptions,
+        now: Timestamp,
+    ) -> Self {
         Self {
+            registry,
             row,
             subresource,
             manager: manager_name(user, options),
@@ -110,7 +138,7 @@ impl<'a> Tracker<'a> {
             now: &self.now,
             reset: &self.reset,
             schema: &self.schema,
-            versions: &RowVersions(self.row),
+            versions: &RowVersions { registry: self.registry, row: self.row },
         })
     }
 

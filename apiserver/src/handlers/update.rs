@@ -133,7 +133,7 @@ impl Handlers {
     ) -> Result<ObjectAnswer, StatusError> {
         let key = row.storage_key(&target.namespace, &target.name);
         let context = self.context(user);
-        let tracker = Tracker::new(row, &target.subresource, user, options, context.now);
+        let tracker = Tracker::new(&self.registry, row, &target.subresource, user, options, context.now);
         let request = self.admission(user, Verb::Update, row, target);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         let mut lost = service_claims::Lost::default();
