@@ -146,16 +146,13 @@ fn in_scope(pod: &Pod, scope: &str, operator: &str, values: &[String]) -> bool {
                 _ => !class.is_empty(),
             }
         }
-        "CrossNamespacePodAffinity" => {
-            let terms = spec.affinity.as_ref().is_some_and(|affinity| {
-                let own = affinity.pod_affinity.as_ref();
-                let required = own.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
-                required.into_iter().flatten().any(|term| {
-                    term.namespaces.as_ref().is_some_and(|all| !all.is_empty()) || term.namespace_selector.is_some()
-                })
-            });
-            terms
-        }
+        "CrossNamespacePodAffinity" => spec.affinity.as_ref().is_some_and(|affinity| {
+            let own = affinity.pod_affinity.as_ref();
+            let required = own.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+            required.into_iter().flatten().any(|term| {
+                term.namespaces.as_ref().is_some_and(|all| !all.is_empty()) || term.namespace_selector.is_some()
+            })
+        }),
         _ => false,
     }
 }
