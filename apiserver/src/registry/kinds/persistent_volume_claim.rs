@@ -64,7 +64,9 @@ impl Strategy for PersistentVolumeClaims {
     fn validate_update(&self, claim: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> ErrorList {
         let mut errors = self.validate(claim);
         if let (Some(new), Some(before)) = (&claim.spec, &old.spec) {
-            validate_change(new, before, is_bound(claim), &mut errors);
+            let capacity = old.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+            let capacity = capacity.and_then(|amount| Quantity::parse(amount).ok());
+            validate_change(new, before, is_bound(claim), capacity, &mut errors);
         }
         errors
     }
@@ -185,6 +187,7 @@ fn validate_change(
     new: &PersistentVolumeClaimSpec,
     old: &PersistentVolumeClaimSpec,
     bound: bool,
+    capacity: Option<Quantity>,
     errors: &mut ErrorList,
 ) {
     let path = Path::new("spec");
@@ -206,11 +209,13 @@ fn validate_change(
         let requests = requests(spec)?;
         Quantity::parse(requests.get("storage")?).ok()
     };
-    if let (true, Some(after), Some(before)) = (bound, storage(new), storage(old))
+    // A claim that could not grow may ask for less again, but not for less than it has.
+    if let (true, Some(after), Some(before), Some(has)) = (bound, storage(new), storage(old), capacity)
         && after < before
+        && after <= has
     {
         let path = path.child("resources");
-        errors.forbidden(&path.child("requests").child("storage"), "field can not be less than previous value");
+        errors.forbidden(&path.child("requests").child("storage"), "field can not be less than status.capacity");
     }
     rules::immutable(&new.volume_mode, &old.volume_mode, &path.child("volumeMode"), errors);
 }
@@ -302,9 +307,13 @@ mod tests {
         let none: [&str; 0] = [];
         let once = "ReadWriteOnce";
         assert_eq!(change(sized("2Gi", once, "Bound"), sized("1Gi", once, "Bound")), none);
+        let mut full = sized("2Gi", once, "Bound");
+        assert_eq!(change(sized("1Gi", once, "Bound"), full.clone()), none);
+        let capacity = [("storage".to_owned(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("2Gi".into()))];
+        full.status.as_mut().unwrap().capacity = Some(capacity.into());
         assert_eq!(
-            change(sized("1Gi", once, "Bound"), sized("2Gi", once, "Bound")),
-            ["spec.resources.requests.storage: Forbidden: field can not be less than previous value"]
+            change(sized("1Gi", once, "Bound"), full),
+            ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
         );
         let refused = change(sized("1Gi", "ReadWriteMany", "Pending"), sized("1Gi", once, "Pending"));
         assert!(refused[0].starts_with("spec: Forbidden: spec is immutable after creation"), "{refused:?}");
