@@ -53,7 +53,7 @@ impl Handlers {
             name: binding.metadata.name.unwrap_or_default(),
             subresource: "binding".to_owned(),
         };
-        self.bind(user, &row, &pod, body, options).await
+        self.bind(user, row, &pod, body, options).await
     }
 
     /// Gives a pod its node: one conditional write.
