@@ -265,7 +265,10 @@ async fn pages_stay_at_their_version() {
     world.store.compact(world.store.current_revision().await.unwrap()).await.unwrap();
     let error = page(token).await.unwrap_err();
     assert_eq!(error.reason, Reason::Expired);
-    assert!(error.message.contains("You must start a new list without the continue parameter"), "{error}");
+    assert!(error.message.contains("use the continue token in this response"), "{error}");
+    // What is left can be had, as it is now.
+    assert!(error.continue_token.is_some());
+    page(error.continue_token.map(|token| token.into_string())).await.unwrap();
     let query = ListQuery { version: Version::Exact(revision), ..ListQuery::default() };
     let error = world.pods.list(query).await.unwrap_err();
     assert_eq!(error.message, "The resourceVersion for the provided list is too old.");
