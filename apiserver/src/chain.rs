@@ -20,7 +20,7 @@ use tonic::service::Routes;
 
 use crate::authentication::{ANONYMOUS, impersonation};
 use crate::authorization::On;
-use crate::edges::rest::Rest;
+use crate::edges::rest::{Readiness, Rest};
 use crate::edges::status::{to_grpc, to_http};
 use crate::handlers::Handlers;
 
@@ -34,12 +34,19 @@ pub struct Chain {
     grpc: Routes,
     rest: Arc<Rest>,
     handlers: Arc<Handlers>,
+    readiness: Readiness,
 }
 
 impl Chain {
     /// A chain that lets at most `in_flight_max` requests be decided at a time.
-    pub fn new(grpc: Routes, rest: Arc<Rest>, handlers: Arc<Handlers>, in_flight_max: usize) -> Self {
-        Self { in_flight: Arc::new(Semaphore::new(in_flight_max)), grpc, rest, handlers }
+    pub fn new(
+        grpc: Routes,
+        rest: Arc<Rest>,
+        handlers: Arc<Handlers>,
+        readiness: Readiness,
+        in_flight_max: usize,
+    ) -> Self {
+        Self { in_flight: Arc::new(Semaphore::new(in_flight_max)), grpc, rest, handlers, readiness }
     }
 
     /// Serves one request.
@@ -60,6 +67,11 @@ impl Chain {
             // Health: load balancers and probes ask without credentials.
             if !is_grpc && let Some(response) = self.rest.health(&path, request.uri().query()) {
                 return response;
+            }
+
+            // Start: without the first roles, components would be told that they may do nothing.
+            if let Err(error) = self.readiness.started().await {
+                return refuse(&error);
             }
 
             // In-flight limit: a place until the answer begins. Waiting is bounded by the connection's own limit of

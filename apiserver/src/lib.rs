@@ -86,7 +86,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let rest = Arc::new(Rest::new(handlers.clone(), pods.clone(), readiness.clone(), &address));
     let routes = grpc::routes(handlers.clone(), pods)?;
     let in_flight_max = options.max_requests_inflight + options.max_mutating_requests_inflight;
-    let chain = Arc::new(Chain::new(routes, rest, handlers.clone(), in_flight_max));
+    let chain = Arc::new(Chain::new(routes, rest, handlers.clone(), readiness.clone(), in_flight_max));
 
     let following = cache.start(shutdown.clone());
     let compacting = tokio::spawn({

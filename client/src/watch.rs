@@ -169,7 +169,7 @@ pub(crate) async fn follow<V: View>(client: Client, scope: Scope, mut consume: i
             Err(error) if follower.failures > QUIET_FAILURES => {
                 tracing::warn!(%resource, %error, failures = follower.failures, "watch is interrupted, reconnecting");
             }
-            Err(_) => {}
+            Err(error) => tracing::debug!(%resource, %error, "watch is interrupted"),
         }
     }
 }
@@ -221,8 +221,13 @@ impl Follower {
         loop {
             if let Some(event) = self.pending.next() {
                 match self.machine.step(Input::Event(event)) {
-                    Ok(Some(event)) => return Ok(event),
-                    Ok(None) => continue,
+                    Ok(event) => {
+                        self.works();
+                        match event {
+                            Some(event) => return Ok(event),
+                            None => continue,
+                        }
+                    }
                     Err(error) => return Err(self.lost(error)),
                 }
             }
@@ -234,10 +239,6 @@ impl Follower {
             };
             match stream.message().await {
                 Ok(Some(batch)) => {
-                    if self.failures > QUIET_FAILURES {
-                        tracing::info!(resource = %self.resource, "watch is back");
-                    }
-                    self.failures = 0;
                     self.heard = true;
                     self.pending = batch.events.into_iter();
                 }
@@ -258,6 +259,15 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// An event was understood. Not before: a watch that breaks at the same event again and again must be told of,
+    /// and must not be tried in a tight loop.
+    fn works(&mut self) {
+        if self.failures > QUIET_FAILURES {
+            tracing::info!(resource = %self.resource, "watch is back");
+        }
+        self.failures = 0;
     }
 
     async fn connect<V: DeserializeOwned>(&mut self) -> Result<Option<Event<V>>, Error> {

@@ -190,10 +190,10 @@ fn every_row_is_as_the_reference_serves_it() {
         let version = row.info.kind().api_version();
         let name = row.info.resource.resource.clone();
         let verbs: Vec<&str> = row.info.verbs.iter().map(String::as_str).collect();
-        lines.push(format!("{version} {}", served(&row, &name, &row.info.kind(), &verbs, true)));
+        lines.push(format!("{version} {}", served(row, &name, &row.info.kind(), &verbs, true)));
         for subresource in &row.subresources {
             let name = format!("{name}/{}", subresource.name);
-            lines.push(format!("{version} {}", served(&row, &name, &subresource.kind, subresource.verbs, false)));
+            lines.push(format!("{version} {}", served(row, &name, &subresource.kind, subresource.verbs, false)));
         }
     }
     let unlike: Vec<&String> = lines.iter().filter(|line| !reference.contains(&line.as_str())).collect();

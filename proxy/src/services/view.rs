@@ -170,8 +170,10 @@ pub struct EndpointSliceView {
     /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,
     /// The ports that all endpoints have.
+    #[serde(deserialize_with = "null_as_default")]
     pub ports: Vec<EndpointPortView>,
     /// The endpoints.
+    #[serde(deserialize_with = "null_as_default")]
     pub endpoints: Vec<EndpointView>,
 }
 
@@ -245,7 +247,11 @@ impl EndpointView {
     }
 }
 
-fn null_as_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -319,6 +325,11 @@ mod tests {
         assert_eq!(slice.service(), Some(ObjectKey::new("shop", "web")));
         let ready: Vec<bool> = slice.endpoints.iter().map(EndpointView::is_ready).collect();
         assert_eq!(ready, [false, true]);
+        // The API writes empty lists of slices as null.
+        let empty: EndpointSliceView =
+            serde_json::from_str(r#"{"metadata":{"name":"web-x"},"addressType":"IPv4","ports":null,"endpoints":null}"#)
+                .expect("the API's own form");
+        assert!(empty.endpoints.is_empty() && empty.ports.is_empty());
     }
 
     #[test]

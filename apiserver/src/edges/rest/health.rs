@@ -5,15 +5,22 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use reeve_api::StatusError;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::body::Body;
 
 use super::path::Query;
 use crate::edges::status::full;
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// How long a request waits for the start to end: as long as a read waits for the cache.
+const START_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What must hold before requests are welcome. Cheap to clone.
 #[derive(Clone, Default)]
@@ -24,7 +31,7 @@ pub struct Readiness {
 #[derive(Default)]
 struct State {
     cache: AtomicBool,
-    bootstrap: AtomicBool,
+    bootstrap: watch::Sender<bool>,
     shutting_down: AtomicBool,
 }
 
@@ -44,7 +51,25 @@ impl Readiness {
 
     /// The first namespaces and the `kubernetes` Service are there.
     pub fn bootstrap_is_done(&self) {
-        self.state.bootstrap.store(true, Ordering::Release);
+        self.state.bootstrap.send_replace(true);
+    }
+
+    /// Waits until the first objects are there. Before, nobody but an administrator has a right to anything: what
+    /// comes early is answered late instead of wrongly.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` when that takes too long; the client may come again.
+    pub async fn started(&self) -> Result<(), StatusError> {
+        if *self.state.bootstrap.borrow() {
+            return Ok(());
+        }
+        let mut bootstrap = self.state.bootstrap.subscribe();
+        match timeout(START_PATIENCE, bootstrap.wait_for(|done| *done)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                Err(StatusError::unavailable("the server is starting: its first objects are not there yet", 1))
+            }
+        }
     }
 
     /// Load balancers must look elsewhere.
@@ -54,7 +79,7 @@ impl Readiness {
 
     fn checks(&self) -> [Check; 6] {
         let cache = self.state.cache.load(Ordering::Acquire);
-        let bootstrap = self.state.bootstrap.load(Ordering::Acquire);
+        let bootstrap = *self.state.bootstrap.borrow();
         let check = |name, passed| Check { name, passed, is_vital: false };
         [
             Check { name: "ping", passed: true, is_vital: true },
