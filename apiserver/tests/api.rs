@@ -205,7 +205,8 @@ async fn a_pod_is_bound_once_and_ends_gracefully() {
 async fn only_those_who_may_are_let_in() {
     let server = TestServer::start().await;
     let anonymous = server.rest_as("", Method::GET, "/api/v1/pods", None, None).await;
-    assert_eq!((anonymous.status, anonymous.json()["reason"].as_str().unwrap()), (401, "Unauthorized"));
+    let text = r#"pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" at the cluster scope"#;
+    assert_eq!((anonymous.status, anonymous.json()["message"].as_str().unwrap()), (403, text));
     let stranger = server.client("jane").namespaced::<Pod>("default");
     let error = stranger.list(&ListOptions::default()).await.unwrap_err();
     assert_eq!(

@@ -377,3 +377,17 @@ async fn an_absent_etcd_is_told_as_certain() {
     process.restart();
     assert_eq!(&store.get("/a").await.unwrap().unwrap().value[..], b"1");
 }
+
+#[tokio::test]
+async fn a_member_that_is_away_is_passed_over() {
+    let process = EtcdProcess::start();
+    // Nothing listens on the first port of all.
+    let endpoints = vec!["http://127.0.0.1:1".to_owned(), process.endpoint()];
+    let options = EtcdOptions { endpoints, tls: None, request_timeout: Duration::from_secs(5) };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    for number in 0..50 {
+        let key = format!("/a/{number}");
+        put(&store, &key, "1").await;
+        assert!(store.get(&key).await.unwrap().is_some());
+    }
+}

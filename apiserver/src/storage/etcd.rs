@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KeyValue, KvClient, LeaseClient, PutOptions,
-    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchResponse, WatchStream,
+    Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient,
+    PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
 use futures::stream;
 use parking_lot::Mutex;
@@ -59,6 +59,8 @@ pub struct EtcdStore {
     watch: WatchClient,
     lease: LeaseClient,
     request_timeout: Duration,
+    /// How often a request is tried that finds no connection: members are picked at random.
+    tries: usize,
     leases: Mutex<Leases>,
 }
 
@@ -77,31 +79,67 @@ impl EtcdStore {
             lease: requests.lease_client(),
             watch: watches.watch_client().max_decoding_message_size(usize::MAX),
             request_timeout: options.request_timeout,
+            tries: if options.endpoints.len() > 1 { 2 * options.endpoints.len() } else { 1 },
             leases: Mutex::default(),
         })
     }
 
+    /// Sends a request, and again when the member that was picked could not be reached: it was not sent then, and
+    /// another member may be there. `None` when there is no answer in time.
+    async fn ask<T, F>(&self, mut request: impl FnMut() -> F) -> Option<Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let tried = async {
+            for _ in 1..self.tries {
+                match request().await {
+                    Err(error) if never_sent(&error) => {}
+                    answer => return answer,
+                }
+            }
+            request().await
+        };
+        timeout(self.request_timeout, tried).await.ok()
+    }
+
+    fn silence(&self) -> String {
+        format!("etcd did not answer within {:?}", self.request_timeout)
+    }
+
     /// A request that changes nothing.
-    async fn read<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
-        match timeout(self.request_timeout, request).await {
-            Ok(answer) => answer.map_err(|error| match refusal(&error) {
-                Some(refused) => refused,
-                None => StoreError::Unavailable(describe(&error)),
-            }),
-            Err(_) => Err(StoreError::Unavailable(format!("etcd did not answer within {:?}", self.request_timeout))),
+    async fn read<T, F>(&self, request: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match self.ask(request).await {
+            Some(answer) => {
+                answer.map_err(|error| refusal(&error).unwrap_or_else(|| StoreError::Unavailable(describe(&error))))
+            }
+            None => Err(StoreError::Unavailable(self.silence())),
         }
     }
 
     /// A request that writes: when it is not known whether it arrived, that is what is told.
-    async fn write<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
-        match timeout(self.request_timeout, request).await {
-            Ok(answer) => answer.map_err(|error| match refusal(&error) {
+    async fn write<T, F>(&self, request: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match self.ask(request).await {
+            Some(answer) => answer.map_err(|error| match refusal(&error) {
                 Some(refused) => refused,
                 None if never_sent(&error) => StoreError::Unavailable(describe(&error)),
                 None => StoreError::Uncertain(describe(&error)),
             }),
-            Err(_) => Err(StoreError::Uncertain(format!("etcd did not answer within {:?}", self.request_timeout))),
+            None => Err(StoreError::Uncertain(self.silence())),
         }
+    }
+
+    async fn range(&self, start: &[u8], options: &GetOptions) -> Result<GetResponse, StoreError> {
+        let request = || {
+            let mut kv = self.kv.clone();
+            async move { kv.get(start, Some(options.clone())).await }
+        };
+        self.read(request).await
     }
 
     /// The lease for an object that lives `ttl`.
@@ -111,9 +149,13 @@ impl EtcdStore {
         if let Some(id) = shared {
             return Ok(id);
         }
-        let mut client = self.lease.clone();
         // A lease that was granted without our knowing expires by itself: nothing is uncertain here.
-        let granted = self.read(client.grant(granted_seconds(ttl), None)).await?;
+        let granted = self
+            .read(|| {
+                let mut client = self.lease.clone();
+                async move { client.grant(granted_seconds(ttl), None).await }
+            })
+            .await?;
         self.leases.lock().granted(ttl, granted.id(), now);
         Ok(granted.id())
     }
@@ -152,7 +194,13 @@ impl EtcdStore {
             operations.push(TxnOp::delete(key.as_str(), None));
         }
         let txn = Txn::new().when(compares).and_then(operations).or_else(otherwise);
-        let answer = self.write(self.kv.clone().txn(txn)).await.inspect_err(|_| {
+        // The last try, mostly the only one, takes the transaction instead of a copy.
+        let mut copies = std::iter::repeat_n(txn, self.tries);
+        let request = || {
+            let (mut kv, txn) = (self.kv.clone(), copies.next().unwrap_or_default());
+            async move { kv.txn(txn).await }
+        };
+        let answer = self.write(request).await.inspect_err(|_| {
             // It may have been the lease that was gone: the next write gets a new one.
             if let Some(id) = lease {
                 self.leases.lock().forget(id);
@@ -268,7 +316,7 @@ fn prefix_end(prefix: &str) -> Vec<u8> {
 #[async_trait]
 impl Store for EtcdStore {
     async fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
-        let mut answer = self.read(self.kv.clone().get(key, None)).await?;
+        let mut answer = self.range(key.as_bytes(), &GetOptions::new()).await?;
         Ok(answer.take_kvs().into_iter().next().map(stored))
     }
 
@@ -336,7 +384,7 @@ impl Store for EtcdStore {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let options =
             GetOptions::new().with_range(prefix_end(prefix)).with_limit(limit).with_revision(revision.unwrap_or(0));
-        let mut answer = self.read(self.kv.clone().get(start, Some(options))).await?;
+        let mut answer = self.range(start.as_bytes(), &options).await?;
         let read_at = answer.header().map_or(0, |header| header.revision());
         let mut items = Vec::with_capacity(answer.kvs().len());
         for found in answer.take_kvs() {
@@ -364,12 +412,16 @@ impl Store for EtcdStore {
 
     async fn current_revision(&self) -> Result<i64, StoreError> {
         let options = GetOptions::new().with_count_only();
-        let answer = self.read(self.kv.clone().get(NOWHERE, Some(options))).await?;
+        let answer = self.range(NOWHERE.as_bytes(), &options).await?;
         answer.header().map(|header| header.revision()).ok_or_else(|| StoreError::Internal("no header".into()))
     }
 
     async fn compact(&self, revision: i64) -> Result<(), StoreError> {
-        self.read(self.kv.clone().compact(revision, None)).await.map(drop)
+        let compacted = self.read(|| {
+            let mut kv = self.kv.clone();
+            async move { kv.compact(revision, None).await }
+        });
+        compacted.await.map(drop)
     }
 }
 

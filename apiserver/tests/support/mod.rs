@@ -15,7 +15,7 @@ use reeve_client::config::Pem;
 use reeve_client::{Client, ConnectionConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// The server, its etcd and its certificates. Everything ends when it is dropped.
@@ -67,6 +67,11 @@ impl TestServer {
         server.issue("server", "apiserver", &[]);
         server.issue("kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"]);
         server.run().await;
+        // What the controller manager makes in every namespace: pods need it.
+        let account = json!({"metadata": {"name": "default"}});
+        let path = "/api/v1/namespaces/default/serviceaccounts";
+        let made = server.rest(Method::POST, path, Some(("application/json", account))).await;
+        assert_eq!(made.status, 201, "{}", made.body);
         server
     }
 
