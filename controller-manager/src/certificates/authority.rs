@@ -5,8 +5,8 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
 };
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
@@ -47,7 +47,9 @@ impl Authority {
     /// They cannot be read, or do not belong together.
     pub fn new(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
         let wrong = |what: &str, error: &dyn std::fmt::Display| AuthorityError::Files(format!("{what}: {error}"));
-        let key = KeyPair::from_pem(key).map_err(|error| wrong("key", &error))?;
+        // The key may come after other blocks, as the parameters of its curve.
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong("key", &error))?;
+        let key = KeyPair::try_from(&key).map_err(|error| wrong("key", &error))?;
         let der =
             CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|error| wrong("certificate", &error))?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| wrong("certificate", &error))?;
