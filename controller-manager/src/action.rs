@@ -171,7 +171,8 @@ impl fmt::Display for Action {
                 write!(f, "patch {}{slash}{subresource} {key} {}", resource.qualified(), without_versions(patch))
             }
             Action::Replace { resource, key, subresource, object } => {
-                write!(f, "replace {}/{subresource} {key} {}", resource.qualified(), object["spec"])
+                let part = if *subresource == "finalize" { &object["spec"] } else { &object["status"] };
+                write!(f, "replace {}/{subresource} {key} {part}", resource.qualified())
             }
             Action::SetCondition { resource, key, type_, fields, .. } => {
                 write!(f, "set condition {type_} of {} {key} {fields}", resource.qualified())

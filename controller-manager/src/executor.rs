@@ -207,7 +207,11 @@ impl Executor {
             }
             Action::Replace { resource, key, subresource, object } => {
                 let api = self.client.dynamic(resource, Some(key.namespace.as_str()));
-                api.update_subresource(subresource, object).await?;
+                let changed = api.update_subresource(subresource, object).await?;
+                // What was finalized may be gone now; the stores will not show it as written.
+                if *subresource != "finalize" {
+                    written.note(resource, &changed);
+                }
                 Ok((key.name.clone(), written))
             }
             Action::SetCondition { resource, key, uid, type_, fields } => {

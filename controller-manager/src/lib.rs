@@ -8,6 +8,8 @@
 //! see [`executor::Executor::perform`].
 
 pub mod action;
+pub mod certificates;
+pub mod cluster_role;
 pub mod deployment;
 pub mod endpointslice;
 pub mod executor;
@@ -20,6 +22,7 @@ pub mod object;
 pub mod options;
 pub mod pod_gc;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod stores;

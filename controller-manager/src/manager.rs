@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use parking_lot::Mutex;
 use reeve_api::meta::MetaExt as _;
 use reeve_api::{GroupVersionResource, ObjectKey, ResourceInfo};
@@ -17,12 +19,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::action::{Action, again};
+use crate::certificates::authority::Authority;
 use crate::executor::{ExecuteError, Executor};
 use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
-use crate::{deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_gc, replicaset};
-use crate::{root_ca, service_account};
+use crate::{certificates, cluster_role, deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle};
+use crate::{pod_gc, replicaset, resource_quota, root_ca, service_account};
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
@@ -50,11 +53,21 @@ pub enum Controller {
     RootCa,
     /// `pod-garbage-collector-controller`
     PodGc,
+    /// `resourcequota-controller`
+    ResourceQuota,
+    /// `clusterrole-aggregation-controller`
+    ClusterRole,
+    /// `certificatesigningrequest-approving-controller`
+    CertificateApproving,
+    /// `certificatesigningrequest-signing-controller`
+    CertificateSigning,
+    /// `certificatesigningrequest-cleaner-controller`
+    CertificateCleaning,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 10] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 15] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -65,6 +78,11 @@ impl Controller {
         (Controller::ServiceAccount, "serviceaccount-controller", "serviceaccount"),
         (Controller::RootCa, "root-ca-certificate-publisher-controller", "root-ca-cert-publisher"),
         (Controller::PodGc, "pod-garbage-collector-controller", "podgc"),
+        (Controller::ResourceQuota, "resourcequota-controller", "resourcequota"),
+        (Controller::ClusterRole, "clusterrole-aggregation-controller", "clusterrole-aggregation"),
+        (Controller::CertificateApproving, "certificatesigningrequest-approving-controller", "csrapproving"),
+        (Controller::CertificateSigning, "certificatesigningrequest-signing-controller", "csrsigning"),
+        (Controller::CertificateCleaning, "certificatesigningrequest-cleaner-controller", "csrcleaner"),
     ];
 }
 
@@ -83,6 +101,17 @@ pub struct Workers {
     pub garbage: usize,
     /// Namespaces that need a service account.
     pub service_accounts: usize,
+    /// ResourceQuotas.
+    pub quotas: usize,
+}
+
+/// Who signs certificates.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// The authority.
+    pub authority: Arc<Authority>,
+    /// How long certificates are valid at most.
+    pub longest: SignedDuration,
 }
 
 /// What the flags say.
@@ -100,6 +129,8 @@ pub struct Settings {
     pub terminated_pod_gc_threshold: i32,
     /// The certificate authority that pods are given, in PEM.
     pub root_ca: Option<String>,
+    /// Who signs certificates; absent to sign none.
+    pub signer: Option<Signer>,
 }
 
 /// Where keys are put.
@@ -124,6 +155,16 @@ pub struct Queues {
     pub root_ca: Queue<ObjectKey>,
     /// What pod garbage collection looks at.
     pub pod_gc: Queue<pod_gc::Key>,
+    /// ResourceQuotas.
+    pub quotas: Queue<ObjectKey>,
+    /// ClusterRoles that aggregate.
+    pub cluster_roles: Queue<ObjectKey>,
+    /// Requests for certificates, to be approved.
+    pub certificate_approvals: Queue<ObjectKey>,
+    /// Requests for certificates, to be signed.
+    pub certificate_signatures: Queue<ObjectKey>,
+    /// Requests for certificates, to be removed.
+    pub certificate_ends: Queue<ObjectKey>,
 }
 
 struct Runners {
@@ -137,6 +178,11 @@ struct Runners {
     service_accounts: Runner<ObjectKey>,
     root_ca: Runner<ObjectKey>,
     pod_gc: Runner<pod_gc::Key>,
+    quotas: Runner<ObjectKey>,
+    cluster_roles: Runner<ObjectKey>,
+    certificate_approvals: Runner<ObjectKey>,
+    certificate_signatures: Runner<ObjectKey>,
+    certificate_ends: Runner<ObjectKey>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -151,6 +197,11 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (service_accounts, run_service_accounts) = runner(config("serviceaccount", workers.service_accounts));
     let (root_ca, run_root_ca) = runner(config("root-ca-certificate-publisher", 2));
     let (pod_gc, run_pod_gc) = runner(config("pod-garbage-collector", 2));
+    let (quotas, run_quotas) = runner(config("resourcequota", workers.quotas));
+    let (cluster_roles, run_cluster_roles) = runner(config("clusterrole-aggregation", 5));
+    let (certificate_approvals, run_certificate_approvals) = runner(config("csrapproving", 5));
+    let (certificate_signatures, run_certificate_signatures) = runner(config("csrsigning", 5));
+    let (certificate_ends, run_certificate_ends) = runner(config("csrcleaner", 1));
     (
         Queues {
             deployments,
@@ -163,6 +214,11 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             service_accounts,
             root_ca,
             pod_gc,
+            quotas,
+            cluster_roles,
+            certificate_approvals,
+            certificate_signatures,
+            certificate_ends,
         },
         Runners {
             deployments: run_deployments,
@@ -175,6 +231,11 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             service_accounts: run_service_accounts,
             root_ca: run_root_ca,
             pod_gc: run_pod_gc,
+            quotas: run_quotas,
+            cluster_roles: run_cluster_roles,
+            certificate_approvals: run_certificate_approvals,
+            certificate_signatures: run_certificate_signatures,
+            certificate_ends: run_certificate_ends,
         },
     )
 }
@@ -188,6 +249,22 @@ pub enum TurnError {
     /// A read failed.
     #[error(transparent)]
     Read(#[from] Error),
+    /// Who asks for a kubelet's certificate may not have it.
+    #[error("recognized csr {name:?} as [{tried}] but subject access review was not approved")]
+    NotApproved {
+        /// The request.
+        name: String,
+        /// The permissions that were asked for.
+        tried: String,
+    },
+    /// A request for a certificate cannot be signed now.
+    #[error("error auto signing csr {name:?}: {why}")]
+    NotSigned {
+        /// The request.
+        name: String,
+        /// The cause.
+        why: String,
+    },
 }
 
 /// What turns work with.
@@ -204,6 +281,8 @@ pub struct Context {
     pub pulse: Mutex<node_lifecycle::shell::Pulse>,
     /// The resources that the server serves, as last asked.
     pub discovery: Mutex<Vec<ResourceInfo>>,
+    /// The objects that only quotas count.
+    pub tallies: resource_quota::tally::Tallies,
 }
 
 impl Context {
@@ -255,6 +334,11 @@ impl Context {
                 queues.replica_sets.add(key);
             }
         }
+        if let (Some(old), Some(new)) = (old, new)
+            && (old.has_ended() != new.has_ended() || old.usage != new.usage)
+        {
+            self.usage_changed(&new.metadata.namespace, "pods", false);
+        }
         let Some(pod) = new.or(old) else { return };
         let namespace = pod.metadata.namespace.as_str();
         if let Some(new) = new.filter(|new| new.metadata.controller().is_none()) {
@@ -292,6 +376,46 @@ impl Context {
         if new.has_ended() && old.is_none_or(|old| !old.has_ended()) {
             queues.pod_gc.add(pod_gc::Key::Ended);
         }
+    }
+
+    /// Has the quotas of a namespace counted that count a resource.
+    fn usage_changed(&self, namespace: &str, resource: &str, only_more: bool) {
+        for quota in self.stores.quotas.namespace(namespace) {
+            if resource_quota::sources(&quota).any(|source| source.resource() == resource) {
+                let key = ObjectKey::of(&quota.metadata);
+                if only_more {
+                    self.queues.quotas.add_after(key, resource_quota::CREATED_DELAY);
+                } else {
+                    self.queues.quotas.add(key);
+                }
+            }
+        }
+    }
+
+    fn quota_changed(&self, old: Option<&ResourceQuota>, new: Option<&ResourceQuota>) {
+        // Admission writes the status as well; that calls for nothing.
+        if new.is_none_or(|new| resource_quota::limits_changed(old, new))
+            && let Some(quota) = new.or(old)
+        {
+            self.queues.quotas.add(ObjectKey::of(&quota.metadata));
+        }
+    }
+
+    /// Any role may be one that others select.
+    fn cluster_roles_changed(&self) {
+        for role in self.stores.cluster_roles.list().iter().filter(|role| role.aggregation_rule.is_some()) {
+            self.queues.cluster_roles.add(ObjectKey::of(&role.metadata));
+        }
+    }
+
+    fn certificate_request_changed(&self, request: &CertificateSigningRequest) {
+        let key = ObjectKey::of(&request.metadata);
+        match certificates::state(request) {
+            certificates::State::Pending => self.queues.certificate_approvals.add(key.clone()),
+            certificates::State::Approved => self.queues.certificate_signatures.add(key.clone()),
+            _ => {}
+        }
+        self.queues.certificate_ends.add(key);
     }
 
     fn node_changed(&self, old: Option<&NodeView>, new: Option<&NodeView>) {
@@ -350,6 +474,11 @@ impl Context {
         for key in garbage::shell::keys(self, resource, old, new) {
             self.queues.garbage.add(key);
         }
+        match (old, new) {
+            (None, Some(new)) => self.usage_changed(&new.namespace, &resource.qualified(), true),
+            (Some(old), None) => self.usage_changed(&old.namespace, &resource.qualified(), false),
+            _ => {}
+        }
         if let (Some(old), None) = (old, new)
             && !old.namespace.is_empty()
         {
@@ -371,6 +500,10 @@ impl Context {
         let replica_sets = stores.replica_sets.list();
         replica_sets.iter().for_each(|replica_set| self.replica_set_changed(None, Some(replica_set)));
         stores.pods.list().iter().for_each(|pod| self.pod_changed(None, Some(pod)));
+        stores.quotas.list().iter().for_each(|quota| self.quota_changed(None, Some(quota)));
+        self.cluster_roles_changed();
+        let requests = stores.certificate_requests.list();
+        requests.iter().for_each(|request| self.certificate_request_changed(request));
         stores.each(|store| {
             let resource = store.resource();
             store.visit(&mut |meta| self.any_changed(&resource, None, Some(meta)));
@@ -407,6 +540,9 @@ impl Listener for Dispatcher {
     fn service(&self, change: &Change<ServiceView>) {
         if let Some(service) = change.object() {
             self.with(|context| context.queues.services.add(service.metadata.key()));
+        }
+        if let (Some(_), Some(new)) = sides(change) {
+            self.with(|context| context.usage_changed(&new.metadata.namespace, "services", false));
         }
     }
 
@@ -447,6 +583,21 @@ impl Listener for Dispatcher {
         }
     }
 
+    fn quota(&self, change: &Change<ResourceQuota>) {
+        let (old, new) = sides(change);
+        self.with(|context| context.quota_changed(old, new));
+    }
+
+    fn cluster_role(&self, _change: &Change<ClusterRole>) {
+        self.with(Context::cluster_roles_changed);
+    }
+
+    fn certificate_request(&self, change: &Change<CertificateSigningRequest>) {
+        if let (_, Some(request)) = sides(change) {
+            self.with(|context| context.certificate_request_changed(request));
+        }
+    }
+
     fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>) {
         self.with(|context| context.any_changed(resource, old, new));
     }
@@ -484,6 +635,7 @@ impl Manager {
             settings: self.settings,
             pulse: Mutex::default(),
             discovery: Mutex::default(),
+            tallies: Default::default(),
         });
         if self.dispatcher.context.set(context.clone()).is_err() {
             tracing::error!("the controllers run already");
@@ -524,5 +676,10 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(ServiceAccount, runners.service_accounts, service_account::shell::turn);
     run!(RootCa, runners.root_ca, root_ca::shell::turn);
     run!(PodGc, runners.pod_gc, pod_gc::shell::turn);
+    run!(ResourceQuota, runners.quotas, resource_quota::shell::turn);
+    run!(ClusterRole, runners.cluster_roles, cluster_role::shell::turn);
+    run!(CertificateApproving, runners.certificate_approvals, certificates::shell::approve_turn);
+    run!(CertificateSigning, runners.certificate_signatures, certificates::shell::sign_turn);
+    run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     running
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use jiff::SignedDuration;
 use reeve_client::process::{KubeconfigOptions, LogOptions};
 
-use crate::manager::{Controller, Settings, Workers};
+use crate::certificates::authority::{Authority, AuthorityError};
+use crate::manager::{Controller, Settings, Signer, Workers};
 use crate::node_ipam::{Cidr, CidrError, Plan};
 
 /// The controllers of a Reeve cluster
@@ -72,12 +74,18 @@ pub struct Options {
     /// How many namespaces get their service account at a time
     #[arg(long, default_value_t = 5)]
     pub concurrent_serviceaccount_syncs: usize,
-    /// The certificate authority that signs requests; must be readable, is not used yet
+    /// How many ResourceQuotas are counted at a time
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_resource_quota_syncs: usize,
+    /// The certificate authority that signs requests; without it none are signed
     #[arg(long, value_name = "FILE")]
     pub cluster_signing_cert_file: Option<PathBuf>,
-    /// The key of --cluster-signing-cert-file; must be readable, is not used yet
+    /// The key of --cluster-signing-cert-file
     #[arg(long, value_name = "FILE")]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// How long signed certificates are valid at most
+    #[arg(long, default_value = "8760h", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
     /// The certificate authority that pods are given in the ConfigMap kube-root-ca.crt
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
@@ -114,6 +122,12 @@ pub enum OptionsError {
     /// Node ranges are wanted but cannot be given.
     #[error("--allocate-node-cidrs: {0}")]
     Allocation(String),
+    /// A signer without its key or certificate.
+    #[error("--cluster-signing-cert-file and --cluster-signing-key-file must be given together")]
+    HalfSigner,
+    /// The signer's files are wrong.
+    #[error("--cluster-signing-cert-file, --cluster-signing-key-file: {0}")]
+    Signer(#[from] AuthorityError),
     /// The times of the election do not fit together.
     #[error(
         "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period"
@@ -124,14 +138,8 @@ pub enum OptionsError {
 impl Options {
     /// Checks the flags and reads the files.
     pub fn settings(&self) -> Result<Settings, OptionsError> {
-        for (flag, path) in [
-            ("cluster-signing-cert-file", &self.cluster_signing_cert_file),
-            ("cluster-signing-key-file", &self.cluster_signing_key_file),
-            ("service-account-private-key-file", &self.service_account_private_key_file),
-        ] {
-            if let Some(path) = path {
-                read(flag, path)?;
-            }
+        if let Some(path) = &self.service_account_private_key_file {
+            read("service-account-private-key-file", path)?;
         }
         let root_ca = self.root_ca_file.as_deref().map(|path| read("root-ca-file", path)).transpose()?;
         let ordered = self.leader_elect_lease_duration > self.leader_elect_renew_deadline
@@ -148,13 +156,27 @@ impl Options {
                 namespaces: self.concurrent_namespace_syncs.max(1),
                 garbage: self.concurrent_gc_syncs.max(1),
                 service_accounts: self.concurrent_serviceaccount_syncs.max(1),
+                quotas: self.concurrent_resource_quota_syncs.max(1),
             },
+            signer: self.signer()?,
             node_cidrs: self.node_cidrs()?,
             node_monitor_grace_period: SignedDuration::try_from(self.node_monitor_grace_period)
                 .unwrap_or(SignedDuration::MAX),
             terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
             root_ca,
         })
+    }
+
+    fn signer(&self) -> Result<Option<Signer>, OptionsError> {
+        let (certificate, key) = match (&self.cluster_signing_cert_file, &self.cluster_signing_key_file) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => return Err(OptionsError::HalfSigner),
+        };
+        let certificate = read("cluster-signing-cert-file", certificate)?;
+        let key = read("cluster-signing-key-file", key)?;
+        let longest = SignedDuration::try_from(self.cluster_signing_duration).unwrap_or(SignedDuration::MAX);
+        Ok(Some(Signer { authority: Arc::new(Authority::new(&certificate, &key)?), longest }))
     }
 
     fn node_cidrs(&self) -> Result<Option<Plan>, OptionsError> {
@@ -271,6 +293,8 @@ mod tests {
         let error = parse(&["--root-ca-file=/nowhere/ca.crt"]).unwrap_err();
         assert!(error.starts_with("--root-ca-file: cannot read /nowhere/ca.crt"), "{error}");
         assert!(parse(&["--leader-elect-lease-duration=5s"]).is_err());
+        let error = parse(&["--cluster-signing-cert-file=/nowhere/ca.crt"]).unwrap_err();
+        assert!(error.ends_with("must be given together"), "{error}");
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use reeve_api::{GroupVersionResource, ObjectKey};
 use reeve_client::{Change, Client, Scope, Store, View, reflect, reflect_indexed};
 
@@ -55,7 +57,7 @@ macro_rules! held {
 
 held!(view PodView, NodeView, LeaseView, ServiceView);
 held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>);
-held!(whole Deployment, ReplicaSet, EndpointSlice, Namespace);
+held!(whole Deployment, ReplicaSet, EndpointSlice, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
 fn owner_uids<V: Held>(object: &V) -> Vec<String> {
     object.meta().owners.iter().map(|owner| owner.uid.clone()).collect()
@@ -101,6 +103,12 @@ pub struct Stores {
     pub config_maps: Store<MetaView<ConfigMap>>,
     /// Metadata of Secrets.
     pub secrets: Store<MetaView<Secret>>,
+    /// ResourceQuotas.
+    pub quotas: Store<ResourceQuota>,
+    /// ClusterRoles.
+    pub cluster_roles: Store<ClusterRole>,
+    /// CertificateSigningRequests.
+    pub certificate_requests: Store<CertificateSigningRequest>,
 }
 
 /// What is told of changes, by kind. Set once, after the queues exist; the handlers run only then.
@@ -125,6 +133,12 @@ pub trait Listener: Send + Sync + 'static {
     fn service_account(&self, change: &Change<MetaView<ServiceAccount>>);
     /// A ConfigMap changed.
     fn config_map(&self, change: &Change<MetaView<ConfigMap>>);
+    /// A ResourceQuota changed.
+    fn quota(&self, change: &Change<ResourceQuota>);
+    /// A ClusterRole changed.
+    fn cluster_role(&self, change: &Change<ClusterRole>);
+    /// A CertificateSigningRequest changed.
+    fn certificate_request(&self, change: &Change<CertificateSigningRequest>);
     /// Any object changed: its kind's resource, its metadata before and after.
     fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>);
 }
@@ -213,6 +227,24 @@ impl Stores {
                 handler(l, |listener, change| listener.config_map(change)),
             ),
             secrets: reflect_indexed(client, Scope::all(), &[(BY_OWNER, owner_uids)], handler(l, |_, _| {})),
+            quotas: reflect_indexed(
+                client,
+                Scope::all(),
+                &[(BY_OWNER, owner_uids)],
+                handler(l, |listener, change| listener.quota(change)),
+            ),
+            cluster_roles: reflect_indexed(
+                client,
+                Scope::all(),
+                &[(BY_OWNER, owner_uids)],
+                handler(l, |listener, change| listener.cluster_role(change)),
+            ),
+            certificate_requests: reflect_indexed(
+                client,
+                Scope::all(),
+                &[(BY_OWNER, owner_uids)],
+                handler(l, |listener, change| listener.certificate_request(change)),
+            ),
         }
     }
 
@@ -230,43 +262,39 @@ impl Stores {
             self.service_accounts.wait_synced(),
             self.config_maps.wait_synced(),
             self.secrets.wait_synced(),
+            self.quotas.wait_synced(),
+            self.cluster_roles.wait_synced(),
+            self.certificate_requests.wait_synced(),
         );
+    }
+
+    fn all(&self) -> [&dyn AnyStore; 14] {
+        [
+            &self.pods,
+            &self.nodes,
+            &self.leases,
+            &self.services,
+            &self.slices,
+            &self.deployments,
+            &self.replica_sets,
+            &self.namespaces,
+            &self.service_accounts,
+            &self.config_maps,
+            &self.secrets,
+            &self.quotas,
+            &self.cluster_roles,
+            &self.certificate_requests,
+        ]
     }
 
     /// Calls `visit` with each store.
     pub fn each(&self, mut visit: impl FnMut(&dyn AnyStore)) {
-        let all: [&dyn AnyStore; 11] = [
-            &self.pods,
-            &self.nodes,
-            &self.leases,
-            &self.services,
-            &self.slices,
-            &self.deployments,
-            &self.replica_sets,
-            &self.namespaces,
-            &self.service_accounts,
-            &self.config_maps,
-            &self.secrets,
-        ];
-        all.into_iter().for_each(&mut visit);
+        self.all().into_iter().for_each(&mut visit);
     }
 
     /// The store of a resource.
     pub fn of(&self, resource: &GroupVersionResource) -> Option<&dyn AnyStore> {
-        let all: [&dyn AnyStore; 11] = [
-            &self.pods,
-            &self.nodes,
-            &self.leases,
-            &self.services,
-            &self.slices,
-            &self.deployments,
-            &self.replica_sets,
-            &self.namespaces,
-            &self.service_accounts,
-            &self.config_maps,
-            &self.secrets,
-        ];
-        all.into_iter().find(|store| store.resource() == *resource)
+        self.all().into_iter().find(|store| store.resource() == *resource)
     }
 
     /// Waits until the stores show what was written.
@@ -296,6 +324,8 @@ pub trait AnyStore: Send + Sync {
     fn resource(&self) -> GroupVersionResource;
     /// The metadata of an object.
     fn meta(&self, key: &ObjectKey) -> Option<Meta>;
+    /// How many objects a namespace has.
+    fn count(&self, namespace: &str) -> usize;
     /// The metadata of the objects that an owner has.
     fn dependents(&self, owner_uid: &str) -> Vec<Meta>;
     /// Reads the metadata of all objects.
@@ -314,6 +344,10 @@ impl<V: Held> AnyStore for Store<V> {
 
     fn meta(&self, key: &ObjectKey) -> Option<Meta> {
         self.get(key).map(|object| object.meta().into_owned())
+    }
+
+    fn count(&self, namespace: &str) -> usize {
+        self.namespace(namespace).len()
     }
 
     fn dependents(&self, owner_uid: &str) -> Vec<Meta> {

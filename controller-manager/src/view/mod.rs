@@ -8,6 +8,7 @@ mod lease;
 mod meta;
 mod node;
 mod pod;
+mod pod_usage;
 mod service;
 
 pub use intern::{Interned, intern};
@@ -15,4 +16,5 @@ pub use lease::LeaseView;
 pub use meta::{Labels, Meta, MetaView, Owner};
 pub use node::{NodeCondition, NodeView};
 pub use pod::{NamedPort, Phase, PodView, Readiness, TolerationView, orphans_of};
+pub use pod_usage::{Amounts, PodUsage, add, amounts};
 pub use service::{ServicePortView, ServiceView};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::intern::{Interned, intern};
 use super::meta::Meta;
+use super::pod_usage::{ContainerResources, PodResources, PodUsage, crosses_namespaces};
 
 /// A container port with a name, for Services that target it by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +73,8 @@ pub struct PodView {
     pub addresses: Box<[Box<str>]>,
     /// The largest restart count of its containers.
     pub restarts: i32,
+    /// What it uses of quotas.
+    pub usage: Interned<PodUsage>,
 }
 
 /// A toleration, with the parts that eviction reads.
@@ -143,10 +146,18 @@ impl View for PodView {
         "spec.hostname",
         "spec.subdomain",
         "spec.tolerations",
+        "spec.activeDeadlineSeconds",
+        "spec.priorityClassName",
+        "spec.affinity",
+        "spec.overhead",
+        "spec.resources",
+        "spec.containers.resources",
+        "spec.initContainers.resources",
         "spec.containers.ports",
         "spec.initContainers.ports",
         "spec.initContainers.restartPolicy",
         "status.phase",
+        "status.qosClass",
         "status.conditions",
         "status.podIP",
         "status.podIPs",
@@ -167,6 +178,8 @@ mod wire {
     use std::collections::BTreeMap;
 
     use super::{Deserialize, Time, Toleration};
+    use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements};
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     #[derive(Deserialize)]
@@ -185,6 +198,11 @@ mod wire {
         pub hostname: Option<String>,
         pub subdomain: Option<String>,
         pub tolerations: Option<Vec<Toleration>>,
+        pub active_deadline_seconds: Option<i64>,
+        pub priority_class_name: Option<String>,
+        pub affinity: Option<Affinity>,
+        pub overhead: Option<BTreeMap<String, Quantity>>,
+        pub resources: Option<ResourceRequirements>,
         pub containers: Vec<Container>,
         pub init_containers: Option<Vec<Container>>,
     }
@@ -194,6 +212,7 @@ mod wire {
     pub struct Container {
         pub ports: Option<Vec<Port>>,
         pub restart_policy: Option<String>,
+        pub resources: Option<ResourceRequirements>,
     }
 
     #[derive(Default, Deserialize)]
@@ -208,6 +227,7 @@ mod wire {
     #[serde(default, rename_all = "camelCase")]
     pub struct Status {
         pub phase: Option<String>,
+        pub qos_class: Option<String>,
         pub conditions: Option<Vec<Condition>>,
         #[serde(rename = "podIP")]
         pub pod_ip: Option<String>,
@@ -245,9 +265,32 @@ mod wire {
     }
 }
 
+fn usage(spec: &mut wire::Spec, qos_class: Option<&str>) -> PodUsage {
+    let resources = |container: &mut wire::Container| ContainerResources {
+        resources: container.resources.take().unwrap_or_default(),
+        is_sidecar: container.restart_policy.as_deref() == Some("Always"),
+    };
+    let containers: Vec<_> = spec.containers.iter_mut().map(resources).collect();
+    let init_containers: Vec<_> = spec.init_containers.iter_mut().flatten().map(resources).collect();
+    let resources = PodResources {
+        containers: &containers,
+        init_containers: &init_containers,
+        pod: spec.resources.as_ref(),
+        overhead: spec.overhead.as_ref(),
+    };
+    PodUsage {
+        amounts: resources.amounts(),
+        terminating: spec.active_deadline_seconds.is_some_and(|seconds| seconds >= 0),
+        best_effort: qos_class == Some("BestEffort"),
+        priority_class: spec.priority_class_name.take().unwrap_or_default(),
+        crosses_namespaces: crosses_namespaces(spec.affinity.as_ref()),
+    }
+}
+
 impl From<wire::Pod> for PodView {
     fn from(pod: wire::Pod) -> Self {
-        let (spec, status) = (pod.spec, pod.status);
+        let (mut spec, status) = (pod.spec, pod.status);
+        let usage = intern(usage(&mut spec, status.qos_class.as_deref()));
         let deletion_cost = wire::deletion_cost(pod.metadata.annotations.as_ref());
         let sidecars = spec
             .init_containers
@@ -299,6 +342,7 @@ impl From<wire::Pod> for PodView {
             readiness,
             addresses: addresses.into(),
             restarts: restarts.unwrap_or(0),
+            usage,
             metadata: Meta::from(pod.metadata),
         }
     }
@@ -342,6 +386,6 @@ mod tests {
 
     #[test]
     fn a_pod_costs_little_memory() {
-        assert!(size_of::<PodView>() <= 288, "{}", size_of::<PodView>());
+        assert!(size_of::<PodView>() <= 296, "{}", size_of::<PodView>());
     }
 }

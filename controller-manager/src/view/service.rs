@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::meta::Meta;
 
-/// What the EndpointSlice controller reads of a Service.
+/// What the EndpointSlice and ResourceQuota controllers read of a Service.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ServiceView {
     /// The metadata.
@@ -38,6 +38,8 @@ pub struct ServiceSpecView {
     pub type_: Option<String>,
     /// `IPv4`, `IPv6`.
     pub ip_families: Vec<String>,
+    /// Whether a `LoadBalancer` gets ports of nodes; absent for yes.
+    pub allocate_load_balancer_node_ports: Option<bool>,
     /// Whether pods that are not ready are published as well.
     pub publish_not_ready_addresses: bool,
 }
@@ -59,6 +61,8 @@ pub struct ServicePortView {
     pub port: i32,
     /// The pods' port, by number or name.
     pub target_port: Option<IntOrString>,
+    /// The port of nodes; 0 for none.
+    pub node_port: i32,
     /// For instance `kubernetes.io/h2c`.
     pub app_protocol: Option<String>,
 }
@@ -87,6 +91,7 @@ impl View for ServiceView {
         "spec.clusterIP",
         "spec.type",
         "spec.ipFamilies",
+        "spec.allocateLoadBalancerNodePorts",
         "spec.publishNotReadyAddresses",
     ];
 
