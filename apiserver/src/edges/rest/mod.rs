@@ -122,7 +122,7 @@ impl Rest {
             Err(error) => answer::error(&error, encoding),
         };
         self.metrics.end(&measured, response.status().as_u16(), begun.elapsed());
-        answer::warn(&mut response, deprecation.as_slice());
+        answer::warn_first(&mut response, deprecation);
         if head {
             *response.body_mut() = Body::empty();
         }

@@ -36,6 +36,8 @@ pub struct ScalePaths {
 pub struct CustomKind {
     /// Group, version and kind of what is served.
     pub served: GroupVersionKind,
+    /// The kind of their lists.
+    pub list_kind: String,
     /// The version in which objects are stored.
     pub storage_version: String,
     /// Whether objects live in namespaces.
@@ -99,6 +101,9 @@ impl CustomKind {
                 version: version.name.clone(),
                 kind: names.map_or_else(|| spec.names.kind.clone(), |names| names.kind.clone()),
             },
+            list_kind: names
+                .and_then(|names| names.list_kind.clone())
+                .unwrap_or_else(|| format!("{}List", spec.names.kind)),
             storage_version: storage.name.clone(),
             namespaced: spec.scope == "Namespaced",
             has_status: subresources.is_some_and(|subresources| subresources.status.is_some()),

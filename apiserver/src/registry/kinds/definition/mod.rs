@@ -8,7 +8,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionCondition,
     CustomResourceDefinitionNames, CustomResourceDefinitionStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::validation::ErrorList;
 
 use super::generation;
@@ -115,7 +114,7 @@ impl Strategy for Definitions {
                 message: Some(
                     "CustomResourceDefinition marked for deletion; CustomResource deletion will start soon".to_owned(),
                 ),
-                last_transition_time: now.map(|Time(now)| Time(now)),
+                last_transition_time: now,
                 ..CustomResourceDefinitionCondition::default()
             },
         );

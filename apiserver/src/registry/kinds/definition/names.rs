@@ -117,3 +117,51 @@ pub fn decide(
     }
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(plural: &str, kind: &str, short: &[&str]) -> CustomResourceDefinition {
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {"group": "example.com", "scope": "Cluster", "versions": [], "names": {
+                "plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List"),
+                "shortNames": short}},
+        }))
+        .expect("a definition")
+    }
+
+    fn told(status: &CustomResourceDefinitionStatus) -> Vec<(String, String, String)> {
+        let conditions = status.conditions.iter().flatten();
+        conditions.map(|own| (own.type_.clone(), own.status.clone(), own.reason.clone().unwrap_or_default())).collect()
+    }
+
+    fn row(one: &str, other: &str, third: &str) -> (String, String, String) {
+        (one.to_owned(), other.to_owned(), third.to_owned())
+    }
+
+    #[test]
+    fn the_first_one_has_its_names_and_keeps_them() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut one = definition("ones", "One", &["o"]);
+        let status = decide(&one, &[], now);
+        assert_eq!(
+            told(&status),
+            [row("NamesAccepted", "True", "NoConflicts"), row("Established", "True", "InitialNamesAccepted")]
+        );
+        one.status = Some(status.clone());
+        assert_eq!(decide(&one, &[&one], Timestamp::MAX), status, "nothing changes when it is decided again");
+
+        let two = definition("twos", "One", &["o", "p"]);
+        let status = decide(&two, &[&one], now);
+        assert_eq!(
+            told(&status),
+            [row("NamesAccepted", "False", "ListKindConflict"), row("Established", "False", "NotAccepted")]
+        );
+        let names = status.accepted_names.expect("names");
+        assert_eq!((names.plural.as_str(), names.kind.as_str(), names.singular), ("twos", "", None));
+    }
+}

@@ -211,3 +211,54 @@ fn check_names(names: &CustomResourceDefinitionNames, path: &Path<'_>, errors: &
         errors.invalid(&path.child("listKind"), &list_kind, "kind and listKind may not be the same");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut value = json!({
+            "metadata": {"name": "crons.example.com"},
+            "spec": {"group": "example.com", "scope": "Cluster",
+                "names": {"plural": "crons", "singular": "cron", "kind": "Cron", "listKind": "CronList"},
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+            "status": {"storedVersions": ["v1"]},
+        });
+        change(&mut value);
+        let definition = serde_json::from_value(value).expect("a definition");
+        new(&definition).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn definitions_keep_upstreams_rules() {
+        assert_eq!(told(|_| {}), [""; 0]);
+        assert_eq!(
+            told(|value| value["metadata"]["name"] = "other.example.com".into()),
+            ["metadata.name: Invalid value: \"other.example.com\": must be spec.names.plural+\".\"+spec.group"]
+        );
+        assert_eq!(
+            told(|value| value["spec"]["versions"][0]["schema"] = json!({"openAPIV3Schema": {"type": "string"}})),
+            ["spec.versions[0].schema.openAPIV3Schema.type: Invalid value: \"string\": must be object at the root"]
+        );
+        assert_eq!(
+            told(|value| {
+                value["spec"]["versions"][0]["schema"] =
+                    json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {}}}});
+            }),
+            ["spec.versions[0].schema.openAPIV3Schema.properties[spec].type: Required value: must not be empty for \
+              specified object fields"]
+        );
+        assert_eq!(
+            told(|value| value["spec"]["scope"] = "Galaxy".into()),
+            ["spec.scope: Unsupported value: \"Galaxy\": supported values: \"Cluster\", \"Namespaced\""]
+        );
+        assert_eq!(
+            told(|value| value["status"]["storedVersions"] = json!(["v1", "v0"])).len(),
+            1,
+            "a version in which objects are stored must stay"
+        );
+    }
+}
