@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use reeve_client::backoff::{Backoff, retry};
+use reeve_client::backoff::{Backoff, keep, retry};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = prepare(&cache, &handlers, &options, advertised, &readiness) => {}
+        () = async {
+            prepare(&cache, &handlers, &options, advertised, &readiness).await;
+            let follow = |_| handlers.follow_definitions(&cache);
+            keep(Backoff::RECONNECT, "following custom resource definitions", follow).await
+        } => {}
     }
     shutdown.cancelled().await;
     readiness.shuts_down();
@@ -113,6 +117,8 @@ async fn prepare(cache: &Cache, handlers: &Handlers, options: &Options, advertis
     let attempt = || async {
         cache.ready().await?;
         readiness.cache_is_synced();
+        // What is stored is served from the first request on.
+        handlers.sync_definitions(cache).await?;
         bootstrap::run(handlers, options.service_cluster_ip_range, advertised, options.secure_port).await
     };
     retry(Backoff::RECONNECT, "filling the cache and making the first objects", attempt).await;

@@ -35,7 +35,8 @@ impl Handlers {
         let mut turn = 0;
         loop {
             turn += 1;
-            let tracker = Tracker::new(&self.registry, row, &target.subresource, user, options, self.now());
+            let registry = self.registry();
+            let tracker = Tracker::new(&registry, row, &target.subresource, user, options, self.now());
             let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
                 check_config(row, target, &config)?;
                 let mut applied = tracker.apply(Some(&present.value), &config, force)?;

@@ -37,7 +37,8 @@ impl Handlers {
         ownership: Ownership,
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
-        let (row, subresource) = self.row(user, Verb::Create, target)?;
+        let found = self.row(user, Verb::Create, target)?;
+        let (row, subresource) = found.parts();
         if let Some(subresource) = subresource {
             let action = subresource.action;
             return self.create_subresource(user, row, action, target, &body, options).await;
@@ -59,7 +60,7 @@ impl Handlers {
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
         if ownership == Ownership::Updates {
-            Tracker::new(&self.registry, row, "", user, options, context.now).create(object.as_mut())?;
+            Tracker::new(&self.registry(), row, "", user, options, context.now).create(object.as_mut())?;
         }
         let name = object.metadata().name.clone().unwrap_or_default();
         self.admit_place(row, target, object.as_ref()).await?;

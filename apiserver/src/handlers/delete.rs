@@ -45,7 +45,8 @@ impl Handlers {
         target: &Target,
         options: &DeleteOptions,
     ) -> Result<DeleteAnswer, StatusError> {
-        let (row, _) = self.row(user, Verb::Delete, target)?;
+        let found = self.row(user, Verb::Delete, target)?;
+        let row = &found.row;
         namespace_lifecycle::admit_delete(row, &target.name)?;
         if let Some(present) = self.cached(target).filter(|_| node_of(user).is_some()) {
             node_restriction::admit_delete(user, &target.resource, decode_stored(row, &present)?.as_ref())?;
@@ -117,7 +118,8 @@ impl Handlers {
         list: ListOptions,
         options: &DeleteOptions,
     ) -> Result<(Vec<Bytes>, i64), StatusError> {
-        let (row, _) = self.row_selecting(user, Verb::DeleteCollection, target, &list.selection.fields)?;
+        let found = self.row_selecting(user, Verb::DeleteCollection, target, &list.selection.fields)?;
+        let row = &found.row;
         check_options(options)?;
         let listing = self.list_row(row, target, list).await?;
         let revision = listing.revision;

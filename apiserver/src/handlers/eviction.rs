@@ -59,7 +59,7 @@ impl Handlers {
         };
         let pods = GroupVersionResource::of::<Pod>();
         let entry = self
-            .resource(row)
+            .resource(row)?
             .get(&target.namespace, &target.name, Version::Consistent)
             .await?
             .ok_or_else(|| StatusError::not_found(&pods, &target.name))?;
@@ -80,10 +80,11 @@ impl Handlers {
     /// Takes one disruption from the budget that the pod falls under.
     async fn take_disruption(&self, pod: &Pod, target: &Target, dry_run: bool) -> Result<(), StatusError> {
         let resource = GroupVersionResource::of::<PodDisruptionBudget>();
-        let Some(row) = self.registry.get(&resource) else { return Ok(()) };
+        let registry = self.registry();
+        let Some(row) = registry.get(&resource) else { return Ok(()) };
         let row = &row;
         let selector = Selector { namespace: Some(target.namespace.clone()), ..Selector::default() };
-        let snapshot = self.resource(row).fresh(Version::Consistent).await?;
+        let snapshot = self.resource(row)?.fresh(Version::Consistent).await?;
         let mut covering = Vec::new();
         for entry in snapshot.select(selector) {
             let budget: PodDisruptionBudget = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;

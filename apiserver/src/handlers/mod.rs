@@ -6,6 +6,7 @@
 mod admission;
 mod apply;
 mod create;
+mod definitions;
 mod delete;
 mod eviction;
 mod ownership;
@@ -23,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use reeve_api::validation::ErrorList;
@@ -39,6 +41,7 @@ use crate::request::{Target, User, Verb};
 use crate::storage::cache::{Cache, Extract, NoFields, Resource, ResourceConfig};
 use crate::storage::{Hint, SharedStore, StoreError, Stored};
 
+pub use definitions::Served;
 pub use read::{Listed, Listing};
 pub use watch::{WatchItem, WatchStream};
 
@@ -190,9 +193,10 @@ pub struct AccessOptions {
 
 /// The verbs and what they work on.
 pub struct Handlers {
-    registry: Arc<Registry>,
+    /// What is served besides the built-in kinds comes and goes.
+    served: ArcSwap<Served>,
     store: SharedStore,
-    /// By storage prefix: rows that are views of one stored resource share it.
+    /// Of built-in kinds. By storage prefix: rows that are views of one stored resource share it.
     resources: HashMap<&'static str, Resource>,
     /// The claims of Services.
     claims: Resource,
@@ -204,6 +208,18 @@ pub struct Handlers {
     clock: fn() -> Timestamp,
 }
 
+/// What a request is about.
+struct Found {
+    row: Arc<Row>,
+    subresource: Option<Subresource>,
+}
+
+impl Found {
+    fn parts(&self) -> (&Arc<Row>, Option<&Subresource>) {
+        (&self.row, self.subresource.as_ref())
+    }
+}
+
 /// Reads the selectable fields of a kind's objects.
 struct KindFields(Arc<dyn Kind>);
 
@@ -212,8 +228,8 @@ impl Extract for KindFields {
         if self.0.field_names().is_empty() {
             return Vec::new();
         }
-        match self.0.decode(value, FieldValidation::Ignore) {
-            Ok(decoded) => decoded.object.fields(),
+        match self.0.decode_stored(value) {
+            Ok(object) => object.fields(),
             Err(error) => {
                 tracing::error!(kind = ?self.0, %error, "a stored object cannot be read; field selectors miss it");
                 Vec::new()
@@ -276,7 +292,8 @@ impl Handlers {
             ServiceAccountTokens::new(access.keys.clone(), access.issuer.clone(), access.audiences.clone(), bound);
         let authenticator = Authenticator::new(tokens, access.bootstrap_tokens, access.anonymous);
         let cached = Cached::new(resources.clone());
-        Self { registry, store, resources, claims, options, authorizer, policy, cached, authenticator, clock }
+        let served = ArcSwap::from_pointee(Served::new(registry));
+        Self { served, store, resources, claims, options, authorizer, policy, cached, authenticator, clock }
     }
 
     /// Who may do what.
@@ -290,25 +307,30 @@ impl Handlers {
     }
 
     /// The cached objects behind a row.
-    fn resource(&self, row: &Row) -> &Resource {
-        self.stored(row.storage_prefix)
+    fn resource(&self, row: &Row) -> Result<Resource, StatusError> {
+        if let Some(resource) = self.resources.get(row.storage_prefix) {
+            return Ok(resource.clone());
+        }
+        // A custom kind may have gone in the meantime.
+        self.served.load().resource(row.storage_prefix).ok_or_else(unknown_resource)
     }
 
     fn stored(&self, prefix: &str) -> &Resource {
-        // Every row was registered by `new`, and rows do not change.
+        // Every built-in row was registered by `new`.
         &self.resources[prefix]
     }
 
     /// An object as the cache has it now.
     pub fn cached(&self, target: &Target) -> Option<Bytes> {
-        let row = self.registry.get(&target.resource)?;
+        let registry = self.registry();
+        let row = registry.get(&target.resource)?;
         let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
-        self.resource(row).snapshot().get(namespace, &target.name).map(|entry| entry.object().clone())
+        self.resource(row).ok()?.snapshot().get(namespace, &target.name).map(|entry| entry.object().clone())
     }
 
     /// All resources.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    pub fn registry(&self) -> Arc<Registry> {
+        self.served.load().registry.clone()
     }
 
     /// The clock, for answers that go on after the request.
@@ -322,20 +344,14 @@ impl Handlers {
     }
 
     /// The row of a target, after authorization: a stranger must not learn what exists.
-    fn row(&self, user: &User, verb: Verb, target: &Target) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
+    fn row(&self, user: &User, verb: Verb, target: &Target) -> Result<Found, StatusError> {
         self.row_selecting(user, verb, target, "")
     }
 
     /// The row of a target of which a field selector leaves a part.
-    fn row_selecting(
-        &self,
-        user: &User,
-        verb: Verb,
-        target: &Target,
-        fields: &str,
-    ) -> Result<(&Arc<Row>, Option<&Subresource>), StatusError> {
+    fn row_selecting(&self, user: &User, verb: Verb, target: &Target, fields: &str) -> Result<Found, StatusError> {
         authorization::check(self.authorizer(), &Attributes::of_target(user, verb, target, fields))?;
-        let row = self.registry.get(&target.resource).ok_or_else(unknown_resource)?;
+        let row = self.served.load().registry.get(&target.resource).cloned().ok_or_else(unknown_resource)?;
         let subresource = match target.subresource.as_str() {
             "" => None,
             name => Some(row.subresource(name).ok_or_else(unknown_resource)?),
@@ -357,7 +373,8 @@ impl Handlers {
         } else if !target.namespace.is_empty() && target.resource.resource != "namespaces" {
             return Err(unknown_resource());
         }
-        Ok((row, subresource))
+        let subresource = subresource.cloned();
+        Ok(Found { row, subresource })
     }
 
     fn context(&self, user: &User) -> RequestContext {
@@ -367,7 +384,7 @@ impl Handlers {
     /// What the cache believes of an object. It may be behind: the store checks it.
     fn hint(&self, row: &Row, target: &Target) -> Hint {
         let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
-        self.resource(row).hint(namespace, &target.name)
+        self.resource(row).map_or(Hint::Unknown, |resource| resource.hint(namespace, &target.name))
     }
 }
 
@@ -426,10 +443,9 @@ fn encode(object: &dyn AnyObject) -> Result<Bytes, StatusError> {
 
 /// An object as it lies in the store. It was valid when it was written.
 fn decode_stored(row: &Row, value: &[u8]) -> Result<Box<dyn AnyObject>, StatusError> {
-    let decoded = row.kind.decode(value, FieldValidation::Ignore).map_err(|error| {
+    row.kind.decode_stored(value).map_err(|error| {
         StatusError::internal(format_args!("a stored object of {} cannot be read: {error}", row.info.resource))
-    })?;
-    Ok(decoded.object)
+    })
 }
 
 /// The store's answer for a client.

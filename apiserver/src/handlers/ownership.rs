@@ -30,6 +30,13 @@ pub(super) enum Ownership {
 /// The parts of an object that a write through a subresource cannot change, so that nobody comes to own them.
 /// Upstream's `GetResetFields`.
 fn reset_fields(row: &Row, subresource: &str) -> FieldSet {
+    if let Some(custom) = row.kind.custom() {
+        return FieldSet::of_fields(match subresource {
+            "status" => &["spec", "metadata"],
+            _ if custom.has_status => &["status"],
+            _ => &[],
+        });
+    }
     FieldSet::of_fields(match (row.info.resource.resource.as_str(), subresource) {
         ("pods", "status") => &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"],
         ("deployments", "status") => &["spec", "metadata.labels"],
@@ -59,6 +66,9 @@ fn manager_name(user: &User, options: &WriteOptions) -> String {
 
 /// The schema of a row's objects.
 pub(super) fn schema_of(row: &Row) -> Schema {
+    if let Some(custom) = row.kind.custom() {
+        return custom.merge_schema().clone();
+    }
     let kind = row.info.kind();
     builtin(&kind.api_version(), &kind.kind).unwrap_or(Schema::Undeclared)
 }

@@ -23,7 +23,8 @@ impl Handlers {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
-        let (row, subresource) = self.row(user, Verb::Patch, target)?;
+        let found = self.row(user, Verb::Patch, target)?;
+        let (row, subresource) = found.parts();
         let validation = field_validation(options)?;
         if subresource.is_some_and(|subresource| subresource.action == SubresourceAction::Scale) {
             if let PatchKind::Apply { force } = kind {
@@ -37,7 +38,7 @@ impl Handlers {
             return self.apply(user, row, target, part, force, &body, options).await;
         }
         let schema = schema_of(row);
-        if kind == PatchKind::Strategic && schema == Schema::Undeclared {
+        if kind == PatchKind::Strategic && (schema == Schema::Undeclared || row.kind.custom().is_some()) {
             return Err(unsupported());
         }
         // An object that is not there is the first thing to say.
@@ -68,7 +69,8 @@ impl Handlers {
         if given == row.info.kind() {
             return Ok(());
         }
-        let Some(other) = self.registry.rows().iter().find(|other| other.info.kind() == given) else { return Ok(()) };
+        let registry = self.registry();
+        let Some(other) = registry.rows().iter().find(|other| other.info.kind() == given) else { return Ok(()) };
         let bytes = serde_json::to_vec(after).map_err(StatusError::internal)?;
         match other.kind.decode(&bytes, FieldValidation::Ignore) {
             Ok(_) => Ok(()),

@@ -67,10 +67,11 @@ pub struct Listing {
 impl Handlers {
     /// Reads one object, or a part of it.
     pub async fn get(&self, user: &User, target: &Target, version: &str) -> Result<ObjectAnswer, StatusError> {
-        let (row, subresource) = self.row(user, Verb::Get, target)?;
+        let found = self.row(user, Verb::Get, target)?;
+        let (row, subresource) = found.parts();
         let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
         let entry = self
-            .resource(row)
+            .resource(row)?
             .get(namespace, &target.name, Version::of_get(version)?)
             .await?
             .ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
@@ -85,7 +86,8 @@ impl Handlers {
 
     /// Reads many objects.
     pub async fn list(&self, user: &User, target: &Target, options: ListOptions) -> Result<Listing, StatusError> {
-        let (row, _) = self.row_selecting(user, Verb::List, target, &options.selection.fields)?;
+        let found = self.row_selecting(user, Verb::List, target, &options.selection.fields)?;
+        let row = &found.row;
         self.list_row(row, target, options).await
     }
 
@@ -102,7 +104,7 @@ impl Handlers {
             limit,
             continue_token: Some(options.continue_token).filter(|token| !token.is_empty()),
         };
-        let list = self.resource(row).list(query).await?;
+        let list = self.resource(row)?.list(query).await?;
         let conversion = row.conversion.clone();
         Ok(Listing {
             revision: list.revision,
@@ -176,7 +178,7 @@ fn known_field(row: &Row, field: &str) -> Result<(), StatusError> {
         return Ok(());
     }
     // Kinds without fields of their own answer with those that all kinds have.
-    let text = if row.kind.field_names().is_empty() {
+    let text = if row.kind.field_names().is_empty() && row.kind.custom().is_none() {
         let known = if row.info.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
         format!("{field:?} is not a known field selector: only {known}")
     } else {

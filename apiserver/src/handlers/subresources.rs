@@ -46,7 +46,8 @@ impl Handlers {
         let binding: Binding = serde_json::from_slice(body)
             .map_err(|error| StatusError::bad_request(format!("the body is not a Binding: {error}")))?;
         let pods = GroupVersionResource::of::<Pod>();
-        let row = self.registry.get(&pods).ok_or_else(|| StatusError::internal("pods are not served"))?;
+        let registry = self.registry();
+        let row = registry.get(&pods).ok_or_else(|| StatusError::internal("pods are not served"))?;
         let pod = Target {
             resource: pods,
             namespace: target.namespace.clone(),

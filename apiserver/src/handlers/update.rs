@@ -42,7 +42,8 @@ impl Handlers {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
-        let (row, subresource) = self.row(user, Verb::Update, target)?;
+        let found = self.row(user, Verb::Update, target)?;
+        let (row, subresource) = found.parts();
         let part = match subresource.map(|subresource| subresource.action) {
             None => Part::Main,
             Some(SubresourceAction::Status) => Part::Status,
@@ -133,7 +134,8 @@ impl Handlers {
     ) -> Result<ObjectAnswer, StatusError> {
         let key = row.storage_key(&target.namespace, &target.name);
         let context = self.context(user);
-        let tracker = Tracker::new(&self.registry, row, &target.subresource, user, options, context.now);
+        let registry = self.registry();
+        let tracker = Tracker::new(&registry, row, &target.subresource, user, options, context.now);
         let request = self.admission(user, Verb::Update, row, target);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         let mut lost = service_claims::Lost::default();

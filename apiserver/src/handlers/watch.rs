@@ -100,7 +100,8 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = Vec<WatchItem>> + Send>>;
 impl Handlers {
     /// Follows changes.
     pub async fn watch(&self, user: &User, target: &Target, options: WatchOptions) -> Result<WatchStream, StatusError> {
-        let (row, _) = self.row_selecting(user, Verb::Watch, target, &options.selection.fields)?;
+        let found = self.row_selecting(user, Verb::Watch, target, &options.selection.fields)?;
+        let row = &found.row;
         check_rules(&options)?;
         let query = WatchQuery {
             selector: selector(row, target, &options.selection)?,
@@ -108,7 +109,7 @@ impl Handlers {
             initial_events: options.send_initial_events,
             bookmarks: options.allow_bookmarks,
         };
-        let stream = self.resource(row).watch(query).await?;
+        let stream = self.resource(row)?.watch(query).await?;
         let announcer = stream.announcer();
         let lifetime = match u64::try_from(options.timeout_seconds) {
             Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),

@@ -9,6 +9,7 @@ use k8s_openapi::{Metadata, Resource};
 use reeve_api::validation::{ErrorList, Path, metadata};
 use reeve_api::{GroupVersionKind, ObjectMeta};
 
+use super::custom::CustomKind;
 use super::decode::{self, DecodeError, FieldValidation};
 use super::encode;
 use super::strategy::{RequestContext, Strategy};
@@ -34,13 +35,26 @@ pub trait Kind: Send + Sync + fmt::Debug {
     fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError>;
 
     /// The fields that selectors may name, beside `metadata.name` and `metadata.namespace`.
-    fn field_names(&self) -> &'static [&'static str];
+    fn field_names(&self) -> &[&'static str];
 
     /// Whether a PUT of an absent object creates it.
     fn allows_create_on_update(&self) -> bool;
 
     /// Whether an update without a resource version is taken.
     fn allows_unconditional_update(&self) -> bool;
+
+    /// Decodes an object that lies in the store.
+    ///
+    /// # Errors
+    /// When the bytes are not such an object.
+    fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, DecodeError> {
+        self.decode(json, FieldValidation::Ignore).map(|decoded| decoded.object)
+    }
+
+    /// The version of a custom kind; `None` for built-in kinds.
+    fn custom(&self) -> Option<&CustomKind> {
+        None
+    }
 }
 
 /// An object of any kind, with the rules of its kind.
@@ -305,7 +319,7 @@ impl<S: Strategy> Kind for StrategyKind<S> {
         })
     }
 
-    fn field_names(&self) -> &'static [&'static str] {
+    fn field_names(&self) -> &[&'static str] {
         self.strategy.field_names()
     }
 

@@ -1,5 +1,6 @@
 //! The registry: each kind is a row here and a strategy in [`kinds`].
 
+pub mod custom;
 pub mod decode;
 pub mod encode;
 pub mod erased;
@@ -151,6 +152,14 @@ impl Registry {
         Self { rows: rows.into_iter().map(Arc::new).collect(), by_resource }
     }
 
+    /// These rows and others after them.
+    #[must_use]
+    pub fn with(&self, others: &[Arc<Row>]) -> Self {
+        let rows: Vec<Arc<Row>> = self.rows.iter().chain(others).cloned().collect();
+        let by_resource = rows.iter().enumerate().map(|(index, row)| (row.info.resource.clone(), index)).collect();
+        Self { rows, by_resource }
+    }
+
     /// All rows, in the order of discovery.
     pub fn rows(&self) -> &[Arc<Row>] {
         &self.rows
@@ -170,6 +179,25 @@ impl Registry {
     pub fn by_word(&self, word: &str) -> Option<&Arc<Row>> {
         self.rows.iter().find(|row| row.info.answers_to(word))
     }
+}
+
+/// Upstream's order of versions, the greatest first: `v2`, `v1`, `v2beta1`, `v1beta2`, `v1alpha1`, then all others.
+pub fn version_order(version: &str) -> (u8, u32, u32) {
+    let parse = || -> Option<(u8, u32, u32)> {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let major = rest[..digits].parse().ok()?;
+        let rest = &rest[digits..];
+        let (stage, minor) = if rest.is_empty() {
+            (3, "0")
+        } else if let Some(minor) = rest.strip_prefix("beta") {
+            (2, minor)
+        } else {
+            (1, rest.strip_prefix("alpha")?)
+        };
+        Some((stage, major, minor.parse().ok()?))
+    };
+    parse().unwrap_or((0, 0, 0))
 }
 
 #[cfg(test)]

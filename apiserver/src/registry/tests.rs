@@ -154,7 +154,7 @@ fn a_value_of_the_wrong_type_is_named() {
     let json = br#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"},"spec":{"replicas":"three"}}"#;
     let error = row.kind.decode(json, FieldValidation::Warn).err().expect("an error");
     assert_eq!(
-        error.0,
+        error.to_string(),
         "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct \
          field DeploymentSpec.spec.replicas of type int32"
     );

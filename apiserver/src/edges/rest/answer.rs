@@ -102,6 +102,17 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// Adds a warning before those that are there.
+pub fn warn_first(response: &mut Response<Body>, warning: Option<String>) {
+    let Some(warning) = warning else { return };
+    let others: Vec<HeaderValue> = response.headers().get_all(WARNING).iter().cloned().collect();
+    response.headers_mut().remove(WARNING);
+    warn(response, &[warning]);
+    for other in others {
+        response.headers_mut().append(WARNING, other);
+    }
+}
+
 /// The metadata of an object, as `PartialObjectMetadata`.
 pub fn metadata_object(
     answer: ObjectAnswer,
@@ -179,6 +190,17 @@ pub fn list(listing: Listing, asked: Asked) -> Result<Response<Body>, StatusErro
     let gvk = listing.row.info.kind();
     if asked.encoding == Encoding::Protobuf {
         return protobuf_list(listing, asked, &gvk.api_version(), &gvk.kind, |object| object);
+    }
+    if let Some(custom) = listing.row.kind.custom() {
+        // Upstream's lists of custom kinds always say where they go on, and keep their items whole.
+        let mut metadata = list_metadata(&listing);
+        if listing.continue_token.is_empty() {
+            metadata.truncate(metadata.len() - 1);
+            metadata.push_str(",\"continue\":\"\"}");
+        }
+        let (kind, api_version) = (&custom.list_kind, gvk.api_version());
+        let header = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata}");
+        return stream_list(header, listing, asked, |object, out| out.extend_from_slice(&object));
     }
     let header = list_header(&format!("{}List", gvk.kind), &gvk.api_version(), &listing);
     stream_list(header, listing, asked, |object, out| {

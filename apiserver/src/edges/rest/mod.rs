@@ -16,6 +16,7 @@ mod table;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use reeve_api::status::StatusDetails;
@@ -30,17 +31,29 @@ use crate::authorization::{self, Attributes, On};
 use crate::handlers::{Handlers, ObjectAnswer, PatchKind};
 use crate::metrics::{self, Metrics};
 use crate::pod_streams::PodStreams;
-use crate::registry::Row;
+use crate::registry::{Registry, Row};
 use crate::request::{Target, User, Verb};
 
 pub use self::health::Readiness;
+
+/// The documents of discovery, made of a registry.
+struct Discovered {
+    registry: Arc<Registry>,
+    documents: discovery::Documents,
+}
+
+impl Discovered {
+    fn new(registry: Arc<Registry>, address: &str) -> Self {
+        Self { documents: discovery::Documents::new(registry.rows(), address), registry }
+    }
+}
 
 /// The REST edge.
 pub struct Rest {
     handlers: Arc<Handlers>,
     pods: Arc<PodStreams>,
     readiness: Readiness,
-    discovery: discovery::Documents,
+    discovery: ArcSwap<Discovered>,
     metrics: Metrics,
     /// Where clients reach this server.
     address: String,
@@ -49,8 +62,20 @@ pub struct Rest {
 impl Rest {
     /// An edge over handlers.
     pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>, readiness: Readiness, address: &str) -> Self {
-        let discovery = discovery::Documents::new(handlers.registry().rows(), address);
+        let discovery = ArcSwap::from_pointee(Discovered::new(handlers.registry(), address));
         Self { handlers, pods, readiness, discovery, metrics: Metrics::default(), address: address.to_owned() }
+    }
+
+    /// The documents of what is served now.
+    fn discovery(&self) -> Arc<Discovered> {
+        let known = self.discovery.load_full();
+        let registry = self.handlers.registry();
+        if Arc::ptr_eq(&known.registry, &registry) {
+            return known;
+        }
+        let made = Arc::new(Discovered::new(registry, &self.address));
+        self.discovery.store(made.clone());
+        made
     }
 
     /// Health, asked without credentials; `None` for other paths.
@@ -97,7 +122,7 @@ impl Rest {
             Err(error) => answer::error(&error, encoding),
         };
         self.metrics.end(&measured, response.status().as_u16(), begun.elapsed());
-        answer::warn(&mut response, deprecation.as_slice());
+        answer::warn_first(&mut response, deprecation);
         if head {
             *response.body_mut() = Body::empty();
         }
@@ -141,11 +166,12 @@ impl Rest {
             let asked = Asked { gzip: negotiation::wants_gzip(request.headers()), ..Asked::JSON };
             return answer::ready(text.into(), metrics::MEDIA_TYPE, asked, 200);
         }
-        let (registry, now) = (self.handlers.registry(), self.handlers.now());
+        let (discovered, now) = (self.discovery(), self.handlers.now());
+        let (registry, documents) = (&*discovered.registry, &discovered.documents);
         if let Some(response) = openapi::answer(registry, path, &query, request.method(), request.headers(), now)? {
             return Ok(response);
         }
-        if let Some(response) = self.discovery.answer(&route, path, &query, request.method(), request.headers())? {
+        if let Some(response) = documents.answer(&route, path, &query, request.method(), request.headers())? {
             return Ok(response);
         }
         let Route::Resource { target, watch } = route else {
@@ -154,7 +180,9 @@ impl Rest {
         let watch = watch || query.flag("watch");
         let verb = path::verb(request.method(), &target, watch).ok_or_else(method_not_allowed)?;
         let target = canonical(target, verb);
-        if !self.discovery.has_group(&target.resource.group) {
+        let group = &target.resource.group;
+        let unknown = registry.get(&target.resource).is_none();
+        if !documents.has_group(group) || (unknown && !discovery::is_builtin(group)) {
             // A stranger must not learn that either.
             let attributes = Attributes::of_target(user, verb, &target, query.text("fieldSelector"));
             authorization::check(self.handlers.authorizer(), &attributes)?;

@@ -14,6 +14,7 @@ use super::negotiation::Asked;
 use super::path::Query;
 use crate::handlers::{Listing, ObjectAnswer};
 use crate::registry::Row;
+use crate::registry::custom::Column;
 
 /// How much of each object goes beside its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,27 @@ impl Style {
     }
 }
 
-fn columns(resource: &GroupVersionResource) -> Value {
+/// What is printed: objects of a custom kind by the columns of their definition, others by those of their resource.
+#[derive(Clone, Copy)]
+struct Printer<'a> {
+    resource: &'a GroupVersionResource,
+    custom: Option<&'a [Column]>,
+}
+
+impl<'a> Printer<'a> {
+    fn of(row: &'a Row) -> Self {
+        Self { resource: &row.info.resource, custom: row.kind.custom().map(|kind| kind.columns.as_slice()) }
+    }
+
+    fn cells(self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let Some(columns) = self.custom else { return print::cells(self.resource, object, now) };
+        let name = object.pointer("/metadata/name").cloned().unwrap_or(Value::Null);
+        std::iter::once(name).chain(columns.iter().map(|column| column.cell(object, now))).collect()
+    }
+}
+
+fn columns(printer: Printer<'_>) -> Value {
+    let resource = printer.resource;
     let columns = print::columns(resource).iter().map(|column| {
         json!({
             "name": column.name,
@@ -61,18 +82,22 @@ fn columns(resource: &GroupVersionResource) -> Value {
             "priority": column.priority,
         })
     });
-    Value::Array(columns.collect())
+    match printer.custom {
+        // The name comes first here too.
+        Some(custom) => Value::Array(columns.take(1).chain(custom.iter().map(Column::head)).collect()),
+        None => Value::Array(columns.collect()),
+    }
 }
 
 fn write_row(
-    resource: &GroupVersionResource,
+    printer: Printer<'_>,
     object: &[u8],
     now: Timestamp,
     style: Style,
     out: &mut BytesMut,
 ) -> Result<(), StatusError> {
     let value: Value = serde_json::from_slice(object).map_err(StatusError::internal)?;
-    let cells = serde_json::to_vec(&print::cells(resource, &value, now)).map_err(StatusError::internal)?;
+    let cells = serde_json::to_vec(&printer.cells(&value, now)).map_err(StatusError::internal)?;
     out.extend_from_slice(b"{\"cells\":");
     out.extend_from_slice(&cells);
     out.extend_from_slice(b",\"object\":");
@@ -89,18 +114,19 @@ fn has_no_printer(resource: &GroupVersionResource) -> bool {
 /// A list as a table.
 pub fn list(listing: Listing, now: Timestamp, query: &Query, asked: Asked) -> Result<Response<Body>, StatusError> {
     let style = Style::of(query, asked.form_version)?;
-    let resource = &listing.row.info.resource;
+    let row = listing.row.clone();
+    let printer = Printer::of(&row);
     let header = super::answer::list_header("Table", style.version, &listing);
     let mut out = BytesMut::from(header.as_bytes());
-    out.extend_from_slice(format!(",\"columnDefinitions\":{},\"rows\":[", columns(resource)).as_bytes());
+    out.extend_from_slice(format!(",\"columnDefinitions\":{},\"rows\":[", columns(printer)).as_bytes());
     let rows_at = out.len() - 1;
     for (index, entry) in listing.entries.enumerate() {
         if index > 0 {
             out.extend_from_slice(b",");
         }
-        write_row(resource, &entry.object(), now, style, &mut out)?;
+        write_row(printer, &entry.object(), now, style, &mut out)?;
     }
-    if out.len() == rows_at + 1 && has_no_printer(resource) {
+    if out.len() == rows_at + 1 && has_no_printer(printer.resource) {
         out.truncate(rows_at);
         out.extend_from_slice(b"null}\n");
     } else {
@@ -120,21 +146,21 @@ pub fn object(
 ) -> Result<Response<Body>, StatusError> {
     let style = Style::of(query, asked.form_version)?;
     let scales = GroupVersionResource::new("autoscaling", "v1", "scales");
-    let resource = match row {
-        Some(_) if is_kind(&answer.bytes, "Scale") => &scales,
+    let printer = match row {
+        Some(_) if is_kind(&answer.bytes, "Scale") => Printer { resource: &scales, custom: None },
         // Statuses of writes have no columns.
-        Some(row) if answer.revision > 0 && !is_kind(&answer.bytes, "Status") => &row.info.resource,
+        Some(row) if answer.revision > 0 && !is_kind(&answer.bytes, "Status") => Printer::of(row),
         _ => return super::answer::object(answer, asked, status),
     };
     let mut out = BytesMut::new();
-    table(resource, &answer.bytes, answer.revision, now, style, true, &mut out)?;
+    table(printer, &answer.bytes, answer.revision, now, style, true, &mut out)?;
     let mut response = whole(out.freeze(), asked, status)?;
     warn(&mut response, &answer.warnings);
     Ok(response)
 }
 
 fn table(
-    resource: &GroupVersionResource,
+    printer: Printer<'_>,
     object: &[u8],
     revision: i64,
     now: Timestamp,
@@ -142,7 +168,7 @@ fn table(
     with_columns: bool,
     out: &mut BytesMut,
 ) -> Result<(), StatusError> {
-    let columns = if with_columns { columns(resource) } else { Value::Null };
+    let columns = if with_columns { columns(printer) } else { Value::Null };
     out.extend_from_slice(
         format!(
             "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\
@@ -151,7 +177,7 @@ fn table(
         )
         .as_bytes(),
     );
-    write_row(resource, object, now, style, out)?;
+    write_row(printer, object, now, style, out)?;
     out.extend_from_slice(b"]}");
     Ok(())
 }
@@ -177,7 +203,7 @@ impl WatchTables {
         let revision = revision(object);
         let mut out = BytesMut::new();
         let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-        match table(&row.info.resource, object, revision, (self.clock)(), self.style, with_columns, &mut out) {
+        match table(Printer::of(row), object, revision, (self.clock)(), self.style, with_columns, &mut out) {
             Ok(()) => out.freeze(),
             Err(error) => {
                 tracing::error!(%error, "an object of a watch cannot be printed");

@@ -32,14 +32,23 @@ impl FieldValidation {
     }
 }
 
-/// Why bytes are not an object of the kind. The text is the whole message for the user.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DecodeError(pub String);
+/// Why bytes are not an object of the kind.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// A bad request.
+    #[error("{0}")]
+    Unreadable(String),
+    /// An error of its own.
+    #[error("{0}")]
+    Refused(Box<StatusError>),
+}
 
 impl From<DecodeError> for StatusError {
     fn from(error: DecodeError) -> Self {
-        StatusError::bad_request(error.0)
+        match error {
+            DecodeError::Unreadable(message) => StatusError::bad_request(message),
+            DecodeError::Refused(error) => *error,
+        }
     }
 }
 
@@ -81,13 +90,13 @@ pub(in crate::registry) fn decode<T: DeserializeOwned>(
 }
 
 fn refuse(wanted: &GroupVersionKind, kind: &str, version: &str, why: &str) -> DecodeError {
-    DecodeError(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", wanted.kind))
+    DecodeError::Unreadable(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", wanted.kind))
 }
 
 /// The message for bytes that could not be decoded.
 fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) -> DecodeError {
     let Ok(header) = serde_json::from_slice::<Header>(json) else {
-        return DecodeError(format!(
+        return DecodeError::Unreadable(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
              {error}",
             wanted.kind

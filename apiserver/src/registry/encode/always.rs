@@ -45,6 +45,7 @@ pub(super) fn fields(type_name: &str) -> &'static [Field] {
         | "ReplicaSetCondition"
         | "ReplicationControllerCondition"
         | "StatefulSetCondition" => &[("lastTransitionTime", Empty::Null)],
+        "CustomResourceDefinitionStatus" => &[("conditions", Empty::Null)],
         "Endpoint" => &[("conditions", NOTHING)],
         "EndpointSlice" => &[("endpoints", Empty::Null), ("ports", Empty::Null)],
         "Event" => &[

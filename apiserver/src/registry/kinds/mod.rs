@@ -9,6 +9,7 @@ pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
 pub mod daemon_set;
+pub mod definition;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;

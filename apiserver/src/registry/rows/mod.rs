@@ -9,6 +9,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod extensions;
 mod flow_control;
 mod networking;
 mod node;
@@ -169,6 +170,7 @@ pub(super) fn builtin() -> Vec<Row> {
         rbac::rows(),
         storage::rows(),
         admission::rows(),
+        extensions::rows(),
         scheduling::rows(),
         coordination::rows(),
         node::rows(),

@@ -114,7 +114,9 @@ fn storage_version_hash(row: &Row) -> String {
             ("admissionregistration.k8s.io", "v1beta1")
         }
         ("autoscaling", "HorizontalPodAutoscaler") => ("autoscaling", "v2"),
-        (group, _) => (group, info.resource.version.as_str()),
+        (group, _) => {
+            (group, row.kind.custom().map_or(&info.resource.version, |custom| &custom.storage_version).as_str())
+        }
     };
     let digest = Sha256::digest(format!("{group}/{version}/{}", info.kind));
     STANDARD.encode(&digest[..8])

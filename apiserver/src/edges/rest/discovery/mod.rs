@@ -21,7 +21,7 @@ use super::negotiation::{Form, Offer, negotiate};
 use super::path::{Query, Route};
 use super::{method_not_allowed, unknown_resource};
 use crate::edges::status::full;
-use crate::registry::Row;
+use crate::registry::{Row, version_order};
 use crate::version;
 
 /// The groups in upstream's order: by the priority of their API services. Others follow by name.
@@ -190,6 +190,11 @@ impl Aggregated {
     }
 }
 
+/// Whether a group is one of upstream's own.
+pub fn is_builtin(group: &str) -> bool {
+    group.is_empty() || GROUPS.contains(&group)
+}
+
 /// The tag of a document: its hash.
 pub(super) fn tag(document: &[u8]) -> HeaderValue {
     let text = format!("\"{}\"", hash(document));
@@ -249,29 +254,10 @@ fn versions(rows: &[Arc<Row>]) -> Vec<GroupVersion<'_>> {
     versions.sort_by(|a, b| {
         (place(a.group), a.group)
             .cmp(&(place(b.group), b.group))
-            .then_with(|| maturity(b.version).cmp(&maturity(a.version)))
+            .then_with(|| version_order(b.version).cmp(&version_order(a.version)))
             .then_with(|| a.version.cmp(b.version))
     });
     versions
-}
-
-/// Upstream's order of versions: `v2`, `v1`, `v2beta1`, `v1beta2`, `v1alpha1`, then all others.
-fn maturity(version: &str) -> (u8, u32, u32) {
-    let parse = || -> Option<(u8, u32, u32)> {
-        let rest = version.strip_prefix('v')?;
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let major = rest[..digits].parse().ok()?;
-        let rest = &rest[digits..];
-        let (stage, minor) = if rest.is_empty() {
-            (3, "0")
-        } else if let Some(minor) = rest.strip_prefix("beta") {
-            (2, minor)
-        } else {
-            (1, rest.strip_prefix("alpha")?)
-        };
-        Some((stage, major, minor.parse().ok()?))
-    };
-    parse().unwrap_or((0, 0, 0))
 }
 
 fn version_document() -> Value {
@@ -322,7 +308,7 @@ mod tests {
     #[test]
     fn versions_are_in_order() {
         let mut versions = ["v1alpha1", "v1", "foo", "v1beta2", "v2", "v2beta1", "v1beta10"];
-        versions.sort_by_key(|version| std::cmp::Reverse(maturity(version)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_order(version)));
         assert_eq!(versions, ["v2", "v1", "v2beta1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
     }
 

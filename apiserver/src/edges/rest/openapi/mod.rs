@@ -3,6 +3,7 @@
 //! Nothing of it is kept in memory: documents are made from packed ones when they are asked for, and clients keep
 //! them by their hash.
 
+mod custom;
 mod select;
 mod source;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use reeve_api::StatusError;
 use serde_json::{Value, json};
 
 use super::super::discovery;
+use super::custom;
 use super::select::{Schemas, parse, paths};
 use super::source::{GROUP_VERSIONS, SCHEMAS, Source, Texts, unpack};
 use crate::registry::Registry;
@@ -21,6 +22,8 @@ enum Part {
     Packed(&'static [u8]),
     /// A list or a document of discovery, and its schema.
     Small(&'static str),
+    /// The custom kinds of a group and version.
+    Custom(String, String),
 }
 
 fn part(registry: &Registry, path: &str) -> Option<Part> {
@@ -43,6 +46,9 @@ fn part(registry: &Registry, path: &str) -> Option<Part> {
             Some(Part::Small("io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup"))
         }
         ("apis", Some(group), Some(version)) if !is_served(group, Some(version)) => None,
+        ("apis", Some(group), Some(version)) if custom::rows(registry, group, version).next().is_some() => {
+            Some(Part::Custom(group.to_owned(), version.to_owned()))
+        }
         _ => {
             let at = GROUP_VERSIONS.binary_search_by_key(&path, |(path, _)| path).ok()?;
             Some(Part::Packed(GROUP_VERSIONS[at].1))
@@ -56,6 +62,10 @@ pub fn hash(registry: &Registry, path: &str) -> Option<String> {
     let mut material: Vec<u8> = match part(registry, path)? {
         Part::Packed(packed) => packed.to_vec(),
         Part::Small(schema) => schema.as_bytes().to_vec(),
+        Part::Custom(group, version) => {
+            let (paths, schemas) = custom::document(registry, &group, &version);
+            format!("{paths}{schemas}").into_bytes()
+        }
     };
     material.extend_from_slice(path.as_bytes());
     // The ends of the packed schemas hold their checksum.
@@ -81,6 +91,9 @@ pub fn index(registry: &Registry) -> Value {
     }
     for row in registry.rows().iter().filter(|row| !row.info.resource.group.is_empty()) {
         names.push(format!("apis/{}", row.info.resource.group));
+        if row.kind.custom().is_some() {
+            names.push(format!("apis/{}", row.info.resource.api_version()));
+        }
     }
     names.sort();
     names.dedup();
@@ -109,6 +122,14 @@ pub fn document(registry: &Registry, path: &str) -> Result<Option<String>, Statu
             let source: Source<'_> = parse(&text)?;
             let paths = paths(registry, &source);
             let mut schemas = Schemas::new(&all, &source.schemas);
+            paths.values().for_each(|text| schemas.need(text.get()));
+            Ok(Some(written(&paths, &schemas)))
+        }
+        Some(Part::Custom(group, version)) => {
+            let (paths, schemas) = custom::document(registry, &group, &version);
+            let (paths, schemas) = (paths.to_string(), schemas.to_string());
+            let (paths, own): (Texts<'_>, Texts<'_>) = (parse(&paths)?, parse(&schemas)?);
+            let mut schemas = Schemas::new(&all, &own);
             paths.values().for_each(|text| schemas.need(text.get()));
             Ok(Some(written(&paths, &schemas)))
         }
