@@ -199,7 +199,20 @@ impl Rest {
         if matches!(verb, Verb::Get | Verb::Create) && streams::is_stream(&target) {
             return streams::answer(&self.handlers, &self.pods, user, &target, request).await;
         }
-        let row = self.handlers.registry().get(&target.resource).cloned();
+        let row = registry.get(&target.resource).cloned();
+        self.on_objects(user, verb, &target, row, &query, request).await
+    }
+
+    /// The verbs on objects: what is sent and answered is of the row's kind, in the form that the client asked for.
+    async fn on_objects(
+        &self,
+        user: &User,
+        verb: Verb,
+        target: &Target,
+        row: Option<Arc<Row>>,
+        query: &Query,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, StatusError> {
         // The kind of what is sent and answered: that of the subresource, where it has its own.
         let kind = row.as_ref().map(|row| match row.subresource(&target.subresource) {
             Some(subresource) => subresource.kind.clone(),
@@ -212,65 +225,65 @@ impl Rest {
                 Verb::Watch => Offer::Watch(kind),
                 _ => Offer::Objects(kind),
             };
-            negotiate(request.headers(), &query, offer)?
+            negotiate(request.headers(), query, offer)?
         };
         match verb {
             Verb::Get => {
-                options::check_get(&query)?;
-                let answer = self.handlers.get(user, &target, query.text("resourceVersion")).await?;
-                self.object(row.as_deref(), answer, asked, &query, 200)
+                options::check_get(query)?;
+                let answer = self.handlers.get(user, target, query.text("resourceVersion")).await?;
+                self.object(row.as_deref(), answer, asked, query, 200)
             }
             Verb::List => {
-                let listing = self.handlers.list(user, &target, options::list(&query)?).await?;
+                let listing = self.handlers.list(user, target, options::list(query)?).await?;
                 match asked.form {
                     Form::Object | Form::AggregatedDiscovery => answer::list(listing, asked),
                     Form::Metadata | Form::MetadataList => answer::metadata_list(listing, asked),
-                    Form::Table => table::list(listing, self.handlers.now(), &query, asked),
+                    Form::Table => table::list(listing, self.handlers.now(), query, asked),
                 }
             }
             Verb::Watch => {
-                let stream = self.handlers.watch(user, &target, options::watch(&query)?).await?;
-                let lines = answer::watch(stream, asked, row, self.handlers.clock(), &query);
+                let stream = self.handlers.watch(user, target, options::watch(query)?).await?;
+                let lines = answer::watch(stream, asked, row, self.handlers.clock(), query);
                 if streams::is_upgrade(request.headers()) {
                     return streams::upgrade_watch(request, lines);
                 }
                 Ok(lines)
             }
             Verb::Create => {
-                let options = options::write(&query, request.headers(), verb)?;
+                let options = options::write(query, request.headers(), verb)?;
                 let body = body::object(request, kind).await?;
-                let answer = self.handlers.create(user, &target, body, &options).await?;
-                self.object(row.as_deref(), answer, asked, &query, 201)
+                let answer = self.handlers.create(user, target, body, &options).await?;
+                self.object(row.as_deref(), answer, asked, query, 201)
             }
             Verb::Update => {
-                let options = options::write(&query, request.headers(), verb)?;
+                let options = options::write(query, request.headers(), verb)?;
                 let body = body::object(request, kind).await?;
-                let answer = self.handlers.update(user, &target, body, &options).await?;
+                let answer = self.handlers.update(user, target, body, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
-                self.object(row.as_deref(), answer, asked, &query, status)
+                self.object(row.as_deref(), answer, asked, query, status)
             }
             Verb::Patch => {
-                let kind = options::patch_kind(request.headers(), &query)?;
-                let options = options::write(&query, request.headers(), verb)?;
+                let kind = options::patch_kind(request.headers(), query)?;
+                let options = options::write(query, request.headers(), verb)?;
                 let mut body = body::bytes(request).await?;
                 if matches!(kind, PatchKind::Apply { .. }) {
                     body = body::yaml(&body)?;
                 }
-                let answer = self.handlers.patch(user, &target, kind, body, &options).await?;
+                let answer = self.handlers.patch(user, target, kind, body, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
-                self.object(row.as_deref(), answer, asked, &query, status)
+                self.object(row.as_deref(), answer, asked, query, status)
             }
             Verb::Delete => {
                 let body = body::object(request, None).await?;
-                let options = options::delete(&body, &query)?;
-                let answer = self.handlers.delete(user, &target, &options).await?;
-                self.object(row.as_deref(), answer.object, asked, &query, 200)
+                let options = options::delete(&body, query)?;
+                let answer = self.handlers.delete(user, target, &options).await?;
+                self.object(row.as_deref(), answer.object, asked, query, 200)
             }
             Verb::DeleteCollection => {
-                let list = options::list(&query)?;
+                let list = options::list(query)?;
                 let body = body::object(request, None).await?;
-                let options = options::delete(&body, &query)?;
-                let (deleted, revision) = self.handlers.delete_collection(user, &target, list, &options).await?;
+                let options = options::delete(&body, query)?;
+                let (deleted, revision) = self.handlers.delete_collection(user, target, list, &options).await?;
                 answer::collection(row.as_deref(), &deleted, revision, asked)
             }
         }
