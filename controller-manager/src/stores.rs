@@ -59,6 +59,11 @@ held!(view PodView, NodeView, LeaseView, ServiceView);
 held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>);
 held!(whole Deployment, ReplicaSet, EndpointSlice, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
+/// All objects of a kind, found by their owners.
+fn by_owner<V: Held>(client: &Client, handler: impl FnMut(Change<V>) + Send + 'static) -> Store<V> {
+    reflect_indexed(client, Scope::all(), &[(BY_OWNER, owner_uids)], handler)
+}
+
 fn owner_uids<V: Held>(object: &V) -> Vec<String> {
     object.meta().owners.iter().map(|owner| owner.uid.clone()).collect()
 }
@@ -177,36 +182,21 @@ impl Stores {
                 ],
                 handler(l, |listener, change| listener.pod(change)),
             ),
-            nodes: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.node(change)),
-            ),
+            nodes: by_owner(client, handler(l, |listener, change| listener.node(change))),
             leases: reflect_indexed(
                 client,
                 Scope::all().namespace("kube-node-lease"),
                 &[(BY_OWNER, owner_uids)],
                 handler(l, |listener, change| listener.lease(change)),
             ),
-            services: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.service(change)),
-            ),
+            services: by_owner(client, handler(l, |listener, change| listener.service(change))),
             slices: reflect_indexed(
                 client,
                 Scope::all(),
                 &[(BY_SERVICE, slice_service), (BY_OWNER, owner_uids)],
                 handler(l, |listener, change| listener.slice(change)),
             ),
-            deployments: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.deployment(change)),
-            ),
+            deployments: by_owner(client, handler(l, |listener, change| listener.deployment(change))),
             replica_sets: reflect_indexed(
                 client,
                 Scope::all(),
@@ -214,37 +204,12 @@ impl Stores {
                 handler(l, |listener, change| listener.replica_set(change)),
             ),
             namespaces: reflect(client, Scope::all(), handler(l, |listener, change| listener.namespace(change))),
-            service_accounts: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.service_account(change)),
-            ),
-            config_maps: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.config_map(change)),
-            ),
-            secrets: reflect_indexed(client, Scope::all(), &[(BY_OWNER, owner_uids)], handler(l, |_, _| {})),
-            quotas: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.quota(change)),
-            ),
-            cluster_roles: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.cluster_role(change)),
-            ),
-            certificate_requests: reflect_indexed(
-                client,
-                Scope::all(),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.certificate_request(change)),
-            ),
+            service_accounts: by_owner(client, handler(l, |listener, change| listener.service_account(change))),
+            config_maps: by_owner(client, handler(l, |listener, change| listener.config_map(change))),
+            secrets: by_owner(client, handler(l, |_, _| {})),
+            quotas: by_owner(client, handler(l, |listener, change| listener.quota(change))),
+            cluster_roles: by_owner(client, handler(l, |listener, change| listener.cluster_role(change))),
+            certificate_requests: by_owner(client, handler(l, |listener, change| listener.certificate_request(change))),
         }
     }
 

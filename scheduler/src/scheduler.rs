@@ -75,9 +75,9 @@ pub enum Fate {
 enum Place {
     /// In the queue, or not ours to schedule.
     None,
-    /// Sent to a node (`None` if that is gone meanwhile), not yet confirmed by the watch. `lapses` when its
+    /// Sent to a node (`on` is `None` while that is gone), not yet confirmed by the watch. `lapses` when its
     /// back-off ends without a confirmation.
-    Assumed { on: Option<Account>, lapses: bool },
+    Assumed { node: Arc<str>, on: Option<Account>, lapses: bool },
     /// Bound, says the watch. `None` while the node is not known.
     Bound(Option<Account>),
 }
@@ -146,7 +146,11 @@ impl Scheduler {
             if let Some(record) = self.pods.get(&key) {
                 let account = self.account(slot, &Arc::clone(&record.pod));
                 if let Some(record) = self.pods.get_mut(&key) {
-                    record.place = Place::Bound(Some(account));
+                    match &mut record.place {
+                        // A binding that was under way when the node went may yet arrive at the one that came back.
+                        Place::Assumed { on, .. } => *on = Some(account),
+                        place => *place = Place::Bound(Some(account)),
+                    }
                 }
             }
         }
@@ -164,15 +168,13 @@ impl Scheduler {
             self.pods.iter().filter(|(_, record)| on_it(record)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             let place = match self.pods.get(&key) {
-                Some(Record { place: Place::Assumed { lapses, .. }, .. }) => {
-                    Place::Assumed { on: None, lapses: *lapses }
+                Some(Record { place: Place::Assumed { node, lapses, .. }, .. }) => {
+                    Place::Assumed { node: Arc::clone(node), on: None, lapses: *lapses }
                 }
-                _ => {
-                    self.homeless.entry(name.into()).or_default().insert(key.clone());
-                    Place::Bound(None)
-                }
+                _ => Place::Bound(None),
             };
             self.leave(&key);
+            self.homeless.entry(name.into()).or_default().insert(key.clone());
             if let Some(record) = self.pods.get_mut(&key) {
                 record.place = place;
             }
@@ -217,12 +219,8 @@ impl Scheduler {
         let left = self.leave(key);
         if let Some(record) = self.pods.remove(key)
             && let Some(node) = &record.pod.node
-            && let Some(homeless) = self.homeless.get_mut(node)
         {
-            homeless.remove(key);
-            if homeless.is_empty() {
-                self.homeless.remove(node);
-            }
+            self.no_longer_homeless(node, key);
         }
         if let Some(slot) = left {
             self.wake(slot);
@@ -281,11 +279,12 @@ impl Scheduler {
                 Ok(slot) => {
                     self.queue.placed(&key);
                     let account = self.account(slot, &pod);
-                    if let Some(record) = self.pods.get_mut(&key) {
-                        record.place = Place::Assumed { on: Some(account), lapses: false };
-                    }
                     if let Some(node) = self.cluster.node(slot) {
-                        plan.bindings.push(Binding { pod, node: Arc::clone(&node.facts.name) });
+                        let node = Arc::clone(&node.facts.name);
+                        if let Some(record) = self.pods.get_mut(&key) {
+                            record.place = Place::Assumed { node: Arc::clone(&node), on: Some(account), lapses: false };
+                        }
+                        plan.bindings.push(Binding { pod, node });
                     }
                     self.queue.wake_next(&template);
                     // One more pod may even out what kept others from being spread.
@@ -326,12 +325,16 @@ impl Scheduler {
         let slot = self.cluster.slot(node);
         let Some(record) = self.pods.get_mut(&pod.key) else { return };
         let place = std::mem::replace(&mut record.place, Place::None);
-        if let Place::Assumed { on: Some(on), .. } | Place::Bound(Some(on)) = place {
-            let same = Some(on.slot) == slot && on.template == pod.template && on.staying != pod.deleting;
-            record.place = Place::Bound(Some(on));
-            if same {
-                return;
+        match place {
+            Place::Assumed { on: Some(on), .. } | Place::Bound(Some(on)) => {
+                let same = Some(on.slot) == slot && on.template == pod.template && on.staying != pod.deleting;
+                record.place = Place::Bound(Some(on));
+                if same {
+                    return;
+                }
             }
+            Place::Assumed { node, on: None, .. } => self.no_longer_homeless(&node, &pod.key),
+            Place::Bound(None) | Place::None => {}
         }
         let left = self.leave(&pod.key);
         let account = slot.map(|slot| self.account(slot, pod));
@@ -359,6 +362,10 @@ impl Scheduler {
     fn leave(&mut self, key: &ObjectKey) -> Option<Slot> {
         let record = self.pods.get_mut(key)?;
         let on = match std::mem::replace(&mut record.place, Place::None) {
+            Place::Assumed { node, on: None, .. } => {
+                self.no_longer_homeless(&node, key);
+                return None;
+            }
             Place::Assumed { on, .. } | Place::Bound(on) => on?,
             Place::None => return None,
         };
@@ -367,6 +374,15 @@ impl Scheduler {
             self.evaluations.iter_mut().for_each(|(_, evaluation)| evaluation.follow(&on.template, id, on.slot, false));
         }
         Some(on.slot)
+    }
+
+    fn no_longer_homeless(&mut self, node: &str, key: &ObjectKey) {
+        if let Some(homeless) = self.homeless.get_mut(node) {
+            homeless.remove(key);
+            if homeless.is_empty() {
+                self.homeless.remove(node);
+            }
+        }
     }
 
     /// Wakes parked pods that a change of a node may help.

@@ -1,3 +1,5 @@
+//! Custom kinds as users meet them: decoding, pruning, defaults and rules.
+
 use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
