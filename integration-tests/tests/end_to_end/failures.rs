@@ -124,7 +124,10 @@ fn failures_killed_containerd_keeps_pods_running() -> Result<()> {
     bed.testbed.kill("node-1-containerd")?;
     Load::burst(&bed, &deployed.node_port_url(1)?, MEANWHILE).context("while containerd is dead")?;
     bed.testbed.start_killed_node(&bed.node(1)?)?;
-    // The node works again: it starts what comes to it, and ends what is to go.
+    // The node told at once that it had no runtime, and takes pods again.
+    let takes_pods = |node: &Value| xtask::rctl::is_ready(node) && node["spec"]["taints"].is_null();
+    bed.wait_for(&["node", &node], "the node takes pods again", takes_pods)?;
+    // It works: it starts what comes to it, and ends what is to go.
     bed.rctl(&["scale", "deployment/carried", "--replicas=6"])?;
     let pods = deployed.wait_pods("six pods serve, two a node", |pods| {
         pods.len() == 6 && pods.iter().all(is_serving) && pods.iter().filter(|pod| is_on(pod, &node)).count() == 2
