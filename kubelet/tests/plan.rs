@@ -406,6 +406,7 @@ enum Step {
     SandboxDies,
     Delete,
     Forgotten,
+    SourcesChange,
     Pass(i64),
 }
 
@@ -418,6 +419,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::SandboxDies),
         1 => Just(Step::Delete),
         1 => Just(Step::Forgotten),
+        2 => Just(Step::SourcesChange),
         2 => (0..60_i64).prop_map(Step::Pass),
     ]
 }
@@ -448,6 +450,9 @@ proptest! {
                     let action = actions[which % actions.len()].clone();
                     world.worker.in_flight.insert(action.target().unwrap());
                     flying.push(action);
+                    let starts = flying.iter().any(|it| matches!(it, Action::StartContainer { .. }));
+                    let refreshes = flying.iter().any(|it| matches!(it, Action::PrepareVolumes));
+                    prop_assert!(!(starts && refreshes), "volumes change under a start: {flying:?}");
                 }
                 Step::Finish(which) if !flying.is_empty() => {
                     let action = flying.remove(which % flying.len());
@@ -479,6 +484,7 @@ proptest! {
                     flying.clear();
                     world.worker = WorkerState { intent: world.worker.intent.clone(), ..WorkerState::default() };
                 }
+                Step::SourcesChange => world.worker.volumes_stale = true,
                 Step::Pass(seconds) => world.pass(seconds),
                 _ => {}
             }

@@ -32,7 +32,8 @@ impl Plan<'_> {
         if stale {
             return;
         }
-        if !self.worker.volumes_ready || self.worker.volumes_stale {
+        // A start looks sub paths up in the very folders that a refresh replaces: one waits for the other.
+        if (!self.worker.volumes_ready || self.worker.volumes_stale) && !self.worker.starts_a_container() {
             self.ask(Action::PrepareVolumes);
         }
         let app_started = spec::containers(pod)
@@ -163,7 +164,9 @@ impl Plan<'_> {
         if self.worker.busy(&Target::Start(container.name.clone())) {
             return;
         }
-        if self.ensure_image(container) && self.worker.volumes_ready {
+        let refreshing =
+            self.worker.busy(&Target::Volumes) || self.actions.iter().any(|it| matches!(it, Action::PrepareVolumes));
+        if self.ensure_image(container) && self.worker.volumes_ready && !refreshing {
             self.ask(Action::StartContainer {
                 container: container.name.clone(),
                 sandbox_id: sandbox_id.to_owned(),

@@ -93,6 +93,10 @@ impl WorkerState {
         self.in_flight.contains(target)
     }
 
+    pub(super) fn starts_a_container(&self) -> bool {
+        self.in_flight.iter().any(|target| matches!(target, Target::Start(_)))
+    }
+
     pub(super) fn stopping(&self, id: &str, deadline: i64) -> bool {
         self.in_flight
             .iter()
