@@ -27,8 +27,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use reeve_client::backoff::{Backoff, keep, retry};
+use reeve_client::tls::{ServerFiles, ServerTls};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
@@ -49,13 +49,13 @@ use crate::storage::{SharedStore, Turns};
 /// When the configuration cannot be used or the port cannot be opened. An etcd that is away is no error: the server
 /// waits for it and says so in `/readyz`.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let tls = reeve_client::tls::server_config(
-        &options.tls_cert_file,
-        &options.tls_private_key_file,
-        &options.client_ca_file,
-        false,
-        &[b"h2", b"http/1.1"],
-    )?;
+    let files = ServerFiles {
+        certificate: options.tls_cert_file.clone(),
+        key: options.tls_private_key_file.clone(),
+        client_ca: options.client_ca_file.clone(),
+    };
+    let tls = ServerTls::load(files, &[b"h2", b"http/1.1"])?;
+    tokio::spawn(tls.clone().follow());
     let bind = SocketAddr::new(options.bind_address, options.secure_port);
     let listener = TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
     // Port 0 asks for any free port.
@@ -93,7 +93,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         let shutdown = shutdown.clone();
         async move { storage::compaction::run(&*store, storage::compaction::PERIOD, shutdown).await }
     });
-    let serving = tokio::spawn(server::serve(listener, TlsAcceptor::from(Arc::new(tls)), chain, shutdown.clone()));
+    let serving = tokio::spawn(server::serve(listener, tls, chain, shutdown.clone()));
     tracing::info!(%bind, advertised = address, "serving");
 
     tokio::select! {

@@ -1,10 +1,12 @@
 //! The verbs, typed by kind.
 
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::Resource;
+use parking_lot::Mutex;
 use reeve_api::{GroupVersionResource, ResourceInfo};
 use reeve_proto::v1;
 use reeve_proto::v1::api_client::ApiClient;
@@ -14,9 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::channel::{self, AuthenticatedChannel};
+use crate::channel::{AuthenticatedChannel, Live};
 use crate::config::{ConfigError, ConnectionConfig};
 use crate::error::Error;
+use crate::kubeconfig::Kubeconfig;
+use crate::renewal;
 use crate::streams::Streams;
 use crate::view::{Scope, View};
 use crate::watch::Follower;
@@ -27,14 +31,60 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// A connection to an API server. Cheap to clone; connects with the first call and reconnects by itself.
 #[derive(Clone)]
 pub struct Client {
-    channel: AuthenticatedChannel,
+    live: Arc<Live>,
     config: Arc<ConnectionConfig>,
 }
 
 impl Client {
     /// Prepares a connection. Must be called inside a tokio runtime.
     pub fn new(config: ConnectionConfig) -> Result<Client, ConfigError> {
-        Ok(Client { channel: channel::open(&config)?, config: Arc::new(config) })
+        Ok(Client { live: Arc::new(Live::new(&config)?), config: Arc::new(config) })
+    }
+
+    /// The connection that a kubeconfig describes. When the file or one that it names is replaced, calls go out with
+    /// the new credentials, and watches move over without a gap. Must be called inside a tokio runtime.
+    pub fn following(kubeconfig: &Path) -> Result<Client, ConfigError> {
+        let read = |path: &Path| Kubeconfig::load(path)?.connection(None);
+        let config = read(kubeconfig)?;
+        let known = Mutex::new(config.inlined()?);
+        let client = Client::new(config)?;
+        let (live, path) = (Arc::downgrade(&client.live), kubeconfig.to_owned());
+        let files = {
+            let (files, path) = (client.config.files(), path.clone());
+            move || {
+                read(&path)
+                    .map_or_else(|_| files.clone(), |config| config.files())
+                    .into_iter()
+                    .chain([path.clone()])
+                    .collect()
+            }
+        };
+        let reload = move || {
+            let (Some(live), result) = (live.upgrade(), read(&path).and_then(|config| config.inlined())) else {
+                return;
+            };
+            let renewed = result.and_then(|config| {
+                let mut known = known.lock();
+                if *known == config {
+                    return Ok(false);
+                }
+                live.replace(&config)?;
+                *known = config;
+                Ok(true)
+            });
+            match renewed {
+                Ok(true) => tracing::info!(kubeconfig = %path.display(), "connecting with the new credentials"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the new credentials are not taken up; the old ones stay"),
+            }
+        };
+        tokio::spawn(renewal::follow(files, reload));
+        Ok(client)
+    }
+
+    /// Tells from now on when calls go out with other credentials.
+    pub(crate) fn replaced(&self) -> tokio::sync::watch::Receiver<()> {
+        self.live.replaced()
     }
 
     /// Where it connects to.
@@ -63,7 +113,7 @@ impl Client {
 
     /// The generated stub on this connection, for those who need an object's bytes rather than its fields.
     pub fn grpc(&self) -> ApiClient<AuthenticatedChannel> {
-        ApiClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        ApiClient::new(self.live.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn failed(&self, status: tonic::Status) -> Error {
@@ -72,7 +122,7 @@ impl Client {
 
     /// All resources that the server serves, without subresources.
     pub async fn resources(&self) -> Result<Vec<ResourceInfo>, Error> {
-        let response = DiscoveryClient::new(self.channel.clone())
+        let response = DiscoveryClient::new(self.live.channel())
             .resources(v1::ResourcesRequest {})
             .await
             .map_err(|status| self.failed(status))?;
@@ -92,16 +142,13 @@ impl Client {
 
     /// The server's version.
     pub async fn version(&self) -> Result<v1::VersionResponse, Error> {
-        let response = DiscoveryClient::new(self.channel.clone()).version(v1::VersionRequest {}).await;
+        let response = DiscoveryClient::new(self.live.channel()).version(v1::VersionRequest {}).await;
         Ok(response.map_err(|status| self.failed(status))?.into_inner())
     }
 
     /// Logs, exec, attach, port-forward.
     pub fn streams(&self) -> Streams {
-        Streams::new(
-            StreamsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
-            self.clone(),
-        )
+        Streams::new(StreamsClient::new(self.live.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX), self.clone())
     }
 
     /// Opens one watch, without reconnecting. [`crate::watch`] and [`crate::store`] build on it.

@@ -1,7 +1,10 @@
 //! The HTTP/2 channel to the API server: TLS, keep-alive, credentials.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -36,8 +39,37 @@ impl Interceptor for Credentials {
     }
 }
 
+/// The channel in use, which is replaced when the credentials are.
+pub(crate) struct Live {
+    channel: ArcSwap<AuthenticatedChannel>,
+    /// Told when the channel is replaced: streams on the old one move over.
+    replaced: watch::Sender<()>,
+}
+
+impl Live {
+    pub(crate) fn new(config: &ConnectionConfig) -> Result<Self, ConfigError> {
+        Ok(Self { channel: ArcSwap::from_pointee(open(config)?), replaced: watch::Sender::new(()) })
+    }
+
+    pub(crate) fn channel(&self) -> AuthenticatedChannel {
+        AuthenticatedChannel::clone(&self.channel.load())
+    }
+
+    pub(crate) fn replaced(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
+    /// New calls go out with these credentials, on a connection of their own. Calls under way end on the old one, which
+    /// is closed after the last of them.
+    pub(crate) fn replace(&self, config: &ConnectionConfig) -> Result<(), ConfigError> {
+        self.channel.store(Arc::new(open(config)?));
+        self.replaced.send_replace(());
+        Ok(())
+    }
+}
+
 /// Prepares a channel; it connects with the first call and again whenever the connection is lost.
-pub(crate) fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, ConfigError> {
+fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, ConfigError> {
     let invalid = |message: String| ConfigError::Invalid {
         what: format!("server {:?} ({})", config.server, config.origin),
         message,

@@ -34,7 +34,7 @@ impl Pem {
 }
 
 /// How to reach and authenticate to an API server.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectionConfig {
     /// `https://host:port`.
     pub server: String,
@@ -44,6 +44,8 @@ pub struct ConnectionConfig {
     pub client_certificate: Option<(Pem, Pem)>,
     /// Bearer token.
     pub token: Option<String>,
+    /// The file that `token` was read from.
+    pub token_file: Option<PathBuf>,
     /// The name to expect in the server's certificate instead of the host in `server`.
     pub tls_server_name: Option<String>,
     /// The namespace of the context; `default` when it names none.
@@ -57,6 +59,34 @@ pub struct ConnectionConfig {
 impl std::fmt::Debug for ConnectionConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConnectionConfig").field("server", &self.server).field("origin", &self.origin).finish()
+    }
+}
+
+impl ConnectionConfig {
+    /// The files that it names, with those whose contents it holds already.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let pems = self.certificate_authority.iter().chain(self.client_certificate.iter().flat_map(|(c, k)| [c, k]));
+        let files = pems.filter_map(|pem| match pem {
+            Pem::File(path) => Some(path.clone()),
+            Pem::Inline(_) => None,
+        });
+        files.chain(self.token_file.clone()).collect()
+    }
+
+    /// The same with the files' contents in their place.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn inlined(&self) -> Result<Self, ConfigError> {
+        let inline = |pem: &Pem, what| pem.read(what).map(Pem::Inline);
+        let mut config = self.clone();
+        if let Some(authority) = &self.certificate_authority {
+            config.certificate_authority = Some(inline(authority, "certificate authority")?);
+        }
+        if let Some((certificate, key)) = &self.client_certificate {
+            config.client_certificate = Some((inline(certificate, "client certificate")?, inline(key, "client key")?));
+        }
+        Ok(config)
     }
 }
 

@@ -253,6 +253,7 @@ impl Kubeconfig {
             )?,
             client_certificate: certificate.zip(key),
             token,
+            token_file: user.token_file.as_ref().filter(|_| user.token.is_none()).map(PathBuf::from),
             tls_server_name: cluster.tls_server_name.clone(),
             namespace: context.namespace.clone().unwrap_or_else(|| "default".into()),
             user_agent: user_agent(),

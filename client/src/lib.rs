@@ -4,16 +4,19 @@
 //! [`config`] and [`tls`] say whom to trust, [`Client`] and [`Api`] are the verbs, [`watch`] is the one
 //! watch state machine, [`store`] is a local copy that it feeds, [`runner`] does the work that changes
 //! call for, [`leader`] says whether to, [`events`] tells users what was done, and [`process`] is what
-//! every binary starts with ([`pages`] gives back what only the start needed).
+//! every binary starts with ([`pages`] gives back what only the start needed). [`renewal`] takes up credentials that are
+//! replaced on disk, told by [`file_watch`].
 
 pub mod api;
 pub mod backoff;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod file_watch;
 pub mod leader;
 pub mod pages;
 pub mod process;
+pub mod renewal;
 pub mod runner;
 pub mod store;
 pub mod streams;

@@ -7,7 +7,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api::Client;
 use crate::config::ConfigError;
-use crate::kubeconfig::Kubeconfig;
 
 /// Flags about logs, with upstream's names.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,9 +37,10 @@ pub struct KubeconfigOptions {
 }
 
 impl KubeconfigOptions {
-    /// The client that the file describes.
+    /// The client that the file describes. It goes on with new credentials when the file, or one that it names, is
+    /// replaced. Must be called inside a tokio runtime.
     pub fn client(&self) -> Result<Client, ConfigError> {
-        Client::new(Kubeconfig::load(&self.kubeconfig)?.connection(None)?)
+        Client::following(&self.kubeconfig)
     }
 }
 

@@ -182,6 +182,8 @@ pub struct Follower {
     fields: &'static [&'static str],
     machine: Machine,
     stream: Option<tonic::Streaming<v1::WatchResponse>>,
+    /// Told when the client goes on with other credentials.
+    replaced: tokio::sync::watch::Receiver<()>,
     /// Whether the present connection has brought anything.
     heard: bool,
     pending: std::vec::IntoIter<v1::WatchEvent>,
@@ -197,6 +199,7 @@ impl Follower {
         fields: &'static [&'static str],
     ) -> Follower {
         Follower {
+            replaced: client.replaced(),
             client,
             resource,
             scope,
@@ -237,7 +240,15 @@ impl Follower {
                 }
                 continue;
             };
-            match stream.message().await {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                // The connection of the old credentials is to end: resume on the new one. A first copy is finished.
+                Ok(()) = self.replaced.changed(), if matches!(self.machine.state(), State::Live(_)) => {
+                    self.heard = true;
+                    Ok(None)
+                }
+            };
+            match message {
                 Ok(Some(batch)) => {
                     self.heard = true;
                     self.pending = batch.events.into_iter();

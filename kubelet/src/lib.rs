@@ -9,10 +9,11 @@
 
 pub mod agent;
 pub mod config;
-pub mod file_watch;
 pub mod node;
 pub mod pod;
 pub mod quantity;
 pub mod runtime;
 pub mod server;
 pub mod volume;
+
+pub use reeve_client::file_watch;

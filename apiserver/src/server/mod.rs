@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use reeve_client::tls::{PeerIdentity, peer_identity};
+use reeve_client::tls::{PeerIdentity, ServerTls, peer_identity};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const STREAM_SEND_BUFFER_BYTES: usize = 512 * 1024;
 
 /// Serves connections until `shutdown`, then lets requests end.
-pub async fn serve(listener: TcpListener, tls: TlsAcceptor, chain: Arc<Chain>, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, tls: ServerTls, chain: Arc<Chain>, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -40,7 +40,7 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, chain: Arc<Chain>, s
         match accepted {
             Ok((stream, address)) => {
                 let watcher = graceful.watcher();
-                tokio::spawn(connection(stream, address, tls.clone(), chain.clone(), watcher));
+                tokio::spawn(connection(stream, address, tls.acceptor(), chain.clone(), watcher));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: give connections time to end.

@@ -155,6 +155,7 @@ impl TestServer {
                 Pem::File(self.file(&format!("{user}.key"))),
             )),
             token: None,
+            token_file: None,
             tls_server_name: None,
             namespace: "default".into(),
             user_agent: "test/1".into(),

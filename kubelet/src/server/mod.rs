@@ -8,28 +8,16 @@ mod streams;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use reeve_client::Store;
-use reeve_client::tls::{PeerIdentity, peer_identity, server_config};
+pub use reeve_client::tls::ServerFiles;
+use reeve_client::tls::{PeerIdentity, ServerTls, peer_identity};
 use reeve_proto::v1::streams_server::StreamsServer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::Runtime;
-
-/// The files that make the server's TLS.
-#[derive(Clone, Debug)]
-pub struct ServerFiles {
-    /// The serving certificate and its chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The authority of client certificates.
-    pub client_ca: PathBuf,
-}
 
 /// What the streams are made from.
 #[derive(Clone)]
@@ -53,12 +41,12 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let config = server_config(&files.certificate, &files.key, &files.client_ca, true, &[b"h2"])?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let tls = ServerTls::load(files.clone(), &[b"h2"])?;
+    tokio::spawn(tls.clone().follow());
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     tracing::info!(%address, "serving pods' streams");
     let (sender, receiver) = tokio::sync::mpsc::channel(HANDSHAKES);
-    tokio::spawn(accept(listener, acceptor, sender, shutdown.clone()));
+    tokio::spawn(accept(listener, tls, sender, shutdown.clone()));
     let incoming = tokio_stream::wrappers::ReceiverStream::new(receiver);
     tonic::transport::Server::builder()
         .add_service(StreamsServer::with_interceptor(service, admit))
@@ -71,7 +59,7 @@ type Connection = tokio_rustls::server::TlsStream<TcpStream>;
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    tls: ServerTls,
     sender: tokio::sync::mpsc::Sender<std::io::Result<Peer>>,
     shutdown: CancellationToken,
 ) {
@@ -88,7 +76,7 @@ async fn accept(
             }
         };
         let Ok(permit) = sender.clone().reserve_owned().await else { return };
-        let acceptor = acceptor.clone();
+        let acceptor = tls.acceptor();
         tokio::spawn(async move {
             match acceptor.accept(stream).await {
                 Ok(connection) => {
