@@ -6,6 +6,7 @@
 pub mod age;
 pub mod conditions;
 pub mod field_path;
+pub mod handover;
 pub mod json;
 pub mod meta;
 pub mod names;

@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod executor;
 pub mod garbage;
+pub mod handover;
 pub mod manager;
 pub mod namespace;
 pub mod node_ipam;

@@ -24,8 +24,8 @@ use crate::executor::{ExecuteError, Executor};
 use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
-use crate::{certificates, cluster_role, deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle};
-use crate::{pod_gc, replicaset, resource_quota, root_ca, service_account};
+use crate::{certificates, cluster_role, deployment, endpointslice, garbage, handover, namespace, node_ipam};
+use crate::{node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account};
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
@@ -63,11 +63,13 @@ pub enum Controller {
     CertificateSigning,
     /// `certificatesigningrequest-cleaner-controller`
     CertificateCleaning,
+    /// `endpoint-handover-controller`: Reeve's own, see [`handover`]
+    EndpointHandover,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 15] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 16] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -83,6 +85,7 @@ impl Controller {
         (Controller::CertificateApproving, "certificatesigningrequest-approving-controller", "csrapproving"),
         (Controller::CertificateSigning, "certificatesigningrequest-signing-controller", "csrsigning"),
         (Controller::CertificateCleaning, "certificatesigningrequest-cleaner-controller", "csrcleaner"),
+        (Controller::EndpointHandover, "endpoint-handover-controller", "endpointhandover"),
     ];
 }
 
@@ -165,6 +168,8 @@ pub struct Queues {
     pub certificate_signatures: Queue<ObjectKey>,
     /// Requests for certificates, to be removed.
     pub certificate_ends: Queue<ObjectKey>,
+    /// Pods that wait for the proxies to drop them.
+    pub handovers: Queue<ObjectKey>,
 }
 
 struct Runners {
@@ -183,6 +188,7 @@ struct Runners {
     certificate_approvals: Runner<ObjectKey>,
     certificate_signatures: Runner<ObjectKey>,
     certificate_ends: Runner<ObjectKey>,
+    handovers: Runner<ObjectKey>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -202,6 +208,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (certificate_approvals, run_certificate_approvals) = runner(config("csrapproving", 5));
     let (certificate_signatures, run_certificate_signatures) = runner(config("csrsigning", 5));
     let (certificate_ends, run_certificate_ends) = runner(config("csrcleaner", 1));
+    let (handovers, run_handovers) = runner(config("endpoint-handover", 16));
     (
         Queues {
             deployments,
@@ -219,6 +226,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             certificate_approvals,
             certificate_signatures,
             certificate_ends,
+            handovers,
         },
         Runners {
             deployments: run_deployments,
@@ -236,6 +244,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             certificate_approvals: run_certificate_approvals,
             certificate_signatures: run_certificate_signatures,
             certificate_ends: run_certificate_ends,
+            handovers: run_handovers,
         },
     )
 }
@@ -283,6 +292,8 @@ pub struct Context {
     pub discovery: Mutex<Vec<ResourceInfo>>,
     /// The objects that only quotas count.
     pub tallies: resource_quota::tally::Tallies,
+    /// The version of EndpointSlices that all proxies are at.
+    pub applied: handover::shell::Applied,
 }
 
 impl Context {
@@ -359,6 +370,9 @@ impl Context {
             }
         }
         let Some(new) = new else { return };
+        if handover::is_waiting(new) {
+            queues.handovers.add(new.metadata.key());
+        }
         let moved = old.is_none_or(|old| old.node != new.node);
         if !new.node.is_empty() {
             match self.stores.nodes.get(&ObjectKey::cluster(new.node.as_str())) {
@@ -430,6 +444,7 @@ impl Context {
         }
         let ready = |node: &NodeView| node.condition("Ready").is_some_and(|condition| condition.status == "True");
         if old.is_some_and(ready) != new.is_some_and(ready) {
+            self.proxies_changed();
             // Whether any node is ready decides about the taints of the others that are not.
             for other in self.stores.nodes.list().iter().filter(|other| !ready(other)) {
                 self.queues.nodes.add(other.metadata.name.to_string());
@@ -440,6 +455,20 @@ impl Context {
                 self.pod_changed(None, Some(&pod));
             }
         }
+    }
+
+    /// A proxy may be further than before, or count no longer.
+    fn proxies_changed(&self) {
+        if self.applied.refresh(&self.stores) {
+            handover::shell::waiting(&self.stores).for_each(|pod| self.queues.handovers.add(pod));
+        }
+    }
+
+    fn slice_changed(&self, slice: &EndpointSlice) {
+        let Some(service) = endpointslice::service_of(slice) else { return };
+        let waiting = handover::shell::waiting(&self.stores).filter(|pod| pod.namespace == service.namespace);
+        waiting.for_each(|pod| self.queues.handovers.add(pod));
+        self.queues.services.add(service);
     }
 
     fn replica_set_changed(&self, old: Option<&ReplicaSet>, new: Option<&ReplicaSet>) {
@@ -492,6 +521,7 @@ impl Context {
     /// Looks at everything once: what changed before this process led was told to nobody.
     fn look_at_everything(&self) {
         let stores = &self.stores;
+        self.applied.refresh(stores);
         stores.namespaces.list().iter().for_each(|namespace| self.namespace_changed(namespace));
         stores.nodes.list().iter().for_each(|node| self.node_changed(None, Some(node)));
         stores.services.list().iter().for_each(|service| self.queues.services.add(service.metadata.key()));
@@ -533,7 +563,10 @@ impl Listener for Dispatcher {
 
     fn lease(&self, change: &Change<LeaseView>) {
         if let Some(lease) = change.object() {
-            self.with(|context| context.queues.nodes.add(lease.metadata.name.to_string()));
+            self.with(|context| match lease.applied_revision {
+                Some(_) => context.proxies_changed(),
+                None => context.queues.nodes.add(lease.metadata.name.to_string()),
+            });
         }
     }
 
@@ -547,8 +580,8 @@ impl Listener for Dispatcher {
     }
 
     fn slice(&self, change: &Change<EndpointSlice>) {
-        if let Some(key) = change.object().and_then(|slice| endpointslice::service_of(slice)) {
-            self.with(|context| context.queues.services.add(key));
+        if let Some(slice) = change.object() {
+            self.with(|context| context.slice_changed(slice));
         }
     }
 
@@ -636,6 +669,7 @@ impl Manager {
             pulse: Mutex::default(),
             discovery: Mutex::default(),
             tallies: Default::default(),
+            applied: Default::default(),
         });
         if self.dispatcher.context.set(context.clone()).is_err() {
             tracing::error!("the controllers run already");
@@ -680,6 +714,7 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(ClusterRole, runners.cluster_roles, cluster_role::shell::turn);
     run!(CertificateApproving, runners.certificate_approvals, certificates::shell::approve_turn);
     run!(CertificateSigning, runners.certificate_signatures, certificates::shell::sign_turn);
+    run!(EndpointHandover, runners.handovers, handover::shell::turn);
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     running
 }

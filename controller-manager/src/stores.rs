@@ -29,6 +29,11 @@ pub const BY_ENDED: &str = "ended";
 /// The one value of [`BY_ENDED`].
 pub const ENDED: &str = "true";
 
+/// The index of pods whose end may wait for the proxies.
+pub const BY_HANDOVER: &str = "handover";
+/// The one value of [`BY_HANDOVER`].
+pub const WAITS: &str = "true";
+
 /// How long a store may take to show a write that the server has acknowledged, before the key is tried again.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -70,6 +75,10 @@ fn owner_uids<V: Held>(object: &V) -> Vec<String> {
 
 fn ended(pod: &PodView) -> Vec<String> {
     if pod.has_ended() { vec![ENDED.to_owned()] } else { vec![] }
+}
+
+fn waits_for_proxies(pod: &PodView) -> Vec<String> {
+    if crate::handover::is_waiting(pod) { vec![WAITS.to_owned()] } else { vec![] }
 }
 
 fn replica_set_controller(replica_set: &ReplicaSet) -> Vec<String> {
@@ -178,6 +187,7 @@ impl Stores {
                     (BY_CONTROLLER, PodView::index_controller),
                     (BY_NODE, PodView::index_node),
                     (BY_ENDED, ended),
+                    (BY_HANDOVER, waits_for_proxies),
                     (BY_OWNER, owner_uids),
                 ],
                 handler(l, |listener, change| listener.pod(change)),

@@ -3,6 +3,7 @@
 //! Decisions are pure and live in [`services`], [`node`], [`dns`] and [`conntrack`]; [`nft`] is the typed
 //! transaction that carries them into the kernel; [`sync`] runs it all. The binary is wiring.
 
+pub mod acknowledge;
 pub mod conntrack;
 pub mod dns;
 pub mod nft;

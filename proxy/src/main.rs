@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Parser;
 use reeve_client::process::{self, LogOptions};
-use reeve_client::{Client, EventRecorder, Kubeconfig, Scope, View as _, reflect, reflect_indexed};
+use reeve_client::{Change, Client, EventRecorder, Kubeconfig, Scope, View as _, reflect, reflect_indexed};
+use reeve_proxy::acknowledge::{self, Acknowledger};
 use reeve_proxy::dns::{Server, Zone};
 use reeve_proxy::nft::model::Network;
 use reeve_proxy::nft::{Kernel as _, Nft, Transaction};
@@ -110,16 +111,24 @@ async fn run(options: Options) -> anyhow::Result<()> {
             Scope::all(),
             &[(BY_SERVICE, EndpointSliceView::index_by_service)],
             move |change| {
-                if let Some(service) = change.object().and_then(|slice| slice.service()) {
-                    requests.service(service, "endpoint slice");
+                if let Some(slice) = change.object() {
+                    requests.slice(slice);
                 }
             },
         )
     };
     let (node_queue, node_runner) = node::requests();
+    let (acknowledgements, acknowledgement_runner) = acknowledge::acknowledgements();
     let nodes = {
-        let queue = node_queue.clone();
-        reflect::<NodeView>(&client, Scope::all(), move |_| queue.add(()))
+        let (queue, acknowledgements, own) = (node_queue.clone(), acknowledgements.clone(), node.clone());
+        reflect::<NodeView>(&client, Scope::all(), move |change| {
+            if let Change::Applied { old: None, new } = &change
+                && new.metadata.name == own
+            {
+                acknowledgements.again();
+            }
+            queue.add(());
+        })
     };
 
     let mut tasks = tokio::task::JoinSet::new();
@@ -146,7 +155,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
         slices: slices.clone(),
         kernel: Nft::default(),
         surroundings,
+        acknowledgements: acknowledgements.clone(),
     };
+    let acknowledger = Acknowledger { client: client.clone(), node: node.clone(), nodes: nodes.clone() };
     let network = NodeNetwork {
         node: node.clone(),
         nodes: nodes.clone(),
@@ -158,6 +169,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
         services: requests.clone(),
         events: EventRecorder::new(&client, "kube-proxy", &node),
     };
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move { acknowledger.run(acknowledgements, acknowledgement_runner, shutdown).await }
+    });
     tasks.spawn(until(shutdown.clone(), async move { nodes.wait_synced().await }, {
         let shutdown = shutdown.clone();
         async move { network.run(node_queue, node_runner, shutdown).await }

@@ -14,6 +14,7 @@ use reeve_client::backoff::Backoff;
 use reeve_client::{Next, Queue, Runner, RunnerConfig, Store, runner};
 use tokio_util::sync::CancellationToken;
 
+use crate::acknowledge::Acknowledgements;
 use crate::conntrack;
 use crate::nft::{InvalidObject, Kernel, KernelError};
 use crate::services::objects::{Surroundings, TABLE};
@@ -39,6 +40,10 @@ pub enum SyncError {
 struct Pending {
     services: BTreeSet<ObjectKey>,
     surroundings: Option<Surroundings>,
+    /// The version of EndpointSlices that the changes lead to.
+    reached: i64,
+    /// Whether somebody waits for that version to be in the kernel.
+    is_awaited: bool,
     causes: BTreeSet<&'static str>,
 }
 
@@ -58,6 +63,18 @@ impl Requests {
             pending.causes.insert(cause);
         }
         self.queue.add(());
+    }
+
+    /// An EndpointSlice changed. One with endpoints that terminate is acknowledged once the kernel has it.
+    pub fn slice(&self, slice: &EndpointSliceView) {
+        {
+            let mut pending = self.pending.lock();
+            pending.reached = pending.reached.max(reeve_client::View::revision(slice));
+            pending.is_awaited |= slice.has_terminating();
+        }
+        if let Some(service) = slice.service() {
+            self.service(service, "endpoint slice");
+        }
     }
 
     /// The node's surroundings changed.
@@ -91,6 +108,8 @@ pub struct Syncer<K> {
     pub kernel: K,
     /// The node's surroundings at the start.
     pub surroundings: Surroundings,
+    /// Who is told which version of EndpointSlices is in the kernel, where it is awaited.
+    pub acknowledgements: Acknowledgements,
 }
 
 /// What is known of the kernel.
@@ -99,6 +118,10 @@ struct Installed<K> {
     rules: RuleSet,
     /// Whether the kernel holds what `rules` says, less what is pending.
     is_current: bool,
+    /// The version of EndpointSlices that `rules` are at.
+    reached: i64,
+    /// Whether that version is awaited and not acknowledged.
+    is_awaited: bool,
 }
 
 impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
@@ -127,12 +150,15 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         pending.services.extend(self.services.list().iter().map(|service| reeve_client::View::key(&**service)));
         pending.causes.insert("start");
         let rules = RuleSet::new(self.surroundings.clone());
-        Installed { kernel: self.kernel.clone(), rules, is_current: false }
+        let reached = self.slices.revision();
+        Installed { kernel: self.kernel.clone(), rules, is_current: false, reached, is_awaited: true }
     }
 
     async fn sync(&self, requests: &Requests, installed: &mut Installed<K>) -> Result<(), SyncError> {
         let pending = std::mem::take(&mut *requests.pending.lock());
         let begin = Instant::now();
+        installed.reached = installed.reached.max(pending.reached);
+        installed.is_awaited |= pending.is_awaited;
         let mut updates = Vec::new();
         if let Some(surroundings) = pending.surroundings {
             updates.push(installed.rules.set_surroundings(surroundings));
@@ -150,6 +176,9 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         }
         let was_current = installed.is_current;
         let transactions = self.commit(installed, &updates).await?;
+        if std::mem::take(&mut installed.is_awaited) {
+            self.acknowledgements.reached(installed.reached);
+        }
         tracing::debug!(
             causes = ?pending.causes, services = looked_at, transactions, whole = !was_current,
             milliseconds = begin.elapsed().as_millis(), "rules are in the kernel"

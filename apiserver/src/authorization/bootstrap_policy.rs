@@ -59,7 +59,7 @@ impl Policy {
         }
     }
 
-    /// Upstream's roles and bindings.
+    /// Upstream's roles and bindings, and those of Reeve's own, whose names begin with `reeve:`.
     pub fn of_upstream() -> Self {
         let mut policy = Self::default();
         for line in TEXT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -198,9 +198,9 @@ mod tests {
     #[test]
     fn the_text_is_whole() {
         let policy = Policy::of_upstream();
-        assert_eq!(policy.cluster_roles.len(), 69);
-        assert_eq!(policy.cluster_role_bindings.len(), 50);
-        assert_eq!((policy.roles.len(), policy.role_bindings.len()), (7, 7));
+        assert_eq!(policy.cluster_roles.len(), 70);
+        assert_eq!(policy.cluster_role_bindings.len(), 51);
+        assert_eq!((policy.roles.len(), policy.role_bindings.len()), (8, 8));
         let without_rules: Vec<_> = policy
             .cluster_roles
             .iter()

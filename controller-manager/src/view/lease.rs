@@ -2,32 +2,58 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use reeve_api::ObjectKey;
+use reeve_api::handover::APPLIED_REVISION;
 use reeve_client::View;
 use serde::Deserialize;
 
 use super::meta::Meta;
 
-/// What the node lifecycle controller reads of a Lease.
+/// What controllers read of a Lease: of a node's own, or of its proxy's ([`reeve_api::handover`]).
 #[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Wire")]
 pub struct LeaseView {
     /// The metadata.
     pub metadata: Meta,
+    /// Who holds it.
+    pub holder: Option<Box<str>>,
+    /// The version of EndpointSlices that a proxy is at.
+    pub applied_revision: Option<i64>,
+    renew_time: Option<Timestamp>,
+}
+
+/// The decoded form, of which only the view is kept.
+#[derive(Deserialize)]
+struct Wire {
+    metadata: ObjectMeta,
     #[serde(default)]
     spec: Spec,
+}
+
+impl From<Wire> for LeaseView {
+    fn from(lease: Wire) -> Self {
+        let applied = lease.metadata.annotations.as_ref().and_then(|all| all.get(APPLIED_REVISION));
+        LeaseView {
+            holder: lease.spec.holder_identity.map(Into::into),
+            applied_revision: applied.and_then(|version| version.parse().ok()),
+            renew_time: lease.spec.renew_time.map(|time| time.0),
+            metadata: lease.metadata.into(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
+    holder_identity: Option<String>,
     renew_time: Option<MicroTime>,
 }
 
 impl LeaseView {
     /// When the node last said that it lives.
     pub fn renewed(&self) -> Option<Timestamp> {
-        self.spec.renew_time.as_ref().map(|time| time.0)
+        self.renew_time
     }
 }
 
@@ -41,8 +67,10 @@ impl View for LeaseView {
         "metadata.creationTimestamp",
         "metadata.deletionTimestamp",
         "metadata.labels",
+        "metadata.annotations",
         "metadata.ownerReferences",
         "metadata.finalizers",
+        "spec.holderIdentity",
         "spec.renewTime",
     ];
 

@@ -55,6 +55,8 @@ pub struct PodView {
     pub metadata: Meta,
     /// `controller.kubernetes.io/pod-deletion-cost`: pods with a lower cost go first.
     pub deletion_cost: i32,
+    /// Whether the proxies send nothing new to it ([`reeve_api::handover`]).
+    pub endpoints_dropped: bool,
     /// The node; empty before the pod is bound.
     pub node: Interned<String>,
     /// `spec.hostname`.
@@ -292,6 +294,7 @@ impl From<wire::Pod> for PodView {
         let (mut spec, status) = (pod.spec, pod.status);
         let usage = intern(usage(&mut spec, status.qos_class.as_deref()));
         let deletion_cost = wire::deletion_cost(pod.metadata.annotations.as_ref());
+        let endpoints_dropped = reeve_api::handover::is_dropped(&pod.metadata);
         let sidecars = spec
             .init_containers
             .unwrap_or_default()
@@ -327,6 +330,7 @@ impl From<wire::Pod> for PodView {
         let restarts = status.container_statuses.unwrap_or_default().iter().map(|status| status.restart_count).max();
         PodView {
             deletion_cost,
+            endpoints_dropped,
             node: intern(spec.node_name.unwrap_or_default()),
             hostname: spec.hostname.filter(|name| !name.is_empty()).map(Into::into),
             subdomain: spec.subdomain.filter(|name| !name.is_empty()).map(intern),

@@ -268,6 +268,11 @@ impl EndpointSliceView {
         (!name.is_empty()).then(|| ObjectKey::new(self.metadata.common.namespace.as_str(), name))
     }
 
+    /// Whether any of its endpoints is about to end.
+    pub fn has_terminating(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.conditions.terminating.unwrap_or(false))
+    }
+
     /// The values under which slices are found by Service.
     pub fn index_by_service(&self) -> Vec<String> {
         self.service().map(|key| key.to_string()).into_iter().collect()
