@@ -20,13 +20,14 @@ use crate::{
 /// # Errors
 /// A file cannot be written.
 pub fn write_kubeconfigs(instance: &Instance, pki: &Pki) -> Result<()> {
-    kubeconfig::write(instance, pki, "admin", "kubernetes-admin", &instance.admin_kubeconfig())?;
+    let server = instance.api_url();
+    kubeconfig::write(&server, pki, "admin", "kubernetes-admin", &instance.admin_kubeconfig())?;
     for (identity, user) in [
         ("scheduler", "system:kube-scheduler"),
         ("controller-manager", "system:kube-controller-manager"),
         ("proxy", "system:kube-proxy"),
     ] {
-        kubeconfig::write(instance, pki, identity, user, &component_kubeconfig(instance, identity))?;
+        kubeconfig::write(&server, pki, identity, user, &component_kubeconfig(instance, identity))?;
     }
     Ok(())
 }

@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::{
-    instance::{Instance, write_private},
+    instance::write_private,
     pki::{Pair, Pki},
 };
 
-/// Writes a kubeconfig for the user whose certificate is called `identity`.
+/// Writes a kubeconfig for the user whose certificate is called `identity`; `server` is the API server's URL.
 ///
 /// # Errors
 /// A certificate cannot be read, or the file cannot be written.
-pub fn write(instance: &Instance, pki: &Pki, identity: &str, user: &str, path: &Path) -> Result<()> {
+pub fn write(server: &str, pki: &Pki, identity: &str, user: &str, path: &Path) -> Result<()> {
     let authority = encoded(&pki.pair("ca").certificate)?;
     let Pair { certificate, key } = pki.pair(identity);
-    let text = render(&instance.api_url(), user, &authority, &encoded(&certificate)?, &encoded(&key)?);
+    let text = render(server, user, &authority, &encoded(&certificate)?, &encoded(&key)?);
     // Unchanged files are left alone: a kubeconfig may carry a user's edits of context or namespace.
     if path.exists() {
         return Ok(());

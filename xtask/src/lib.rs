@@ -1,4 +1,5 @@
-//! The developer commands: `cargo xtask build`, `up`, `down`, `test`, `bench`.
+//! The developer commands: `cargo xtask build`, `up`, `down`, `test`, `bench`, and what the container images are
+//! made with: `stage`, `certificates`.
 //!
 //! The testbed is a whole cluster on one machine: etcd, the control plane, and nodes that are a
 //! network and a mount namespace each. Everything it writes lies below one folder, and everything
@@ -9,6 +10,7 @@
 
 pub mod bench;
 pub mod cargo;
+pub mod certificates;
 pub mod cgroup;
 pub mod command;
 pub mod control_plane;
@@ -25,5 +27,6 @@ pub mod pki;
 pub mod processes;
 pub mod progress;
 pub mod rctl;
+pub mod stage;
 pub mod test;
 pub mod up;

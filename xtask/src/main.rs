@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use xtask::{
     bench,
     cargo::{Profile, Workspace},
-    down,
+    certificates, down,
     progress::Progress,
-    test, up,
+    stage, test, up,
 };
 
 const DEFAULT_DIR: &str = "/var/lib/reeve";
@@ -54,6 +54,17 @@ enum Command {
     },
     /// Runs all tests: format, lints, unit, contract, integration, end-to-end.
     Test,
+    /// Builds the programs and gathers what container images are made from: programs in bin/, images in images/.
+    Stage {
+        /// The folder to write to.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Takes the programs as they were built before.
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Makes the certificates, keys and kubeconfigs of a cluster whose parts run anywhere. What exists is kept.
+    Certificates(certificates::Options),
     /// Measures, and writes docs/benchmarks.md.
     Bench {
         /// Arguments of reeve-bench.
@@ -95,6 +106,8 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Down { dir } => down::down(&std::path::absolute(dir)?, &Progress::new()),
         Command::Test => test::test(),
+        Command::Stage { dir, no_build } => stage::stage(&Workspace::locate()?, &std::path::absolute(dir)?, !no_build),
+        Command::Certificates(options) => certificates::issue(&options),
         Command::Bench { arguments } => bench::bench(&arguments),
     }
 }

@@ -75,7 +75,7 @@ impl Node {
         pki.issue_node(&self.name, self.instance.node_address(self.index))?;
         let identity = format!("kubelet-{}", self.name);
         let path = component_kubeconfig(&self.instance, &identity);
-        kubeconfig::write(&self.instance, pki, &identity, &format!("system:node:{}", self.name), &path)?;
+        kubeconfig::write(&self.instance.api_url(), pki, &identity, &format!("system:node:{}", self.name), &path)?;
         self.hold_mounts(holder, daemons)?;
         daemons.ensure(&self.containerd(daemons)?)?;
         images::import(&self.command(daemons, "ctr")?, &self.dir, archive, self.snapshotter()?)

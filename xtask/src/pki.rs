@@ -41,13 +41,28 @@ enum Usage {
 #[derive(Debug, Clone)]
 pub struct Pki {
     folder: PathBuf,
-    host: Ipv4Addr,
+    servers: ServerNames,
+}
+
+/// The names and addresses under which servers are reached, beside loopback.
+#[derive(Debug, Clone, Default)]
+pub struct ServerNames {
+    /// The API server's, beside those of its Service.
+    pub apiserver: Vec<String>,
+    /// etcd's.
+    pub etcd: Vec<String>,
 }
 
 impl Pki {
     /// The certificates of a testbed; nothing is written yet.
     pub fn new(instance: &Instance) -> Self {
-        Self { folder: instance.path("pki"), host: instance.host_address() }
+        let servers = ServerNames { apiserver: vec![instance.host_address().to_string()], etcd: Vec::new() };
+        Self::in_folder(instance.path("pki"), servers)
+    }
+
+    /// The certificates in a folder; nothing is written yet.
+    pub fn in_folder(folder: PathBuf, servers: ServerNames) -> Self {
+        Self { folder, servers }
     }
 
     /// The files that carry a name.
@@ -73,20 +88,22 @@ impl Pki {
         self.authority("ca", "reeve-ca")?;
         self.authority("etcd-ca", "reeve-etcd-ca")?;
         self.service_account_pair()?;
-        let loopback = [san_address(Ipv4Addr::LOCALHOST), san_name("localhost")?].map(Some);
-        let loopback: Vec<SanType> = loopback.into_iter().flatten().collect();
+        let loopback = ["127.0.0.1", "localhost"];
+        let names = |more: &[String]| -> Result<Vec<SanType>> {
+            loopback.into_iter().chain(more.iter().map(String::as_str)).map(san).collect()
+        };
+        let etcd = names(&self.servers.etcd)?;
         // etcd's own gateway connects to itself with the server's certificate.
-        self.issue("etcd-ca", "etcd-server", "etcd", None, loopback.clone(), Usage::Both)?;
-        self.issue("etcd-ca", "etcd-peer", "etcd-peer", None, loopback.clone(), Usage::Both)?;
+        self.issue("etcd-ca", "etcd-server", "etcd", None, etcd.clone(), Usage::Both)?;
+        self.issue("etcd-ca", "etcd-peer", "etcd-peer", None, etcd, Usage::Both)?;
         self.issue("etcd-ca", "apiserver-etcd-client", "kube-apiserver-etcd-client", None, Vec::new(), Usage::Client)?;
 
-        let mut names = loopback;
+        let mut names = names(&self.servers.apiserver)?;
         let service = "kubernetes.default.svc";
         for name in ["kubernetes", "kubernetes.default", service, &format!("{service}.{CLUSTER_DOMAIN}")] {
-            names.push(san_name(name)?);
+            names.push(san(name)?);
         }
-        names.push(san_address(KUBERNETES_SERVICE));
-        names.push(san_address(self.host));
+        names.push(SanType::IpAddress(IpAddr::V4(KUBERNETES_SERVICE)));
         self.issue("ca", "apiserver", "kube-apiserver", None, names, Usage::Server)?;
 
         for (name, common_name, organization) in [
@@ -108,7 +125,7 @@ impl Pki {
     pub fn issue_node(&self, node: &str, address: Ipv4Addr) -> Result<()> {
         let user = format!("system:node:{node}");
         self.issue("ca", &format!("kubelet-{node}"), &user, Some("system:nodes"), Vec::new(), Usage::Client)?;
-        let names = vec![san_name(node)?, san_address(address), san_address(Ipv4Addr::LOCALHOST)];
+        let names = vec![san(node)?, SanType::IpAddress(IpAddr::V4(address)), san("127.0.0.1")?];
         self.issue("ca", &format!("kubelet-server-{node}"), &user, Some("system:nodes"), names, Usage::Server)
     }
 
@@ -204,13 +221,13 @@ fn parameters(
     params
 }
 
-fn san_name(name: &str) -> Result<SanType> {
-    let text = Ia5String::try_from(name).with_context(|| format!("{name:?} cannot stand in a certificate"))?;
-    Ok(SanType::DnsName(text))
-}
-
-fn san_address(address: Ipv4Addr) -> SanType {
-    SanType::IpAddress(IpAddr::V4(address))
+/// A name or an address, as a certificate carries it.
+fn san(text: &str) -> Result<SanType> {
+    if let Ok(address) = text.parse() {
+        return Ok(SanType::IpAddress(address));
+    }
+    let name = Ia5String::try_from(text).with_context(|| format!("{text:?} cannot stand in a certificate"))?;
+    Ok(SanType::DnsName(name))
 }
 
 #[cfg(test)]
@@ -222,7 +239,7 @@ mod tests {
     #[test]
     fn keys_are_private_and_a_second_issue_keeps_them() -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let pki = Pki { folder: folder.path().to_owned(), host: Ipv4Addr::LOCALHOST };
+        let pki = Pki::in_folder(folder.path().to_owned(), ServerNames::default());
         pki.issue_control_plane()?;
         pki.issue_node("node-1", Ipv4Addr::new(172, 30, 0, 11))?;
         let before = fs::read(pki.pair("kubelet-node-1").certificate)?;
