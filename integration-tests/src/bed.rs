@@ -1,15 +1,8 @@
 //! The shared testbed.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{RecvTimeoutError, sync_channel},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Read, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use xtask::{cargo::Workspace, command, node::Node, test, up::Testbed};
 
@@ -114,39 +107,7 @@ impl Bed {
     /// # Errors
     /// It does not come about in time: with the last state.
     pub fn wait_for(&self, arguments: &[&str], what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut watch_arguments = vec!["get"];
-        watch_arguments.extend(arguments);
-        let get = watch_arguments.clone();
-        watch_arguments.extend(["--watch", "-o", "name"]);
-        let mut watch = Watch::start(self.testbed.rctl.command(&watch_arguments))?;
-        let (sender, changes) = sync_channel::<()>(64);
-        let output = watch.child.stdout.take().context("rctl has an output")?;
-        thread::spawn(move || {
-            for _line in BufReader::new(output).lines().map_while(Result::ok) {
-                // The receiver looks at the newest state each time: a full channel loses nothing.
-                match sender.try_send(()) {
-                    Ok(()) | Err(std::sync::mpsc::TrySendError::Full(())) => {}
-                    Err(std::sync::mpsc::TrySendError::Disconnected(())) => return,
-                }
-            }
-        });
-        loop {
-            let state = self.testbed.rctl.json(&get);
-            if let Ok(state) = &state
-                && holds(state)
-            {
-                return Ok(state.clone());
-            }
-            // A watch that ended (the API server was killed) is started anew by the caller's next round.
-            match changes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) if Instant::now() < deadline => {
-                    bail!("{what}: the watch ended; the last state was {state:?}")
-                }
-                Err(_) => bail!("{what}: not within {} s; the last state was {state:?}", PATIENCE.as_secs()),
-            }
-        }
+        crate::wait::wait_for(&self.testbed.rctl, arguments, what, holds)
     }
 }
 
@@ -163,30 +124,6 @@ impl Drop for Applied<'_> {
         if let Err(error) = result {
             eprintln!("clean-up: {error:#}");
         }
-    }
-}
-
-/// A watch that ends with its owner.
-struct Watch {
-    child: Child,
-}
-
-impl Watch {
-    fn start(mut command: Command) -> Result<Self> {
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", command::line(&command)))?;
-        Ok(Self { child })
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

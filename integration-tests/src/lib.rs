@@ -3,7 +3,9 @@
 //! whatever can be tested closer to its code is tested there.
 
 pub mod bed;
+pub mod engine;
 pub mod follow;
 pub mod load;
 pub mod terminal;
+pub mod wait;
 pub mod workspace;

@@ -49,7 +49,7 @@ const BUILD: [Package; 2] = [
     },
 ];
 
-const TEST: [Package; 2] = [
+const TEST: [Package; 5] = [
     Package {
         name: "python3-venv",
         evidence: Evidence::Works(&["python3", "-c", "import ensurepip, venv"]),
@@ -60,6 +60,13 @@ const TEST: [Package; 2] = [
         evidence: Evidence::Program("kubectl"),
         purpose: "kubectl against the cluster",
     },
+    Package { name: "docker.io", evidence: Evidence::Program("dockerd"), purpose: "the cluster in containers" },
+    Package {
+        name: "docker-compose",
+        evidence: Evidence::Program("docker-compose"),
+        purpose: "the cluster in containers",
+    },
+    Package { name: "debootstrap", evidence: Evidence::Program("debootstrap"), purpose: "images without a registry" },
 ];
 
 impl Package {

@@ -31,6 +31,11 @@ impl Rctl {
         Self { program: programs.join("rctl"), kubeconfig: instance.admin_kubeconfig() }
     }
 
+    /// With a kubeconfig of the caller's choice.
+    pub fn with_kubeconfig(kubeconfig: PathBuf, programs: &Path) -> Self {
+        Self { program: programs.join("rctl"), kubeconfig }
+    }
+
     /// The command with arguments, to be run by the caller.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut rctl = command::system(&self.program);

@@ -72,7 +72,10 @@ pub fn test() -> Result<()> {
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]).env_remove(E2E);
     note("unit, contract and integration tests", run_tests(&mut tests), &mut tally);
     match workspace.build(&[]) {
-        Ok(()) => note("end-to-end tests", end_to_end(&workspace, &progress), &mut tally),
+        Ok(()) => {
+            note("end-to-end tests", end_to_end(&workspace, &progress), &mut tally);
+            note("the cluster in containers", in_containers(&workspace), &mut tally);
+        }
         Err(error) => note("release build", Err(error), &mut tally),
     }
 
@@ -157,6 +160,13 @@ fn end_to_end(workspace: &Workspace, progress: &Progress) -> Result<Tally> {
     }
     down::down(&dir, progress).context("the testbed was not removed whole")?;
     result
+}
+
+/// The cluster by docker compose, from the release build.
+fn in_containers(workspace: &Workspace) -> Result<Tally> {
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--locked", "--package", "reeve-integration-tests", "--test", "compose", "--", "--nocapture"]);
+    run_tests(tests.env(E2E, "1"))
 }
 
 /// Copies the logs to where they survive the testbed.
