@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod admission;
+pub(super) mod devices;
 pub(super) mod networking;
 pub(super) mod policy;
 pub(super) mod storage;

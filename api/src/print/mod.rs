@@ -7,6 +7,7 @@ mod autoscaler;
 mod batch;
 mod cluster;
 mod columns;
+mod devices;
 mod network;
 mod pod;
 mod policy;
@@ -84,6 +85,9 @@ fn printer(resource: &GroupVersionResource) -> (&'static [Column], Cells) {
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
             (columns::policy::PRIORITYLEVELCONFIGURATIONS, policy::priority_level)
         }
+        ("apiregistration.k8s.io", "apiservices") => (columns::devices::APISERVICES, devices::api_service),
+        ("resource.k8s.io", "resourceclaims") => (columns::devices::RESOURCECLAIMS, devices::claim),
+        ("resource.k8s.io", "resourceslices") => (columns::devices::RESOURCESLICES, devices::slice),
         ("scheduling.k8s.io", "priorityclasses") => (columns::policy::PRIORITYCLASSES, policy::priority_class),
         ("node.k8s.io", "runtimeclasses") => (columns::policy::RUNTIMECLASSES, policy::runtime_class),
         _ => (columns::DEFAULT, plain),

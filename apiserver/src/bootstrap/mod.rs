@@ -1,7 +1,9 @@
 //! What every cluster has from its first second: four namespaces, the Service that leads to this server, the roles
-//! and bindings of its parts, and the two highest priorities.
+//! and bindings of its parts, the two highest priorities, the levels of requests, and what versions are served.
 
+mod flow_control;
 mod policy;
+mod registrations;
 
 use std::net::IpAddr;
 
@@ -42,6 +44,8 @@ pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port
     for class in SYSTEM_CLASSES {
         create(handlers, "", &priority_class(class)).await?;
     }
+    flow_control::reconcile(handlers).await?;
+    registrations::reconcile(handlers).await?;
     publish_range(handlers, range).await?;
     publish_address(handlers, address, port).await
 }

@@ -48,6 +48,8 @@ pub enum SubresourceAction {
     PortForward,
     /// Makes a token for a service account.
     Token,
+    /// Hands requests on to what the object stands for.
+    Proxy,
 }
 
 /// A question that a resource answers instead of storing objects.

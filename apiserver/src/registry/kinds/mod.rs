@@ -1,6 +1,7 @@
 //! The strategies, one file per kind.
 
 pub mod admission;
+pub mod api_service;
 pub mod autoscaler;
 pub mod binding;
 pub mod certificate_request;
@@ -11,6 +12,7 @@ pub mod cron_job;
 pub mod daemon_set;
 pub mod definition;
 pub mod deployment;
+pub mod devices;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;

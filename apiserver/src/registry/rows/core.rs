@@ -4,7 +4,7 @@ use crate::registry::kinds;
 use crate::registry::{Row, SubresourceAction};
 
 use super::events::kept_for_a_while;
-use super::{CREATE, PART, STREAM, row, words};
+use super::{CREATE, PART, PROXY, STREAM, row, words};
 
 const PODS: &str = "/registry/pods/";
 
@@ -17,7 +17,9 @@ pub(super) fn rows() -> Vec<Row> {
         kept_for_a_while(row(&kinds::event::CoreEvents, "/registry/events/", words("event", &["ev"], &[]))),
         row(&kinds::limit_range::LimitRanges, "/registry/limitranges/", words("limitrange", &["limits"], &[])),
         namespaces(),
-        row(&kinds::node::Nodes, "/registry/minions/", words("node", &["no"], &[])).with_status(),
+        row(&kinds::node::Nodes, "/registry/minions/", words("node", &["no"], &[]))
+            .with("proxy", SubresourceAction::Proxy, Some(("v1", "NodeProxyOptions")), PROXY)
+            .with_status(),
         row(
             &kinds::persistent_volume_claim::PersistentVolumeClaims,
             "/registry/persistentvolumeclaims/",
@@ -54,7 +56,9 @@ pub(super) fn rows() -> Vec<Row> {
             words("serviceaccount", &["sa"], &[]),
         )
         .with("token", SubresourceAction::Token, Some(("authentication.k8s.io/v1", "TokenRequest")), CREATE),
-        row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"])).with_status(),
+        row(&kinds::service::Services, "/registry/services/specs/", words("service", &["svc"], &["all"]))
+            .with("proxy", SubresourceAction::Proxy, Some(("v1", "ServiceProxyOptions")), PROXY)
+            .with_status(),
     ]
 }
 
@@ -78,6 +82,7 @@ fn pods() -> Row {
         .with("exec", SubresourceAction::Exec, Some(("v1", "PodExecOptions")), STREAM)
         .with("log", SubresourceAction::Log, None, &["get"])
         .with("portforward", SubresourceAction::PortForward, Some(("v1", "PodPortForwardOptions")), STREAM)
+        .with("proxy", SubresourceAction::Proxy, Some(("v1", "PodProxyOptions")), PROXY)
         .with("resize", SubresourceAction::Part("resize"), None, PART)
         .with_status()
 }

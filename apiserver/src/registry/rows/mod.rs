@@ -7,6 +7,7 @@ mod batch;
 mod certificates;
 mod coordination;
 mod core;
+mod devices;
 mod discovery;
 mod events;
 mod extensions;
@@ -15,6 +16,7 @@ mod networking;
 mod node;
 mod policy;
 mod rbac;
+mod registration;
 mod reviews;
 mod scheduling;
 mod storage;
@@ -81,6 +83,8 @@ where
 const PART: &[&str] = &["get", "patch", "update"];
 const CREATE: &[&str] = &["create"];
 const STREAM: &[&str] = &["create", "get"];
+/// Verbs of a subresource that hands requests on, whatever their method.
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 impl Row {
     /// Adds a subresource of the resource's own or another kind (`group/version`, kind).
@@ -159,6 +163,7 @@ pub(super) fn names(kind: &GroupVersionKind) -> bool {
 pub(super) fn builtin() -> Vec<Row> {
     [
         core::rows(),
+        registration::rows(),
         apps::rows(),
         events::rows(),
         reviews::rows(),
@@ -175,6 +180,7 @@ pub(super) fn builtin() -> Vec<Row> {
         coordination::rows(),
         node::rows(),
         discovery::rows(),
+        devices::rows(),
         flow_control::rows(),
     ]
     .concat()
