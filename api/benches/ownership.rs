@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use reeve_api::json::Tree;
 use reeve_api::patch::apply::{FieldSet, Managers, OneVersion, Writer};
 use reeve_api::patch::{apply_merge_patch, strategic};
 use reeve_api::schema::builtin;
@@ -77,11 +78,29 @@ fn main() {
     let zero = schema.zero();
     let managers = writer("").update(&zero, &pod, Managers::default());
     let managed = managers.write().expect("managers");
-    println!("its managedFields: {} bytes", managed.to_string().len());
+    println!("its managedFields: {} bytes", managed.len());
     let patch = json!({"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}});
     let mut patched = pod.clone();
     apply_merge_patch(&mut patched, patch.clone());
 
+    let live_text = pod.to_string();
+    let patched_text = patched.to_string();
+    let zero_text = zero.to_string();
+    fn tree(text: &str) -> Tree<'_> {
+        Tree::read(text.as_bytes()).expect("JSON")
+    }
+    time("read a tree", || {
+        black_box(tree(&live_text));
+    });
+    time("owned by its creator, from text to text", || {
+        let (zero, new) = (tree(&zero_text), tree(&live_text));
+        black_box(writer("").update(zero.root(), new.root(), Managers::default()).write());
+    });
+    time("owned by who patches its status, from text to text", || {
+        let (live, new) = (tree(&live_text), tree(&patched_text));
+        let managers = Managers::read(&managed).expect("managers");
+        black_box(writer("status").update(live.root(), new.root(), managers).write());
+    });
     time("decode a value", || {
         black_box(serde_json::from_slice::<Value>(&bytes).expect("JSON"));
     });

@@ -4,10 +4,14 @@
 //! fewer fields) is done here by scanning. Input is what our own encoder wrote; anything else gives
 //! `None`, never a panic.
 
+mod tree;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
+
+pub use tree::{Json, Node, Tree};
 
 /// Walks over JSON text, value by value.
 struct Scanner<'a> {
@@ -191,32 +195,75 @@ pub fn strip_resource_version(object: &[u8]) -> Vec<u8> {
 
 /// Removes a member of `metadata`.
 pub fn strip_metadata(object: &[u8], name: &str) -> Vec<u8> {
-    let strip = || -> Option<Vec<u8>> {
-        let metadata = member(object, "metadata")?;
-        let value = member(&object[metadata.clone()], name)?;
-        let value = metadata.start + value.start..metadata.start + value.end;
-        // The member begins at the quote before its name.
-        let mut start = value.start - 1;
-        while object[start] != b':' {
-            start -= 1;
+    cut_metadata(object, name).map_or_else(|| object.to_vec(), |(rest, _)| rest)
+}
+
+/// An object without a member of its `metadata`, and where that member's value lay; `None` when there is none.
+pub fn cut_metadata(object: &[u8], name: &str) -> Option<(Vec<u8>, Range<usize>)> {
+    let metadata = member(object, "metadata")?;
+    let value = member(&object[metadata.clone()], name)?;
+    let value = metadata.start + value.start..metadata.start + value.end;
+    // The member begins at the quote before its name.
+    let mut start = value.start - 1;
+    while object[start] != b':' {
+        start -= 1;
+    }
+    let name = format!("\"{name}\"");
+    start = start.checked_sub(name.len())?;
+    if &object[start..start + name.len()] != name.as_bytes() {
+        return None;
+    }
+    let mut end = value.end;
+    if object.get(end) == Some(&b',') {
+        end += 1;
+    } else if object[start - 1] == b',' {
+        start -= 1;
+    }
+    let mut out = Vec::with_capacity(object.len() - (end - start));
+    out.extend_from_slice(&object[..start]);
+    out.extend_from_slice(&object[end..]);
+    Some((out, value))
+}
+
+/// An object with a member more in its `metadata`, whose members are in order of their names; `None` when it has
+/// no metadata. The text must be JSON, and the member must not be there.
+pub fn paste_metadata(object: &[u8], name: &str, text: &str) -> Option<Vec<u8>> {
+    let metadata = member(object, "metadata")?;
+    let mut scanner = Scanner::new(&object[metadata.clone()]);
+    scanner.expect(b'{')?;
+    let mut first = true;
+    let at = loop {
+        if scanner.peek()? == b'}' {
+            break scanner.at;
         }
-        let name = format!("\"{name}\"");
-        start = start.checked_sub(name.len())?;
-        if &object[start..start + name.len()] != name.as_bytes() {
-            return None;
+        let start = scanner.at;
+        let own = scanner.string()?;
+        if &scanner.bytes[own] > name.as_bytes() {
+            break start;
         }
-        let mut end = value.end;
-        if object.get(end) == Some(&b',') {
-            end += 1;
-        } else if object[start - 1] == b',' {
-            start -= 1;
+        scanner.expect(b':')?;
+        scanner.value()?;
+        first = false;
+        if scanner.peek()? == b',' {
+            scanner.at += 1;
         }
-        let mut out = Vec::with_capacity(object.len());
-        out.extend_from_slice(&object[..start]);
-        out.extend_from_slice(&object[end..]);
-        Some(out)
     };
-    strip().unwrap_or_else(|| object.to_vec())
+    let last = scanner.bytes.get(at) == Some(&b'}');
+    let (before, after) = object.split_at(metadata.start + at);
+    let mut out = Vec::with_capacity(object.len() + name.len() + text.len() + 4);
+    out.extend_from_slice(before);
+    if last && !first {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(text.as_bytes());
+    if !last {
+        out.push(b',');
+    }
+    out.extend_from_slice(after);
+    Some(out)
 }
 
 /// A set of field paths to keep of an object.
@@ -355,6 +402,26 @@ mod tests {
             strip_resource_version(br#"{"metadata":{"name":"a","resourceVersion":"1"}}"#),
             br#"{"metadata":{"name":"a"}}"#
         );
+    }
+
+    #[test]
+    fn what_is_cut_out_of_metadata_is_pasted_back() {
+        for object in [
+            &br#"{"kind":"P","metadata":{"managedFields":[{"a":"]"}]},"spec":1}"#[..],
+            br#"{"metadata":{"labels":{},"managedFields":[1],"name":"a"}}"#,
+            br#"{"metadata":{"labels":{},"managedFields":[]}}"#,
+            br#"{"metadata":{"managedFields":null,"name":"managedFields"}}"#,
+        ] {
+            let (rest, value) = cut_metadata(object, "managedFields").unwrap();
+            assert!(cut_metadata(&rest, "managedFields").is_none());
+            let text = std::str::from_utf8(&object[value]).unwrap();
+            assert_eq!(paste_metadata(&rest, "managedFields", text).unwrap(), object);
+        }
+        assert!(paste_metadata(b"{}", "managedFields", "[]").is_none());
+        for end in 0..POD.len() {
+            cut_metadata(&POD[..end], "labels");
+            paste_metadata(&POD[..end], "managedFields", "[]");
+        }
     }
 
     #[test]

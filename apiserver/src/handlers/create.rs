@@ -6,7 +6,7 @@ use reeve_api::{ObjectMeta, StatusError, names};
 use uuid::Uuid;
 
 use super::admission::{label_namespace, wrong_body};
-use super::ownership::{Ownership, Tracker};
+use super::ownership::{Ownership, Tracker, adopt_given};
 use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
 use crate::admission;
 use crate::registry::{AnyObject, RequestContext, Row};
@@ -59,8 +59,11 @@ impl Handlers {
         self.adopt_namespace(row, target, object.metadata_mut())?;
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
-        if ownership == Ownership::Updates {
-            Tracker::new(&self.registry(), row, "", user, options, context.now).create(object.as_mut())?;
+        match ownership {
+            Ownership::Updates => {
+                Tracker::new(&self.registry(), row, "", user, options, context.now).create(object.as_mut())?;
+            }
+            Ownership::Given | Ownership::Kept => adopt_given(object.as_mut()),
         }
         let name = object.metadata().name.clone().unwrap_or_default();
         self.admit_place(row, target, object.as_ref()).await?;

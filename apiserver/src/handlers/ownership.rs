@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use reeve_api::StatusError;
+use reeve_api::json::Tree;
 use reeve_api::patch::apply::{self, FieldSet, Managers, Versions, Writer};
 use reeve_api::schema::{Schema, builtin};
-use reeve_api::{ObjectMeta, StatusError, json};
 use serde_json::Value;
 
 use super::WriteOptions;
-use crate::registry::{AnyObject, Registry, Row};
+use crate::registry::{AnyObject, MANAGED_FIELDS, Registry, Row, split_managers};
 use crate::request::User;
 
 /// The longest name of a manager.
@@ -156,23 +157,30 @@ impl<'a> Tracker<'a> {
     pub fn create(&self, object: &mut dyn AnyObject) -> Result<(), StatusError> {
         let asked = object.metadata_mut().managed_fields.take();
         let managers = asked.as_deref().and_then(Managers::from_entries).unwrap_or_default();
-        let new = self.value_of(object)?;
-        let managers = self.writer(None, |writer| writer.update(&self.schema.zero(), &new, managers));
-        object.metadata_mut().managed_fields = managers.to_entries();
+        let (zero, new) = (self.schema.zero().to_string(), self.served(encode_unmanaged(object)?)?);
+        let (zero, new) = (tree(zero.as_bytes())?, tree(&new)?);
+        let managers = self.writer(None, |writer| writer.update(zero.root(), new.root(), managers));
+        object.set_managers(managers.write().map(Into::into));
         Ok(())
     }
 
-    /// The managers after a change of the stored object `live` to `object`. `asked` are those that the writer wants.
+    /// The managers after a change of the stored object `live`, which is without them, to `object`. `before` is the
+    /// text of those that it has, `asked` are those that the writer wants.
     pub fn update(
         &self,
         live: &[u8],
-        old: &ObjectMeta,
+        before: Option<&str>,
         asked: Option<Vec<ManagedFieldsEntry>>,
         object: &mut dyn AnyObject,
     ) -> Result<(), StatusError> {
-        object.metadata_mut().managed_fields = None;
+        object.set_managers(None);
+        let new = encode_unmanaged(object)?;
+        if asked.is_none() && new == live {
+            object.set_managers(before.map(Into::into));
+            return Ok(());
+        }
         // What cannot be read counts as not there.
-        let present = || old.managed_fields.as_deref().and_then(Managers::from_entries).unwrap_or_default();
+        let present = || before.and_then(Managers::read).unwrap_or_default();
         // Through a subresource the object's managers cannot be set.
         let managers = match asked.filter(|_| self.subresource.is_empty()).as_deref() {
             Some([one]) if *one == ManagedFieldsEntry::default() => Managers::default(),
@@ -185,11 +193,11 @@ impl<'a> Tracker<'a> {
             // Who gave up tracking has it back with the first apply.
             return Ok(());
         }
-        let live = self.served_value(&json::strip_metadata(live, "managedFields"))?;
-        let new = self.value_of(object)?;
-        let mut managers = self.writer(None, |writer| writer.update(&live, &new, managers));
+        let (live, new) = (self.served(live.to_vec())?, self.served(new)?);
+        let (live, new) = (tree(&live)?, tree(&new)?);
+        let mut managers = self.writer(None, |writer| writer.update(live.root(), new.root(), managers));
         self.drop_scale_times(&mut managers);
-        object.metadata_mut().managed_fields = managers.to_entries();
+        object.set_managers(managers.write().map(Into::into));
         Ok(())
     }
 
@@ -213,7 +221,8 @@ impl<'a> Tracker<'a> {
         if let (Some(metadata), Some(managers)) =
             (object.get_mut("metadata").and_then(Value::as_object_mut), applied.managers.write())
         {
-            metadata.insert("managedFields".to_owned(), managers);
+            let managers = serde_json::from_str(&managers).map_err(StatusError::internal)?;
+            metadata.insert(MANAGED_FIELDS.to_owned(), managers);
         }
         Ok(object)
     }
@@ -261,26 +270,27 @@ impl<'a> Tracker<'a> {
 
     /// The stored object as the row serves it, without its managers, and those.
     fn live(&self, stored: &[u8]) -> Result<(Value, Managers), StatusError> {
-        let mut live = self.served_value(stored)?;
-        let managed_fields = live
-            .get_mut("metadata")
-            .and_then(Value::as_object_mut)
-            .and_then(|metadata| metadata.shift_remove("managedFields"));
+        let (live, managers) = split_managers(stored);
+        let live = serde_json::from_slice(&self.served(live.into_owned())?).map_err(StatusError::internal)?;
         // What cannot be read counts as not there.
-        let managers = managed_fields.as_ref().and_then(Managers::read).unwrap_or_default();
-        Ok((live, managers))
+        Ok((live, managers.as_deref().and_then(Managers::read).unwrap_or_default()))
     }
 
-    fn value_of(&self, object: &dyn AnyObject) -> Result<Value, StatusError> {
-        self.served_value(&object.encode().map_err(StatusError::internal)?)
-    }
-
-    fn served_value(&self, stored: &[u8]) -> Result<Value, StatusError> {
+    /// Stored bytes as the row serves them.
+    fn served(&self, stored: Vec<u8>) -> Result<Vec<u8>, StatusError> {
         match &self.row.conversion {
-            None => serde_json::from_slice(stored).map_err(StatusError::internal),
-            Some(conversion) => serde_json::from_slice(&conversion.to_served(stored)?).map_err(StatusError::internal),
+            None => Ok(stored),
+            Some(conversion) => conversion.to_served(&stored),
         }
     }
+}
+
+fn encode_unmanaged(object: &dyn AnyObject) -> Result<Vec<u8>, StatusError> {
+    object.encode_unmanaged().map_err(StatusError::internal)
+}
+
+fn tree(bytes: &[u8]) -> Result<Tree<'_>, StatusError> {
+    Tree::read(bytes).ok_or_else(|| StatusError::internal("an object was not written as JSON"))
 }
 
 /// The manager that kubectl is.
@@ -288,15 +298,17 @@ const KUBECTL: &str = "kubectl";
 /// Where client-side apply keeps what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Puts the old times back when they are all that changed.
-pub(super) fn keep_times(new: &mut ObjectMeta, old: &ObjectMeta) {
-    let (Some(entries), Some(before)) = (&new.managed_fields, &old.managed_fields) else { return };
-    let same = |one: &ManagedFieldsEntry, other: &ManagedFieldsEntry| {
-        ManagedFieldsEntry { time: None, ..one.clone() } == ManagedFieldsEntry { time: None, ..other.clone() }
-    };
-    let same_entries =
-        entries.len() == before.len() && entries.iter().all(|entry| before.iter().any(|other| same(entry, other)));
-    if same_entries {
-        new.managed_fields.clone_from(&old.managed_fields);
+/// Makes the managers that an object names those that it has.
+pub(super) fn adopt_given(object: &mut dyn AnyObject) {
+    let given = object.metadata_mut().managed_fields.take();
+    let managers = given.as_deref().and_then(Managers::from_entries);
+    object.set_managers(managers.and_then(|managers| managers.write()).map(Into::into));
+}
+
+/// Whether the managers of two states of an object are the same but for times.
+pub(super) fn same_managers(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other || Managers::differ_in_times_only(one, other),
+        (one, other) => one == other,
     }
 }

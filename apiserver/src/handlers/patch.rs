@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use super::ownership::schema_of;
 use super::update::part_of;
 use super::{Handlers, ObjectAnswer, PatchKind, WriteOptions, field_validation};
-use crate::registry::{AnyObject, FieldValidation, Row, SubresourceAction, duplicate_fields};
+use crate::registry::{
+    AnyObject, FieldValidation, MANAGED_FIELDS, Row, SubresourceAction, duplicate_fields, split_managers,
+};
 use crate::request::{Target, User, Verb};
 use crate::storage::Stored;
 
@@ -46,12 +48,20 @@ impl Handlers {
         let mut warnings = Vec::new();
         let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
             let patch = parsed.as_ref().map_err(Clone::clone)?;
-            let stored = json::splice_resource_version(&present.value, present.revision);
-            let before = super::served(row, stored)?;
-            let after = patch.apply(&before, &schema)?;
-            warnings.clone_from(&patch.duplicates);
-            self.check_other_kind(row, patch, &after)?;
-            let object = decode_patched(row, patch, &after, validation, &mut warnings)?;
+            let mut patched = |stored: &[u8]| -> Result<Box<dyn AnyObject>, StatusError> {
+                let before = super::served(row, json::splice_resource_version(stored, present.revision))?;
+                let after = patch.apply(&before, &schema)?;
+                warnings.clone_from(&patch.duplicates);
+                self.check_other_kind(row, patch, &after)?;
+                decode_patched(row, patch, &after, validation, &mut warnings)
+            };
+            // The managers are half of an object, and hardly any patch is about them.
+            let brief = patch.leaves_managers().then(|| patched(&split_managers(&present.value).0));
+            // Errors quote the whole object.
+            let object = match brief {
+                Some(Ok(object)) => object,
+                _ => patched(&present.value)?,
+            };
             check_name(target, object.as_ref())?;
             Ok(object)
         };
@@ -122,6 +132,31 @@ impl Patch {
             FieldValidation::Warn | FieldValidation::Strict => duplicate_fields(body),
         };
         Ok(Self { form, duplicates })
+    }
+
+    /// Whether it surely neither reads nor writes `metadata.managedFields`.
+    fn leaves_managers(&self) -> bool {
+        match &self.form {
+            Form::Json(patch) => patch.as_array().is_some_and(|operations| {
+                let paths = operations.iter().flat_map(|operation| [operation.get("path"), operation.get("from")]);
+                let mut texts = paths.flatten().map(|path| path.as_str().unwrap_or_default());
+                // Paths above it hold it, too.
+                texts.all(|path| match path.strip_prefix("/metadata") {
+                    Some(rest) => !rest.is_empty() && !rest.starts_with("/managedFields"),
+                    None => !path.is_empty(),
+                })
+            }),
+            Form::Merge(patch) | Form::Strategic(patch) => {
+                let plain = |patch: &Map<String, Value>| !patch.keys().any(|name| name.starts_with('$'));
+                patch.as_object().is_some_and(|patch| {
+                    plain(patch)
+                        && patch.get("metadata").is_none_or(|metadata| {
+                            let metadata = metadata.as_object();
+                            metadata.is_some_and(|own| plain(own) && !own.contains_key(MANAGED_FIELDS))
+                        })
+                })
+            }
+        }
     }
 
     /// What an error quotes: the patched object, of a strategic merge patch the patch.
@@ -255,5 +290,37 @@ fn in_go_order(value: &mut Value) {
         }
         ordered.append(metadata);
         *metadata = ordered;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_that_touch_managers_are_told() {
+        let leaves = |kind, body: &str| {
+            Patch::parse(kind, body.as_bytes(), FieldValidation::Ignore).expect("a patch").leaves_managers()
+        };
+        for (body, expected) in [
+            (r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#, true),
+            (r#"[{"op":"remove","path":"/metadata/managedFields/0"}]"#, false),
+            (r#"[{"op":"copy","from":"/metadata","path":"/spec/x"}]"#, false),
+            (r#"[{"op":"replace","path":"","value":{}}]"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(leaves(PatchKind::Json, body), expected, "{body}");
+        }
+        for (body, expected) in [
+            (r#"{"metadata":{"labels":{"a":"b"}}}"#, true),
+            (r#"{"spec":{}}"#, true),
+            (r#"{"metadata":{"managedFields":null}}"#, false),
+            (r#"{"metadata":null}"#, false),
+            (r#"{"$patch":"replace"}"#, false),
+            (r#"{"metadata":{"$retainKeys":["name"]}}"#, false),
+        ] {
+            assert_eq!(leaves(PatchKind::Strategic, body), expected, "{body}");
+            assert_eq!(leaves(PatchKind::Merge, body), expected, "{body}");
+        }
     }
 }

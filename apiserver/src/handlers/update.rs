@@ -4,12 +4,12 @@ use bytes::Bytes;
 use reeve_api::{ObjectMeta, StatusError};
 
 use super::admission::{label_namespace, wrong_body};
-use super::ownership::{Ownership, Tracker, keep_times};
+use super::ownership::{Ownership, Tracker, adopt_given, same_managers};
 use super::{
     Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
 };
 use crate::admission;
-use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction};
+use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, split_managers};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, StoreError, Stored, Write};
 
@@ -152,14 +152,18 @@ impl Handlers {
                     let old = decode_stored(row, &present.value)?;
                     let mut object = make(present, old.as_ref())?;
                     check_versions(target, present, old.metadata(), object.metadata())?;
-                    let asked = object.metadata_mut().managed_fields.take();
                     carry_over(object.metadata_mut(), old.metadata());
                     object.default();
+                    let (live, _) = split_managers(&present.value);
                     match ownership {
-                        Ownership::Updates => tracker.update(&present.value, old.metadata(), asked, object.as_mut())?,
-                        Ownership::Given => object.metadata_mut().managed_fields = asked,
+                        Ownership::Updates => {
+                            let asked = object.metadata_mut().managed_fields.take();
+                            tracker.update(&live, old.managers(), asked, object.as_mut())?;
+                        }
+                        Ownership::Given => adopt_given(object.as_mut()),
                         Ownership::Kept => {
-                            object.metadata_mut().managed_fields.clone_from(&old.metadata().managed_fields)
+                            object.metadata_mut().managed_fields = None;
+                            object.set_managers(old.managers().map(Into::into));
                         }
                     }
                     if part != Part::Binding {
@@ -180,14 +184,10 @@ impl Handlers {
                     if part != Part::Binding {
                         admission::validate(&request, object.as_ref(), Some(old.as_ref()), warnings)?;
                     }
-                    let mut value = encode(object.as_ref())?;
-                    // Times have one length: what differs in length differs in more than them.
-                    if value.len() == present.value.len() && value != present.value {
-                        keep_times(object.metadata_mut(), old.metadata());
-                        if encode(object.as_ref())? == present.value {
-                            value = present.value.clone();
-                        }
-                    }
+                    // New times alone are no change.
+                    let unchanged = same_managers(object.managers(), old.managers())
+                        && object.encode_unmanaged().map_err(StatusError::internal)? == *live;
+                    let value = if unchanged { present.value.clone() } else { encode(object.as_ref())? };
                     if options.dry_run {
                         *dry = Some(Stored { value, revision: present.revision });
                         return Ok(Write::keep());

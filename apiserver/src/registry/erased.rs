@@ -1,18 +1,30 @@
 //! Kinds and objects without their types, so that handlers exist once.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::{Metadata, Resource};
 use reeve_api::validation::{ErrorList, Path, metadata};
-use reeve_api::{GroupVersionKind, ObjectMeta};
+use reeve_api::{GroupVersionKind, ObjectMeta, json};
 
 use super::custom::CustomKind;
 use super::decode::{self, DecodeError, FieldValidation};
 use super::encode;
 use super::strategy::{RequestContext, Strategy};
+
+/// Who set which fields, in an object's metadata.
+pub const MANAGED_FIELDS: &str = "managedFields";
+
+/// A stored object without its managers, and their text.
+pub fn split_managers(stored: &[u8]) -> (Cow<'_, [u8]>, Option<Box<str>>) {
+    match json::cut_metadata(stored, MANAGED_FIELDS) {
+        None => (Cow::Borrowed(stored), None),
+        Some((rest, text)) => (Cow::Owned(rest), std::str::from_utf8(&stored[text]).ok().map(Box::from)),
+    }
+}
 
 /// A decoded object and what was odd about its text.
 pub struct Decoded {
@@ -47,9 +59,7 @@ pub trait Kind: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the bytes are not such an object.
-    fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, DecodeError> {
-        self.decode(json, FieldValidation::Ignore).map(|decoded| decoded.object)
-    }
+    fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, DecodeError>;
 
     /// The version of a custom kind; `None` for built-in kinds.
     fn custom(&self) -> Option<&CustomKind> {
@@ -66,11 +76,25 @@ pub trait AnyObject: Any + Send + Sync {
     fn metadata(&self) -> &ObjectMeta;
     /// The metadata, to be changed.
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
-    /// Canonical bytes ([`encode::canonical`]), which begin with `apiVersion` and `kind`.
+    /// The text of the object's `metadata.managedFields`, which it carries beside its metadata: all that a write
+    /// does not touch of it stays text.
+    fn managers(&self) -> Option<&str>;
+    /// Sets that text, which must be canonical.
+    fn set_managers(&mut self, managers: Option<Box<str>>);
+    /// Canonical bytes ([`encode::canonical`]), which begin with `apiVersion` and `kind`, without the managers.
     ///
     /// # Errors
     /// When a value has no JSON form; the kinds of `k8s-openapi` all have one.
-    fn encode(&self) -> Result<Vec<u8>, serde_json::Error>;
+    fn encode_unmanaged(&self) -> Result<Vec<u8>, serde_json::Error>;
+    /// The same with the managers: what is stored.
+    ///
+    /// # Errors
+    /// As [`AnyObject::encode_unmanaged`].
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let bytes = self.encode_unmanaged()?;
+        let managed = self.managers().and_then(|text| json::paste_metadata(&bytes, MANAGED_FIELDS, text));
+        Ok(managed.unwrap_or(bytes))
+    }
     /// A copy.
     fn clone_object(&self) -> Box<dyn AnyObject>;
     /// For downcasts to the kind's own type, [`Object`].
@@ -122,6 +146,7 @@ pub trait AnyObject: Any + Send + Sync {
 pub struct Object<S: Strategy> {
     /// The object.
     pub value: S::Object,
+    managers: Option<Box<str>>,
     strategy: &'static S,
     namespaced: bool,
 }
@@ -142,12 +167,25 @@ impl<S: Strategy> AnyObject for Object<S> {
         self.value.metadata_mut()
     }
 
-    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+    fn managers(&self) -> Option<&str> {
+        self.managers.as_deref()
+    }
+
+    fn set_managers(&mut self, managers: Option<Box<str>>) {
+        self.managers = managers;
+    }
+
+    fn encode_unmanaged(&self) -> Result<Vec<u8>, serde_json::Error> {
         encode::canonical(&self.value)
     }
 
     fn clone_object(&self) -> Box<dyn AnyObject> {
-        Box::new(Self { value: self.value.clone(), strategy: self.strategy, namespaced: self.namespaced })
+        Box::new(Self {
+            value: self.value.clone(),
+            managers: self.managers.clone(),
+            strategy: self.strategy,
+            namespaced: self.namespaced,
+        })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -313,10 +351,15 @@ impl<S: Strategy> Kind for StrategyKind<S> {
 
     fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
         let (value, warnings) = decode::decode::<S::Object>(json, validation, &self.group_version_kind())?;
-        Ok(Decoded {
-            object: Box::new(Object { value, strategy: self.strategy, namespaced: self.namespaced }),
-            warnings,
-        })
+        let object = Object { value, managers: None, strategy: self.strategy, namespaced: self.namespaced };
+        Ok(Decoded { object: Box::new(object), warnings })
+    }
+
+    fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, DecodeError> {
+        let (json, managers) = split_managers(json);
+        let mut object = self.decode(&json, FieldValidation::Ignore)?.object;
+        object.set_managers(managers);
+        Ok(object)
     }
 
     fn field_names(&self) -> &[&'static str] {

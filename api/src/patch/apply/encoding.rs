@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::set::{Element, FieldSet, Node};
+use crate::json::Json;
 
 /// How deep a set may be; deeper ones are refused.
 const DEPTH_MAX: usize = 200;
@@ -17,59 +18,131 @@ impl FieldSet {
     ///
     /// # Errors
     /// For a key that is no path element, or a value that is no object.
-    pub fn from_fields_v1(fields: &Value) -> Result<Self, FieldsError> {
+    pub fn from_fields_v1<'a>(fields: impl Json<'a>) -> Result<Self, FieldsError> {
         decode(fields, DEPTH_MAX)
     }
 
-    /// As `fieldsV1`.
-    pub fn to_fields_v1(&self) -> Value {
-        let mut object = Map::new();
-        self.write(&mut object);
-        Value::Object(object)
+    /// As `fieldsV1`, in compact text.
+    pub fn to_fields_v1(&self) -> String {
+        let mut text = String::with_capacity(64 * self.nodes.len());
+        self.write(false, &mut text);
+        text
     }
 
-    fn write(&self, object: &mut Map<String, Value>) {
-        for (element, node) in &self.nodes {
-            let mut below = Map::new();
-            node.below.write(&mut below);
-            if !below.is_empty() && node.member {
-                let mut whole = Map::with_capacity(below.len() + 1);
-                whole.insert(".".to_owned(), Value::Object(Map::new()));
-                whole.extend(below);
-                below = whole;
+    fn write(&self, member: bool, text: &mut String) {
+        text.push('{');
+        let empty = text.len();
+        for (element, node) in self.nodes.iter().filter(|(_, node)| node.member || !node.below.is_empty()) {
+            if text.len() > empty {
+                text.push(',');
+            } else if member {
+                text.push_str("\".\":{},");
             }
-            if node.member || !below.is_empty() {
-                object.insert(encode(element), Value::Object(below));
-            }
+            encode(element, text);
+            text.push(':');
+            node.below.write(node.member, text);
+        }
+        text.push('}');
+    }
+}
+
+/// Writes an element as the name that it has in `fieldsV1`.
+fn encode(element: &Element, text: &mut String) {
+    text.push('"');
+    match element {
+        Element::Field(name) => {
+            text.push_str("f:");
+            escape(name, text);
+        }
+        Element::Key(key) => {
+            text.push_str("k:");
+            escape(key, text);
+        }
+        Element::Value(value) => {
+            text.push_str("v:");
+            escape(value, text);
+        }
+        Element::Index(index) => {
+            text.push_str("i:");
+            text.push_str(&index.to_string());
         }
     }
+    text.push('"');
 }
 
-fn encode(element: &Element) -> String {
-    match element {
-        Element::Field(name) => ["f:", name].concat(),
-        Element::Key(key) => ["k:", key].concat(),
-        Element::Value(value) => ["v:", value].concat(),
-        Element::Index(index) => format!("i:{index}"),
+/// Writes what stands between the quotes of a JSON string.
+pub(super) fn escape(plain: &str, text: &mut String) {
+    let mut rest = plain;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\') || byte < 0x20) {
+        text.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            byte @ (b'"' | b'\\') => {
+                text.push('\\');
+                text.push(char::from(byte));
+            }
+            control => {
+                let quoted = Value::from(char::from(control).to_string()).to_string();
+                text.push_str(quoted.trim_matches('"'));
+            }
+        }
+        rest = &rest[at + 1..];
     }
+    text.push_str(rest);
 }
 
-fn decode(fields: &Value, depth: usize) -> Result<FieldSet, FieldsError> {
-    let Value::Object(fields) = fields else {
+fn decode<'a>(fields: impl Json<'a>, depth: usize) -> Result<FieldSet, FieldsError> {
+    if !fields.is_object() {
         return Err(FieldsError("a field set must be an object".to_owned()));
-    };
+    }
     if depth == 0 {
         return Err(FieldsError("a field set is too deep".to_owned()));
     }
-    let mut nodes = Vec::with_capacity(fields.len());
-    for (name, below) in fields.iter().filter(|(name, _)| *name != ".") {
+    let mut nodes = Vec::new();
+    for (name, below) in fields.members().filter(|(name, _)| name != ".") {
         let below_set = decode(below, depth - 1)?;
-        let member = below_set.nodes.is_empty() || below.get(".").is_some();
-        nodes.push((element(name)?, Node { member, below: below_set }));
+        let member = below_set.nodes.is_empty() || is_member(below);
+        nodes.push((element(&name)?, Node { member, below: below_set }));
     }
     nodes.sort_by(|(one, _), (other, _)| one.cmp(other));
     nodes.dedup_by(|(one, _), (other, _)| one == other);
     Ok(FieldSet { nodes })
+}
+
+/// Whether a path that ends here belongs to the set.
+fn is_member<'a>(fields: impl Json<'a>) -> bool {
+    fields.members().next().is_none_or(|(name, _)| name == ".") || fields.member(".").is_some()
+}
+
+/// Whether the name is that of the element.
+fn names(name: &str, element: &Element) -> bool {
+    let Some((kind, rest)) = name.split_once(':') else { return false };
+    match element {
+        Element::Field(field) => kind == "f" && rest == field,
+        Element::Key(key) => kind == "k" && rest == &**key,
+        Element::Value(value) => kind == "v" && rest == &**value,
+        Element::Index(index) => kind == "i" && rest == index.to_string(),
+    }
+}
+
+/// Whether a set has anything that canonical `fieldsV1` have.
+pub(super) fn touches<'a>(fields: impl Json<'a>, set: &FieldSet) -> bool {
+    set.nodes.iter().any(|(element, node)| {
+        fields
+            .members()
+            .find(|(name, _)| names(name, element))
+            .is_some_and(|(_, below)| (node.member && is_member(below)) || touches(below, &node.below))
+    })
+}
+
+/// Whether canonical `fieldsV1` have all that a set has.
+pub(super) fn holds<'a>(fields: impl Json<'a>, set: &FieldSet) -> bool {
+    set.nodes.iter().all(|(element, node)| {
+        node.is_empty()
+            || fields
+                .members()
+                .find(|(name, _)| names(name, element))
+                .is_some_and(|(_, below)| (!node.member || is_member(below)) && holds(below, &node.below))
+    })
 }
 
 fn element(text: &str) -> Result<Element, FieldsError> {
@@ -100,6 +173,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::json::Tree;
+
+    fn set(fields: &str) -> FieldSet {
+        FieldSet::from_fields_v1(Tree::read(fields.as_bytes()).unwrap().root()).unwrap()
+    }
 
     #[test]
     fn a_set_survives_its_encoding() {
@@ -108,8 +186,38 @@ mod tests {
             "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}}}, "f:x": {"i:0": {}}},
         });
         let set = FieldSet::from_fields_v1(&fields).unwrap();
-        assert_eq!(set.to_fields_v1(), fields);
+        assert_eq!(serde_json::from_str::<Value>(&set.to_fields_v1()).unwrap(), fields);
         assert_eq!(set.paths().len(), 6);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        for name in ["plain", "q\"", "b\\", "\n\u{1}", "é"] {
+            let mut text = String::new();
+            escape(name, &mut text);
+            assert_eq!(format!("\"{text}\""), Value::from(name).to_string());
+        }
+    }
+
+    #[test]
+    fn text_tells_what_a_set_has() {
+        let text = r#"{"f:a":{},"f:b":{"f:c":{},"k:{\"name\":\"x\"}":{".":{},"f:d":{}}}}"#;
+        let tree = Tree::read(text.as_bytes()).unwrap();
+        for (other, touching, held) in [
+            (r#"{"f:a":{}}"#, true, true),
+            (r#"{"f:b":{}}"#, false, false),
+            (r#"{"f:b":{"f:c":{},"f:e":{}}}"#, true, false),
+            (r#"{"f:b":{"k:{\"name\":\"x\"}":{}}}"#, true, true),
+            (r#"{"f:b":{"k:{\"name\":\"y\"}":{}}}"#, false, false),
+            (r#"{"f:z":{}}"#, false, false),
+            ("{}", false, true),
+            (text, true, true),
+        ] {
+            let other = set(other);
+            assert_eq!((touches(tree.root(), &other), holds(tree.root(), &other)), (touching, held), "{other:?}");
+            assert_eq!(touching, !set(text).intersection(&other).is_empty());
+            assert_eq!(held, other.difference(&set(text)).is_empty());
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! managedFields: who set which fields, as the object carries it.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, Time};
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, Time};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encoding::escape;
+use super::fields::Fields;
 use super::set::FieldSet;
 
 /// How a manager set its fields.
@@ -16,6 +20,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// From the word in the object.
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            "Apply" => Some(Self::Apply),
+            "Update" => Some(Self::Update),
+            _ => None,
+        }
+    }
+
     /// The word in the object.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +52,27 @@ pub struct Entry {
     /// When it last changed something, as in the object.
     pub time: Option<String>,
     /// What it set.
-    pub fields: FieldSet,
+    pub fields: Fields,
+}
+
+/// An entry as text has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Form<'a> {
+    #[serde(borrow, default)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    fields_type: Cow<'a, str>,
+    #[serde(borrow, default, rename = "fieldsV1")]
+    fields: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    manager: Cow<'a, str>,
+    #[serde(borrow)]
+    operation: Cow<'a, str>,
+    #[serde(borrow, default)]
+    subresource: Cow<'a, str>,
+    #[serde(borrow, default)]
+    time: Option<Cow<'a, str>>,
 }
 
 impl Entry {
@@ -49,6 +82,11 @@ impl Entry {
             && self.operation == other.operation
             && self.subresource == other.subresource
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
+    /// What entries of the same time are told apart by.
+    fn names(&self) -> [&str; 3] {
+        [&self.manager, &self.api_version, &self.subresource]
     }
 
     /// The manager in words, for conflicts.
@@ -63,46 +101,62 @@ impl Entry {
         words
     }
 
-    fn to_value(&self) -> Value {
-        let mut entry = Map::new();
-        entry.insert("manager".into(), self.manager.as_str().into());
-        entry.insert("operation".into(), self.operation.as_str().into());
-        entry.insert("apiVersion".into(), self.api_version.as_str().into());
-        if let Some(time) = &self.time {
-            entry.insert("time".into(), time.as_str().into());
-        }
-        entry.insert("fieldsType".into(), "FieldsV1".into());
-        entry.insert("fieldsV1".into(), self.fields.to_fields_v1());
-        if !self.subresource.is_empty() {
-            entry.insert("subresource".into(), self.subresource.as_str().into());
-        }
-        Value::Object(entry)
-    }
-
-    fn from_value(value: &Value) -> Option<Self> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let operation = match value.get("operation")?.as_str()? {
-            "Apply" => Operation::Apply,
-            "Update" => Operation::Update,
-            _ => return None,
-        };
-        if text("fieldsType") != "FieldsV1" {
+    fn of_form(form: &Form<'_>) -> Option<Self> {
+        if form.fields_type != FIELDS_TYPE {
             return None;
         }
-        let fields = match value.get("fieldsV1") {
-            None | Some(Value::Null) => FieldSet::default(),
-            Some(fields) => FieldSet::from_fields_v1(fields).ok()?,
-        };
         Some(Self {
-            manager: text("manager"),
-            operation,
-            api_version: text("apiVersion"),
-            subresource: text("subresource"),
-            time: value.get("time").and_then(Value::as_str).map(str::to_owned),
-            fields,
+            manager: form.manager.clone().into_owned(),
+            operation: Operation::of(&form.operation)?,
+            api_version: form.api_version.clone().into_owned(),
+            subresource: form.subresource.clone().into_owned(),
+            time: form.time.clone().map(Cow::into_owned),
+            fields: form.fields.map_or_else(Fields::default, |fields| Fields::of_text(fields.get())),
         })
     }
+
+    fn of_typed(entry: &ManagedFieldsEntry) -> Option<Self> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let fields = match (entry.fields_type.as_deref()?, &entry.fields_v1) {
+            (FIELDS_TYPE, Some(FieldsV1(fields))) if !fields.is_null() => FieldSet::from_fields_v1(fields).ok()?,
+            (FIELDS_TYPE, _) => FieldSet::default(),
+            _ => return None,
+        };
+        Some(Self {
+            manager: text(&entry.manager),
+            operation: Operation::of(entry.operation.as_deref()?)?,
+            api_version: text(&entry.api_version),
+            subresource: text(&entry.subresource),
+            time: entry.time.as_ref().map(|Time(time)| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+            fields: fields.into(),
+        })
+    }
+
+    /// Writes the entry with its time or without, its members in order of their names.
+    fn write(&self, text: &mut String, timed: bool) {
+        let member = |name: &str, value: &str, text: &mut String| {
+            text.push_str(name);
+            text.push_str("\":\"");
+            escape(value, text);
+            text.push('"');
+        };
+        member("{\"apiVersion", &self.api_version, text);
+        member(",\"fieldsType", FIELDS_TYPE, text);
+        text.push_str(",\"fieldsV1\":");
+        text.push_str(&self.fields.text());
+        member(",\"manager", &self.manager, text);
+        member(",\"operation", self.operation.as_str(), text);
+        if !self.subresource.is_empty() {
+            member(",\"subresource", &self.subresource, text);
+        }
+        if let Some(time) = self.time.as_deref().filter(|_| timed) {
+            member(",\"time", time, text);
+        }
+        text.push('}');
+    }
 }
+
+const FIELDS_TYPE: &str = "FieldsV1";
 
 /// All managers of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,74 +166,46 @@ pub struct Managers {
 }
 
 impl Managers {
-    /// From `metadata.managedFields`; `None` when an entry cannot be read.
-    pub fn read(managed_fields: &Value) -> Option<Self> {
-        let entries = managed_fields.as_array()?.iter().map(Entry::from_value).collect::<Option<Vec<_>>>()?;
-        Some(Self { entries })
+    /// From the text of `metadata.managedFields`; `None` when an entry cannot be read. What the entries hold is
+    /// read when it is needed.
+    pub fn read(managed_fields: &str) -> Option<Self> {
+        let forms: Vec<Form<'_>> = serde_json::from_str(managed_fields).ok()?;
+        Some(Self { entries: forms.iter().map(Entry::of_form).collect::<Option<Vec<_>>>()? })
     }
 
-    /// From an object's metadata; `None` when an entry cannot be read.
+    /// From what a client sent; `None` when an entry cannot be read.
     pub fn from_entries(entries: &[ManagedFieldsEntry]) -> Option<Self> {
-        let read = |entry: &ManagedFieldsEntry| -> Option<Entry> {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            Some(Entry {
-                manager: text(&entry.manager),
-                operation: match entry.operation.as_deref()? {
-                    "Apply" => Operation::Apply,
-                    "Update" => Operation::Update,
-                    _ => return None,
-                },
-                api_version: text(&entry.api_version),
-                subresource: text(&entry.subresource),
-                time: entry.time.as_ref().map(|Time(time)| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-                fields: match (entry.fields_type.as_deref()?, &entry.fields_v1) {
-                    ("FieldsV1", Some(FieldsV1(fields))) if !fields.is_null() => {
-                        FieldSet::from_fields_v1(fields).ok()?
-                    }
-                    ("FieldsV1", _) => FieldSet::default(),
-                    _ => return None,
-                },
-            })
-        };
-        Some(Self { entries: entries.iter().map(read).collect::<Option<Vec<_>>>()? })
+        Some(Self { entries: entries.iter().map(Entry::of_typed).collect::<Option<Vec<_>>>()? })
     }
 
-    /// For an object's metadata, in upstream's order; `None` when there are none.
-    pub fn to_entries(&self) -> Option<Vec<ManagedFieldsEntry>> {
-        let text = |text: &str| Some(text.to_owned());
-        let entries: Vec<ManagedFieldsEntry> = self
-            .sorted()
-            .into_iter()
-            .map(|entry| ManagedFieldsEntry {
-                manager: text(&entry.manager),
-                operation: text(entry.operation.as_str()),
-                api_version: text(&entry.api_version),
-                time: entry.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok()).map(Time),
-                fields_type: text("FieldsV1"),
-                fields_v1: Some(FieldsV1(entry.fields.to_fields_v1())),
-                subresource: text(&entry.subresource).filter(|name| !name.is_empty()),
-            })
-            .collect();
-        (!entries.is_empty()).then_some(entries)
+    /// The canonical text of `metadata.managedFields`, in upstream's order; `None` when there are none.
+    pub fn write(&self) -> Option<String> {
+        (!self.entries.is_empty()).then(|| self.text(true))
     }
 
-    /// As `metadata.managedFields`, in upstream's order; `None` when there are none.
-    pub fn write(&self) -> Option<Value> {
-        let entries = self.sorted();
-        (!entries.is_empty()).then(|| Value::Array(entries.into_iter().map(Entry::to_value).collect()))
+    /// Whether two texts say the same but for times.
+    pub fn differ_in_times_only(one: &str, other: &str) -> bool {
+        let untimed = |text: &str| Some(Self::read(text)?.text(false));
+        untimed(one).is_some_and(|text| untimed(other) == Some(text))
+    }
+
+    fn text(&self, timed: bool) -> String {
+        let mut text = String::from("[");
+        for entry in self.sorted() {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            entry.write(&mut text, timed);
+        }
+        text.push(']');
+        text
     }
 
     fn sorted(&self) -> Vec<&Entry> {
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
         entries.sort_by(|one, other| {
-            let key = |entry: &Entry| (entry.operation, entry.time.clone());
-            key(one).cmp(&key(other)).then_with(|| {
-                (&one.manager, &one.api_version, &one.subresource).cmp(&(
-                    &other.manager,
-                    &other.api_version,
-                    &other.subresource,
-                ))
-            })
+            let when = (one.operation, &one.time).cmp(&(other.operation, &other.time));
+            when.then_with(|| one.names().cmp(&other.names()))
         });
         entries
     }
@@ -194,19 +220,15 @@ impl Managers {
 
     /// Merges the oldest writers' entries until at most `most` of them are left.
     pub(super) fn cap_updates(&mut self, most: usize, bucket_name: &str) {
+        if self.entries.len() <= most {
+            return;
+        }
         let mut updates: Vec<Entry> = Vec::new();
         let mut kept: Vec<Entry> = Vec::new();
         for entry in self.entries.drain(..) {
             if entry.operation == Operation::Update { updates.push(entry) } else { kept.push(entry) }
         }
-        updates.sort_by(|one, other| {
-            (&one.time, &one.manager, &one.api_version, &one.subresource).cmp(&(
-                &other.time,
-                &other.manager,
-                &other.api_version,
-                &other.subresource,
-            ))
-        });
+        updates.sort_by(|one, other| one.time.cmp(&other.time).then_with(|| one.names().cmp(&other.names())));
         let mut length = updates.len();
         // Of each version the oldest becomes the bucket as soon as a second one is to be merged.
         let mut index = 0;
@@ -217,7 +239,7 @@ impl Managers {
                 let bucket = &mut updates[first];
                 bucket.manager = bucket_name.to_owned();
                 bucket.subresource = String::new();
-                bucket.fields = bucket.fields.union(&entry.fields);
+                bucket.fields.unite(entry.fields.into_set());
                 bucket.time = entry.time;
                 length -= 1;
             } else {

@@ -4,6 +4,7 @@
 
 mod compare;
 mod encoding;
+mod fields;
 mod managed;
 mod merge;
 #[cfg(test)]
@@ -19,11 +20,13 @@ use serde_json::Value;
 
 pub use compare::{Comparison, compare};
 pub use encoding::FieldsError;
+pub use fields::Fields;
 pub use managed::{Entry, Managers, Operation};
 pub use merge::{merge, remove};
 pub use set::{Element, FieldSet};
 pub use typed::{field_set, mistakes, mistakes_text};
 
+use crate::json::Json;
 use crate::schema::Schema;
 use crate::status::{Reason, StatusCause, StatusDetails, StatusError};
 
@@ -106,34 +109,42 @@ impl Writer<'_> {
             api_version: self.api_version.to_owned(),
             subresource: self.subresource.to_owned(),
             time: None,
-            fields: FieldSet::default(),
+            fields: Fields::default(),
         }
     }
 
     /// The managers after an update from `live` to `new`. Neither holds managedFields.
-    pub fn update(&self, live: &Value, new: &Value, managers: Managers) -> Managers {
+    pub fn update<'a, J: Json<'a>>(&self, live: J, new: J, managers: Managers) -> Managers {
         let comparison = compare(live, new, self.schema).without_below(self.reset);
-        let mut managers = self.take_away(live, new, &comparison, managers, None);
+        if comparison.is_empty() {
+            return managers;
+        }
+        let writer = self.entry(Operation::Update);
+        let present = managers.position(&writer);
+        let mut managers = self.take_away(live, new, &comparison, managers, present);
+        let index = managers.position(&writer).unwrap_or_else(|| {
+            managers.entries.push(writer);
+            managers.entries.len() - 1
+        });
+        let entry = &mut managers.entries[index];
+        entry.fields.subtract(&comparison.removed);
         let fields = strip(comparison.into_set());
         if !fields.is_empty() {
-            let own = self.entry(Operation::Update);
-            let index = managers.position(&own).unwrap_or_else(|| {
-                managers.entries.push(own);
-                managers.entries.len() - 1
-            });
-            let entry = &mut managers.entries[index];
-            entry.fields = std::mem::take(&mut entry.fields).united(fields);
+            entry.fields.unite(fields);
             entry.time = Some(self.now.to_owned());
+        }
+        if entry.fields.is_empty() {
+            managers.entries.remove(index);
         }
         managers.cap_updates(UPDATE_MANAGERS_MAX, OLD_UPDATES);
         managers
     }
 
     /// The managers without what a change takes from them. `own` keeps what it has.
-    fn take_away(
+    fn take_away<'a, J: Json<'a>>(
         &self,
-        live: &Value,
-        new: &Value,
+        live: J,
+        new: J,
         comparison: &Comparison,
         mut managers: Managers,
         own: Option<usize>,
@@ -145,7 +156,7 @@ impl Writer<'_> {
             }
             let other = self.compare_in(&entry.api_version, live, new);
             let Some(comparison) = other.as_ref().map_or(Some(comparison), Option::as_ref) else {
-                entry.fields = FieldSet::default();
+                entry.fields = Fields::default();
                 continue;
             };
             if other.is_some() {
@@ -169,14 +180,14 @@ impl Writer<'_> {
     /// The difference as another version sees it: `None` for the version of this write, `Some(None)` when that
     /// version is not served.
     #[allow(clippy::option_option)]
-    fn compare_in(&self, api_version: &str, live: &Value, new: &Value) -> Option<Option<Comparison>> {
+    fn compare_in<'a, J: Json<'a>>(&self, api_version: &str, live: J, new: J) -> Option<Option<Comparison>> {
         if api_version == self.api_version {
             return None;
         }
         let compare_there = || {
             let schema = self.versions.schema(api_version)?;
-            let live = self.versions.convert(live, api_version)?;
-            let new = self.versions.convert(new, api_version)?;
+            let live = self.versions.convert(&live.to_value(), api_version)?;
+            let new = self.versions.convert(&new.to_value(), api_version)?;
             Some(compare(&live, &new, &schema).without_below(self.reset))
         };
         Some(compare_there())
@@ -198,7 +209,7 @@ impl Writer<'_> {
         let merged = merge(live, config, self.schema);
         let declared = field_set(config, self.schema).without_below(self.reset);
         let mut own = self.entry(Operation::Apply);
-        own.fields = declared;
+        own.fields = declared.into();
         let (index, last) = match managers.position(&own) {
             Some(index) => {
                 let last = std::mem::replace(&mut managers.entries[index], own);
@@ -222,7 +233,8 @@ impl Writer<'_> {
         if changed {
             managers.entries[index].time = Some(self.now.to_owned());
         }
-        managers.entries[index].fields = strip(std::mem::take(&mut managers.entries[index].fields));
+        let entry = &mut managers.entries[index];
+        entry.fields = strip(std::mem::take(&mut entry.fields).into_set()).into();
         let managers = self.take_away(live, &object, &comparison, managers, Some(index));
         Ok(Applied { object: changed.then_some(object), managers })
     }
@@ -243,7 +255,7 @@ impl Writer<'_> {
             }
             let other = self.compare_in(&entry.api_version, live, new);
             let Some(comparison) = other.as_ref().map_or(Some(comparison), Option::as_ref) else { continue };
-            let conflict = entry.fields.intersection(&comparison.set());
+            let conflict = entry.fields.set().intersection(&comparison.set());
             let paths = allowed.map_or_else(|| conflict.paths(), |allowed| conflict.difference(allowed).paths());
             if !paths.is_empty() {
                 conflicts.push((entry.words(), paths));
@@ -256,14 +268,14 @@ impl Writer<'_> {
     fn prune(&self, merged: Value, last: &Entry, managers: &Managers) -> Value {
         let prune_in = |version: &str, merged: &Value, schema: &Schema| -> FieldSet {
             let named = |set: &FieldSet| merge::with_named_fields(set, schema);
-            let last = named(&last.fields);
+            let last = named(&last.fields.set());
             let pruned = remove(merged, &last, schema);
             let all = named(&field_set(merged, schema));
             let owned = managers
                 .entries
                 .iter()
                 .filter(|entry| entry.api_version == version)
-                .fold(FieldSet::default(), |set, entry| set.union(&entry.fields));
+                .fold(FieldSet::default(), |set, entry| set.union(&entry.fields.set()));
             let kept = named(&field_set(&pruned, schema)).union(&named(&owned));
             let pruned = remove(merged, &all.difference(&kept), schema);
             let left = named(&field_set(&pruned, schema));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::json::Tree;
 use crate::patch::samples::{essence, pod};
 use crate::schema::builtin;
 
@@ -86,7 +87,7 @@ proptest! {
         }
         for (index, entry) in managers.entries.iter().enumerate() {
             for other in &managers.entries[index + 1..] {
-                let shared = entry.fields.intersection(&other.fields);
+                let shared = entry.fields.set().intersection(&other.fields.set());
                 prop_assert!(shared.is_empty(), "{:?}", shared.paths());
             }
         }
@@ -96,7 +97,26 @@ proptest! {
     fn a_set_survives_its_encoding(object in pod()) {
         let schema = builtin("v1", "Pod").unwrap();
         let set = field_set(&object, &schema);
-        prop_assert_eq!(FieldSet::from_fields_v1(&set.to_fields_v1()).unwrap(), set);
+        let fields: Value = serde_json::from_str(&set.to_fields_v1()).unwrap();
+        prop_assert_eq!(FieldSet::from_fields_v1(&fields).unwrap(), set);
+    }
+
+    #[test]
+    fn text_and_values_give_the_same_owners(first in pod(), second in pod(), third in pod()) {
+        let schema = builtin("v1", "Pod").unwrap();
+        let mut values = Managers::default();
+        let mut texts: Option<String> = None;
+        let mut live = schema.zero();
+        for (manager, object) in [("a", first), ("b", second), ("a", third)] {
+            values = write(manager, &schema, |writer| writer.update(&live, &object, values));
+            let (before, after) = (live.to_string(), object.to_string());
+            let (before, after) =
+                (Tree::read(before.as_bytes()).unwrap(), Tree::read(after.as_bytes()).unwrap());
+            let managers = texts.as_deref().and_then(Managers::read).unwrap_or_default();
+            texts = write(manager, &schema, |writer| writer.update(before.root(), after.root(), managers)).write();
+            prop_assert_eq!(&texts, &values.write());
+            live = object;
+        }
     }
 
     #[test]

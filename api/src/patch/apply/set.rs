@@ -65,7 +65,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         !self.member && self.below.is_empty()
     }
 }

@@ -1,10 +1,13 @@
 //! Values seen through a schema: the paths that a value has, and what about it does not fit.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::encoding::escape;
 use super::set::{Element, FieldSet};
+use crate::json::Json;
 use crate::schema::{ListKind, ObjectRef, Scalar, Schema};
 
 /// A value's schema after its type is known, for those that several types fit.
@@ -25,22 +28,22 @@ pub(super) enum MapShape<'a> {
 }
 
 impl<'a> MapShape<'a> {
+    /// The path element of a member and its schema.
+    pub fn part(self, name: &str) -> (Element, Option<&'a Schema>) {
+        match self {
+            Self::Fields(fields) => match fields.get().field(name) {
+                Some(field) => (Element::Field(field.name.clone()), Some(&field.schema)),
+                None => (Element::field(name), None),
+            },
+            Self::Keys(element) => (Element::field(name), Some(element)),
+        }
+    }
+
     /// The schema of a member.
     pub fn member(self, name: &str) -> Option<&'a Schema> {
         match self {
             Self::Fields(fields) => fields.get().field(name).map(|field| &field.schema),
             Self::Keys(element) => Some(element),
-        }
-    }
-
-    /// The path element of a member.
-    pub fn element(self, name: &str) -> Element {
-        match self {
-            Self::Fields(fields) => match fields.get().field(name) {
-                Some(field) => Element::Field(field.name.clone()),
-                None => Element::field(name),
-            },
-            Self::Keys(_) => Element::field(name),
         }
     }
 
@@ -50,7 +53,7 @@ impl<'a> MapShape<'a> {
 }
 
 /// The shape of a value: `null` and absent values take any.
-pub(super) fn shape<'a>(schema: &'a Schema, values: [Option<&Value>; 2]) -> Shape<'a> {
+pub(super) fn shape<'a, 'j>(schema: &'a Schema, values: [Option<impl Json<'j>>; 2]) -> Shape<'a> {
     match schema {
         Schema::Scalar(_) | Schema::Opaque => Shape::Leaf,
         Schema::Object { atomic: true, .. } | Schema::Map { atomic: true, .. } => Shape::Leaf,
@@ -71,31 +74,33 @@ pub(super) fn shape<'a>(schema: &'a Schema, values: [Option<&Value>; 2]) -> Shap
 pub(super) struct NoElement(String);
 
 /// The path element of a list's element.
-pub(super) fn element_of(schema: &Schema, kind: &ListKind, item: &Value, index: usize) -> Result<Element, NoElement> {
+pub(super) fn element_of<'j>(
+    schema: &Schema,
+    kind: &ListKind,
+    item: impl Json<'j>,
+    index: usize,
+) -> Result<Element, NoElement> {
+    let refused = |why: &str| Err(NoElement(why.to_owned()));
     match kind {
         ListKind::Atomic => Ok(Element::Index(i64::try_from(index).unwrap_or(i64::MAX))),
-        ListKind::Set => match item {
-            Value::Object(_) => Err(NoElement("associative list without keys has an element that's a map type".into())),
-            Value::Array(_) => Err(NoElement("not supported: associative list with lists as elements".into())),
-            Value::Null => {
-                Err(NoElement("associative list without keys has an element that's an explicit null".into()))
-            }
-            scalar => Ok(Element::Value(scalar.to_string().into())),
-        },
+        ListKind::Set if item.is_object() => refused("associative list without keys has an element that's a map type"),
+        ListKind::Set if item.is_array() => refused("not supported: associative list with lists as elements"),
+        ListKind::Set if item.is_null() => {
+            refused("associative list without keys has an element that's an explicit null")
+        }
+        ListKind::Set => Ok(Element::Value(item.text().into())),
+        ListKind::Map(_) if item.is_null() => refused("associative list with keys may not have a null element"),
+        ListKind::Map(_) if !item.is_object() => refused("associative list with keys may not have non-map elements"),
         ListKind::Map(keys) => {
-            let item = match item {
-                Value::Object(item) => item,
-                Value::Null => {
-                    return Err(NoElement("associative list with keys may not have a null element".into()));
-                }
-                _ => return Err(NoElement("associative list with keys may not have non-map elements".into())),
-            };
-            let mut names: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            names.sort_unstable();
+            let mut names: Cow<'_, [Cow<'static, str>]> = Cow::Borrowed(keys);
+            if !names.is_sorted() {
+                names.to_mut().sort_unstable();
+            }
             let mut text = String::from("{");
-            for (place, name) in names.into_iter().enumerate() {
+            for (place, name) in names.iter().enumerate() {
                 let default = || schema.object()?.field(name)?.default.as_ref();
-                let Some(value) = item.get(name).or_else(default) else {
+                let own = item.member(name).map(Json::text);
+                let Some(value) = own.or_else(|| default().map(Json::text)) else {
                     return Err(NoElement(format!(
                         "associative list with keys has an element that omits key field {name:?} (and doesn't have \
                          default value)"
@@ -104,9 +109,10 @@ pub(super) fn element_of(schema: &Schema, kind: &ListKind, item: &Value, index: 
                 if place > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(name).to_string());
-                text.push(':');
-                text.push_str(&value.to_string());
+                text.push('"');
+                escape(name, &mut text);
+                text.push_str("\":");
+                text.push_str(&value);
             }
             text.push('}');
             Ok(Element::Key(text.into()))
@@ -128,9 +134,9 @@ fn collect(value: &Value, schema: &Schema, set: &mut FieldSet) -> bool {
         Shape::Map(members) => {
             let Value::Object(map) = value else { return false };
             for (name, value) in map {
-                let element = members.element(name);
+                let (element, schema) = members.part(name);
                 let mut below = FieldSet::default();
-                let leaf = members.member(name).is_none_or(|schema| collect(value, schema, &mut below));
+                let leaf = schema.is_none_or(|schema| collect(value, schema, &mut below));
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 let node = set.entry(element);
                 node.member |= leaf || empty || !members.declares(name);

@@ -18,7 +18,7 @@ use super::schema::Node;
 use super::{intern, shape};
 use crate::registry::decode::{DecodeError, FieldValidation, duplicate_fields};
 use crate::registry::encode;
-use crate::registry::{AnyObject, Conversion, Decoded, Kind};
+use crate::registry::{AnyObject, Conversion, Decoded, Kind, split_managers};
 use crate::storage::cache::Extract;
 
 /// Where an object keeps what a `Scale` shows.
@@ -269,15 +269,16 @@ impl Kind for Version {
         if validation == FieldValidation::Strict && !warnings.is_empty() {
             return Err(kind.refuse(&format!("strict decoding error: {}", warnings.join(", "))));
         }
-        let object = CustomObject { metadata: parts.metadata, body: parts.body, kind: kind.clone() };
+        let object = CustomObject { metadata: parts.metadata, body: parts.body, managers: None, kind: kind.clone() };
         Ok(Decoded { object: Box::new(object), warnings })
     }
 
     fn decode_stored(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, DecodeError> {
-        let mut parts = self.0.parts(json)?;
+        let (json, managers) = split_managers(json);
+        let mut parts = self.0.parts(&json)?;
         shape::prune(&mut parts.body, &self.0.node, &mut parts.unknown);
         shape::default(&mut parts.body, &self.0.node);
-        Ok(Box::new(CustomObject { metadata: parts.metadata, body: parts.body, kind: self.0.clone() }))
+        Ok(Box::new(CustomObject { metadata: parts.metadata, body: parts.body, managers, kind: self.0.clone() }))
     }
 
     fn field_names(&self) -> &[&'static str] {

@@ -22,6 +22,8 @@ pub struct CustomObject {
     pub metadata: ObjectMeta,
     /// All fields but `apiVersion`, `kind` and `metadata`.
     pub body: Map<String, Value>,
+    /// The text of the metadata's `managedFields`.
+    pub managers: Option<Box<str>>,
     /// The version.
     pub kind: Arc<CustomKind>,
 }
@@ -114,7 +116,15 @@ impl AnyObject for CustomObject {
         &mut self.metadata
     }
 
-    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+    fn managers(&self) -> Option<&str> {
+        self.managers.as_deref()
+    }
+
+    fn set_managers(&mut self, managers: Option<Box<str>>) {
+        self.managers = managers;
+    }
+
+    fn encode_unmanaged(&self) -> Result<Vec<u8>, serde_json::Error> {
         self.kind.stored_bytes(&self.metadata, &self.body)
     }
 
@@ -177,9 +187,7 @@ impl AnyObject for CustomObject {
         let status = self.body.get(STATUS).cloned();
         self.body.clone_from(&old.body);
         self.set_status(status);
-        let managed_fields = self.metadata.managed_fields.take();
         self.metadata.clone_from(&old.metadata);
-        self.metadata.managed_fields = managed_fields;
     }
 
     fn validate_status_update(&self, old: &dyn AnyObject) -> ErrorList {

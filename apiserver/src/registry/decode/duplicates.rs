@@ -1,12 +1,21 @@
 //! Fields that an object names twice.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use reeve_api::json::{Json as _, Node, Tree};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// More members than this are looked up by their hash.
+const MEMBERS_COMPARED: usize = 16;
 
 /// The paths of fields that are named twice, in order; none for text that is not JSON.
 pub(super) fn find(json: &[u8]) -> Vec<String> {
+    // Almost no text repeats a name, which is seen without decoding anything.
+    if Tree::read(json).is_some_and(|tree| !tree.objects().any(repeats)) {
+        return Vec::new();
+    }
     let mut found = Vec::new();
     let mut path = String::new();
     let walk = Walk { path: &mut path, found: &mut found };
@@ -14,6 +23,23 @@ pub(super) fn find(json: &[u8]) -> Vec<String> {
         Ok(()) => found,
         Err(_) => Vec::new(),
     }
+}
+
+/// Whether an object names a member twice.
+fn repeats(object: Node<'_>) -> bool {
+    let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(MEMBERS_COMPARED);
+    let mut more: HashSet<Cow<'_, str>> = HashSet::new();
+    for (name, _) in object.members() {
+        if names.contains(&name) || (!more.is_empty() && more.contains(&name)) {
+            return true;
+        }
+        if names.len() < MEMBERS_COMPARED {
+            names.push(name);
+        } else {
+            more.insert(name);
+        }
+    }
+    false
 }
 
 struct Walk<'a> {
@@ -101,5 +127,11 @@ mod tests {
         let json = br#"{"a":1,"b":[{"c":1,"c":2}],"a":{"d":null,"d":true}}"#;
         assert_eq!(find(json), ["b[0].c", "a", "a.d"]);
         assert!(find(b"{\"a\":1,\"a\":").is_empty());
+        let many: String = (0..40).map(|number| format!("\"n{number}\":{number},")).collect();
+        assert!(find(format!("{{{many}\"x\":{{}}}}").as_bytes()).is_empty());
+        assert_eq!(find(format!("{{{many}\"n\\u0033\":{{}}}}").as_bytes()), ["n3"]);
+        assert_eq!(find(format!("{{{many}\"n30\":{{}}}}").as_bytes()), ["n30"]);
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert!(find(deep.as_bytes()).is_empty());
     }
 }

@@ -86,9 +86,7 @@ impl Strategy for Definitions {
         old: &CustomResourceDefinition,
     ) {
         definition.spec = old.spec.clone();
-        let managed_fields = definition.metadata.managed_fields.take();
         definition.metadata = old.metadata.clone();
-        definition.metadata.managed_fields = managed_fields;
     }
 
     fn validate_status_update(
