@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::node::allocatable::Amounts;
 use crate::pod::backoff::BackoffLimits;
 
 /// The node's settings. The binary's argument parser fills it; libraries have no defaults of their own.
@@ -35,6 +36,10 @@ pub struct Config {
     pub register_with_taints: Vec<k8s_openapi::api::core::v1::Taint>,
     /// The cgroup below which pods' cgroups are made, without a trailing slash; empty for the root.
     pub cgroup_root: String,
+    /// Kernel settings beyond the safe ones that pods may make: names, or prefixes that end in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
+    /// What is kept from pods: for the kubelet and for the system.
+    pub reserved: [Amounts; 2],
     /// Periods and limits.
     pub tuning: Tuning,
 }

@@ -5,15 +5,20 @@
 //! - [`runtime`]: CRI and containerd.
 //! - [`volume`]: pods' files; [`file_watch`]: their changes.
 //! - [`node`]: the node's object, lease and cgroups.
+//! - [`static_pods`]: pods of the node's own files.
+//! - [`pressure`]: what is done before the node runs out of memory or disk; [`log_rotation`]: of logs that have grown.
 //! - [`server`]: logs, exec, attach and port-forward for the API server.
 
 pub mod agent;
 pub mod config;
+pub mod log_rotation;
 pub mod node;
 pub mod pod;
+pub mod pressure;
 pub mod quantity;
 pub mod runtime;
 pub mod server;
+pub mod static_pods;
 pub mod volume;
 
 pub use reeve_client::file_watch;

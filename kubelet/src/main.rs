@@ -1,5 +1,8 @@
 //! The kubelet's command line and wiring.
 
+mod options;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,28 +10,39 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use k8s_openapi::api::core::v1::{Pod, Taint};
+use reeve_api::ObjectKey;
 use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
 use reeve_client::{Change, EventRecorder, Scope, View as _, reflect};
 use reeve_kubelet::agent::Agent;
 use reeve_kubelet::agent::executor::Executor;
 use reeve_kubelet::agent::inbox::{Changed, Inbox};
+use reeve_kubelet::agent::inventory::Inventory;
 use reeve_kubelet::agent::references::References;
 use reeve_kubelet::agent::services::ServiceView;
 use reeve_kubelet::config::{Config, Tuning};
+use reeve_kubelet::node::allocatable;
 use reeve_kubelet::node::facts::NodeFacts;
 use reeve_kubelet::node::keeper::NodeKeeper;
+use reeve_kubelet::node::view::NodeView;
+use reeve_kubelet::pod::spec;
+use reeve_kubelet::pressure::keeper::PressureKeeper;
 use reeve_kubelet::runtime::convert::HostDns;
 use reeve_kubelet::runtime::health::{HealthKeeper, Link};
 use reeve_kubelet::runtime::{Runtime, events};
 use reeve_kubelet::server::{self, ServerFiles, Service};
+use reeve_kubelet::static_pods::StaticPods;
+use reeve_kubelet::static_pods::mirror::{self, Mirrors};
+use reeve_kubelet::static_pods::source::Source;
 use tokio::sync::{mpsc, watch};
+
+use self::options::ResourceOptions;
 
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The node agent: runs the pods that are bound to this node
 #[derive(Parser, Debug)]
-#[command(name = "kubelet", version)]
+#[command(name = "kubelet", version, args_override_self = true)]
 struct Options {
     #[command(flatten)]
     api: KubeconfigOptions,
@@ -88,6 +102,8 @@ struct Options {
     /// The image whose containers hold pods' namespaces; the runtime is configured with it, image collection spares it
     #[arg(long, value_name = "IMAGE")]
     pod_infra_container_image: Option<String>,
+    #[command(flatten)]
+    resources: ResourceOptions,
 }
 
 impl Options {
@@ -126,6 +142,8 @@ impl Options {
                 .filter(|it| !it.is_empty())
                 .map(|it| taint(it))
                 .collect::<Result<_>>()?,
+            allowed_unsafe_sysctls: self.resources.allowed_unsafe_sysctls.clone(),
+            reserved: self.resources.reserved()?,
             cgroup_root: self.cgroup_root.trim_end_matches('/').to_owned(),
             tuning: Tuning::new(cpus),
         })
@@ -166,22 +184,51 @@ async fn run(options: Options) -> Result<()> {
     let runtime = Runtime::new(&config.runtime_endpoint, config.tuning.runtime_timeout)?;
     let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
     let host_dns = HostDns::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
-    if let Some(image) = &options.pod_infra_container_image {
-        tracing::debug!(%image, "the runtime's own setting decides the sandbox image");
-    }
 
     let inbox = Inbox::default();
+    let fixed = StaticPods::default();
+    let (mirrors, mirror_work) = mirror::queue();
     let scope = Scope::all().fields(&format!("spec.nodeName={}", config.node_name));
     let pods = reflect::<Pod>(&client, scope, {
-        let inbox = inbox.clone();
+        let (inbox, mirrors, fixed) = (inbox.clone(), mirrors.clone(), fixed.clone());
         move |change| {
-            inbox.put(match change {
-                Change::Applied { new, .. } => Changed::Pod(new.key()),
-                Change::Deleted { old } => Changed::Pod(old.key()),
-                Change::Synced => Changed::Synced,
-            });
+            let Some(pod) = change.object() else {
+                inbox.put(Changed::Synced);
+                return;
+            };
+            if spec::mirrored(pod).is_some() || fixed.get(&pod.key()).is_some() {
+                mirrors.add(pod.key());
+            }
+            inbox.put(Changed::Pod(pod.key()));
         }
     });
+    let scope = Scope::all().fields(&format!("metadata.name={}", config.node_name));
+    let nodes = reflect::<NodeView>(&client, scope, {
+        let (mirrors, fixed) = (mirrors.clone(), fixed.clone());
+        move |change| {
+            if matches!(change, Change::Applied { old: None, .. }) {
+                fixed.keys().into_iter().for_each(|key| mirrors.add(key));
+            }
+        }
+    });
+    let keeper = Mirrors {
+        client: client.clone(),
+        fixed: fixed.clone(),
+        pods: pods.clone(),
+        nodes: nodes.clone(),
+        node: config.node_name.clone(),
+    };
+    tokio::spawn(keeper.run(mirror_work, shutdown.clone()));
+    if let Some(path) = &options.resources.pod_manifest_path {
+        let inbox = inbox.clone();
+        let tell = move |key: ObjectKey| {
+            mirrors.add(key.clone());
+            inbox.put(Changed::Pod(key));
+        };
+        let source = Source::open(path, &config.node_name, fixed.clone(), tell)
+            .with_context(|| format!("--pod-manifest-path {}", path.display()))?;
+        tokio::spawn(source.run(shutdown.clone()));
+    }
     let services = reflect::<ServiceView>(&client, Scope::all(), |_| {});
 
     let (link_sender, link) = watch::channel(Link::Connecting);
@@ -191,6 +238,7 @@ async fn run(options: Options) -> Result<()> {
     let (events_sender, events_receiver) = mpsc::channel(config.max_pods as usize * 4);
     tokio::spawn(events::follow(runtime.clone(), events_sender, link_sender, shutdown.clone()));
 
+    let (pressure_told, pressure) = watch::channel(BTreeSet::new());
     let executor = Arc::new(Executor {
         runtime: runtime.clone(),
         client: client.clone(),
@@ -200,9 +248,29 @@ async fn run(options: Options) -> Result<()> {
         services,
         recorder: recorder.clone(),
         host_dns,
-        capacity: (i64::from(facts.cpus) * 1000, facts.memory),
+        fixed,
+        nodes,
+        memory: facts.memory,
+        allocatable: allocatable::allocatable(
+            &allocatable::capacity(&facts, config.max_pods),
+            &[&config.reserved[0], &config.reserved[1]],
+        ),
+        app_armor: facts.app_armor,
+        pressure: pressure.clone(),
+        sandbox_image: options.pod_infra_container_image.clone(),
     });
-    let node = NodeKeeper { config: config.clone(), client, runtime: runtime.clone(), facts, recorder };
+    let inventory = Inventory::default();
+    let keeper = PressureKeeper {
+        executor: executor.clone(),
+        inventory: inventory.clone(),
+        inbox: inbox.clone(),
+        told: pressure_told,
+        settings: options.resources.eviction()?,
+        images: options.resources.images()?,
+        logs: options.resources.logs()?,
+    };
+    tokio::spawn(keeper.run(shutdown.clone()));
+    let node = NodeKeeper { config: config.clone(), client, runtime: runtime.clone(), facts, recorder, pressure };
     tokio::spawn(node.run(health.clone(), shutdown.clone()));
 
     let files = ServerFiles {
@@ -214,7 +282,7 @@ async fn run(options: Options) -> Result<()> {
     let service = Service { pods: pods.clone(), runtime, exec_dir };
     let address = SocketAddr::new(options.address.unwrap_or(config.node_ip), config.port);
     let serving = server::serve(address, &files, service, shutdown.clone());
-    let agent = Agent::new(executor, pods, inbox, health).run(events_receiver, shutdown.clone());
+    let agent = Agent::new(executor, pods, inventory, inbox, health).run(events_receiver, shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {
         result = &mut serving => result,

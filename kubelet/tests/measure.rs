@@ -58,6 +58,8 @@ impl Bare {
             port: 1,
             max_pods: 110,
             node_labels: Vec::new(),
+            allowed_unsafe_sysctls: Vec::new(),
+            reserved: Default::default(),
             register_with_taints: Vec::new(),
             cgroup_root: node.cgroup.clone(),
             tuning: Tuning::new(2),

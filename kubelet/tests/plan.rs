@@ -176,6 +176,7 @@ impl World {
             ready: &ready,
             node: NodeFacts { network_ready: true, tuning: &self.tuning },
             host_ip: "192.0.2.1",
+            rejected: false,
             failure: None,
         };
         let status = status(input, self.now);

@@ -199,6 +199,9 @@ impl Node {
             format!("--address={address}"),
             format!("--container-runtime-endpoint=unix://{CONTAINERD_SOCKET}"),
             format!("--root-dir={}", self.dir.join("kubelet").display()),
+            // The machine's disk belongs to others too, and images that were made here cannot be pulled again.
+            "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%".into(),
+            "--image-gc-high-threshold=100".into(),
             format!("--cluster-dns={CLUSTER_DNS}"),
             format!("--cluster-domain={CLUSTER_DOMAIN}"),
             format!("--tls-cert-file={}", serving.certificate.display()),

@@ -21,6 +21,15 @@ pub enum Event {
     PodChanged(ObjectKey),
     /// A ConfigMap or Secret changed.
     ReferenceChanged(Reference),
+    /// The node is too small for a pod.
+    Evicted {
+        /// The pod's UID.
+        uid: String,
+        /// Why, for the user.
+        message: String,
+        /// How long it has to end.
+        grace_seconds: i64,
+    },
     /// The runtime told something.
     Runtime(RuntimeEvent),
     /// A look at one pod in the runtime ended.
@@ -74,6 +83,7 @@ impl Event {
             Event::PodsSynced => "pods synced",
             Event::PodChanged(_) => "pod changed",
             Event::ReferenceChanged(_) => "reference changed",
+            Event::Evicted { .. } => "evicted",
             Event::Runtime(_) => "runtime",
             Event::Observed { .. } => "observed",
             Event::WorkerDone { .. } => "worker done",

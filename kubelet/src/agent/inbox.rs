@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use reeve_api::ObjectKey;
 use tokio::sync::Notify;
 
-/// Something in the API changed.
+/// Something in the API changed, or on the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Changed {
     /// The pods of this node are known completely.
@@ -17,6 +17,15 @@ pub enum Changed {
     Pod(ObjectKey),
     /// A ConfigMap or Secret that pods use appeared, changed or went.
     Reference(Reference),
+    /// The node is too small for a pod.
+    Evicted {
+        /// The pod's UID.
+        uid: String,
+        /// Why, for the user.
+        message: String,
+        /// How long it has to end.
+        grace_seconds: i64,
+    },
 }
 
 /// A ConfigMap or a Secret.

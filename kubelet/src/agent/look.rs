@@ -55,6 +55,7 @@ impl Agent {
             let number = self.looks.fetch_add(1, Ordering::Relaxed);
             if let Some(worker) = self.workers.get_mut(&uid) {
                 worker.take_observed(number, found.observed);
+                worker.resume_backoff(self.executor.config.tuning.crash);
             }
         }
         self.begin(now);

@@ -8,9 +8,11 @@
 //! **Invariant:** nothing is decided for a pod while what the runtime holds of it is not known
 //! (`Worker::blind`), and nothing at all before the first list of the API and of the runtime are both complete.
 
+mod admission;
 pub mod event;
 pub mod executor;
 pub mod inbox;
+pub mod inventory;
 pub mod look;
 pub mod patch;
 mod prober;
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use self::event::Event;
 use self::executor::Executor;
 use self::inbox::{Changed, Inbox};
+use self::inventory::Inventory;
 use self::worker::Worker;
 use crate::runtime::Health;
 use crate::runtime::events::RuntimeEvent;
@@ -50,6 +53,7 @@ const QUEUE_LENGTH: usize = 512;
 pub struct Agent {
     executor: Arc<Executor>,
     pods: Store<Pod>,
+    inventory: Inventory,
     inbox: Inbox,
     health: watch::Receiver<Health>,
     workers: HashMap<String, Worker>,
@@ -68,12 +72,19 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent without pods. `pods` must put its changes into `inbox`.
-    pub fn new(executor: Arc<Executor>, pods: Store<Pod>, inbox: Inbox, health: watch::Receiver<Health>) -> Self {
+    /// An agent without pods. `pods` must put its changes into `inbox`; what pods consist of goes into `inventory`.
+    pub fn new(
+        executor: Arc<Executor>,
+        pods: Store<Pod>,
+        inventory: Inventory,
+        inbox: Inbox,
+        health: watch::Receiver<Health>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         Self {
             executor,
             pods,
+            inventory,
             inbox,
             health,
             workers: HashMap::new(),
@@ -130,6 +141,7 @@ impl Agent {
                 Changed::Synced => Event::PodsSynced,
                 Changed::Pod(key) => Event::PodChanged(key),
                 Changed::Reference(reference) => Event::ReferenceChanged(reference),
+                Changed::Evicted { uid, message, grace_seconds } => Event::Evicted { uid, message, grace_seconds },
             },
             Ok(()) = self.health.changed() => Event::HealthChanged,
             () = timer => Event::Timer,
@@ -144,6 +156,7 @@ impl Agent {
             }
             Event::PodChanged(key) => self.pod_changed(&key, now),
             Event::ReferenceChanged(reference) => self.reference_changed(&reference, now),
+            Event::Evicted { uid, message, grace_seconds } => self.evicted(&uid, message, grace_seconds, now),
             Event::Runtime(RuntimeEvent::Relisted(node)) => self.take_relist(node, now),
             Event::Runtime(RuntimeEvent::Container { id, what }) => self.container_event(&id, what),
             Event::Runtime(RuntimeEvent::Lost(message)) => {

@@ -29,6 +29,7 @@ impl Agent {
             worker.state.status_written = true;
             return;
         }
+        let is_static = spec::is_static(&pod);
         let tuning = self.executor.config.tuning;
         let network_ready = self.health.borrow().is_ready();
         let host_ip = self.executor.config.node_ip.to_string();
@@ -40,10 +41,28 @@ impl Agent {
                 ready: &worker.ready,
                 node: NodeFacts { network_ready, tuning: &tuning },
                 host_ip: &host_ip,
+                rejected: worker.rejected,
                 failure: worker.failure.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
             },
             now,
         );
+        let pod = if is_static {
+            // The static pod's own status is here; the API has its image, where that is made already.
+            if pod.status.as_ref() != Some(&wanted) {
+                let mut shown = (*pod).clone();
+                shown.status = Some(wanted.clone());
+                worker.pod = Some(Arc::new(shown));
+            }
+            match worker.mirror.clone() {
+                Some(mirror) => mirror,
+                None => {
+                    worker.state.status_written = true;
+                    return;
+                }
+            }
+        } else {
+            pod
+        };
         let to_value = |status: &PodStatus| serde_json::to_value(status).unwrap_or_default();
         let old = to_value(&pod.status.clone().unwrap_or_default());
         let Some(difference) = patch::merge_diff(&old, &to_value(&wanted)) else {
@@ -63,14 +82,15 @@ impl Agent {
         }
         worker.status_in_flight = true;
         announce_back_off(&self.executor, &subject_of(uid, worker), pod.status.as_ref(), &wanted);
+        let stored_uid = spec::uid(&pod).to_owned();
         let patch = json!({
-            "metadata": {"uid": uid, "resourceVersion": pod.metadata.resource_version},
+            "metadata": {"uid": stored_uid, "resourceVersion": pod.metadata.resource_version},
             "status": difference,
         });
         let (executor, sender, uid, key) =
             (self.executor.clone(), self.sender.clone(), uid.to_owned(), worker.key.clone());
         tokio::spawn(async move {
-            let result = patch_status(&executor, &key, &uid, patch).await;
+            let result = patch_status(&executor, &key, &stored_uid, patch).await;
             report(&sender, Event::StatusWritten { uid, result }).await;
         });
     }
@@ -83,8 +103,13 @@ impl Agent {
             Ok(Some(pod)) => {
                 worker.status_retry.reset();
                 worker.status_failed_at = None;
-                worker.take_pod(Arc::from(pod));
+                if worker.is_static() {
+                    worker.take_mirror(Some(Arc::from(pod)));
+                } else {
+                    worker.take_pod(Arc::from(pod));
+                }
             }
+            Ok(None) if worker.is_static() => worker.mirror = None,
             Ok(None) => worker.state.object_gone = true,
             Err(error) => {
                 tracing::warn!(pod = %worker.key, %error, "the pod's status could not be written");

@@ -14,9 +14,13 @@ use crate::pod::plan::{Action, NodeFacts, Target, Unhealthy, next_actions};
 impl Agent {
     /// Brings one pod forward: intent, probes, status, actions.
     pub(super) fn step(&mut self, uid: &str, now: Timestamp) {
-        if !self.synced || !self.relisted {
+        // What the files say is known from the start; what the API says has to come first. A static pod that was
+        // removed or replaced is one too.
+        let known = |worker: &Worker| self.synced || worker.is_static() || worker.state.object_gone;
+        if !self.relisted || !self.workers.get(uid).is_some_and(known) {
             return;
         }
+        self.judge(uid, now);
         let Some(worker) = self.workers.get_mut(uid) else { return };
         if worker.blind {
             return;
@@ -25,9 +29,13 @@ impl Agent {
         if let Some(deadline) = worker.deadline().filter(|it| *it > now) {
             self.timers.insert((deadline, uid.to_owned()));
         }
+        self.inventory.put(worker.inventory(uid));
         self.update_probes(uid);
         self.write_status(uid, now);
         let Some(worker) = self.workers.get(uid) else { return };
+        if worker.is_static() && self.has_predecessor(uid, &worker.key) && worker.observed.is_empty() {
+            return;
+        }
         let network_ready = self.health.borrow().is_ready();
         let node = NodeFacts { network_ready, tuning: &self.executor.config.tuning };
         let actions = next_actions(worker.pod.as_deref(), &worker.observed, &worker.state, node, now);
@@ -37,7 +45,7 @@ impl Agent {
                     self.timers.insert((time, uid.to_owned()));
                 }
                 Action::Forget => {
-                    self.forget(uid);
+                    self.forget(uid, now);
                     return;
                 }
                 action => self.dispatch(uid, action, now),
@@ -59,8 +67,10 @@ impl Agent {
             self.starts += 1;
         }
         let Some(worker) = self.workers.get_mut(uid) else { return };
-        if let Action::StartContainer { container, attempt, .. } = &action
+        // A start after a crash lengthens the wait for the next one; what ended with its sandbox did not crash.
+        if let Action::StartContainer { container, attempt, sandbox_id } = &action
             && *attempt > 0
+            && worker.observed.latest(container).is_some_and(|it| it.sandbox_id == *sandbox_id)
         {
             worker.state.crash.entry(container.clone()).or_default().next(now, tuning.crash);
         }
@@ -100,8 +110,13 @@ impl Agent {
                 failure.message = message;
                 failure.at = now;
                 failure.backoff.next(now, limits);
-                if target == Target::Volumes {
-                    worker.state.volumes_stale = true;
+                match &target {
+                    Target::Volumes => worker.state.volumes_stale = true,
+                    // The image may be what is missing: it is looked at again before the next start.
+                    Target::Start(container) => {
+                        worker.state.images.remove(container);
+                    }
+                    _ => {}
                 }
             } else {
                 worker.state.failures.remove(&target.failure_key());

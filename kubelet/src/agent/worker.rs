@@ -10,7 +10,8 @@ use reeve_api::ObjectKey;
 use reeve_api::meta::MetaExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::pod::backoff::{Backoff, after};
+use super::inventory::{ContainerEntry, PodEntry};
+use crate::pod::backoff::{Backoff, BackoffLimits, after};
 use crate::pod::observed::{ContainerState, PodObserved};
 use crate::pod::plan::{Intent, Termination, WorkerState};
 use crate::pod::probe::{ProbeKind, Tracker};
@@ -21,6 +22,12 @@ pub(super) struct Worker {
     pub key: ObjectKey,
     /// The pod as the API last had it; absent for pods that only the runtime has.
     pub pod: Option<Arc<Pod>>,
+    /// The API's image of a static pod.
+    pub mirror: Option<Arc<Pod>>,
+    /// Whether the node takes it was judged.
+    pub admitted: bool,
+    /// The node did not take it.
+    pub rejected: bool,
     pub observed: PodObserved,
     /// The number of the look that `observed` is from; later looks have higher numbers.
     pub observed_at: u64,
@@ -57,6 +64,9 @@ impl Worker {
         Self {
             key,
             pod,
+            mirror: None,
+            admitted: false,
+            rejected: false,
             observed: PodObserved::default(),
             observed_at: 0,
             observing: false,
@@ -87,6 +97,51 @@ impl Worker {
         }
     }
 
+    /// Whether the pod comes from the node's own files.
+    pub fn is_static(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| spec::is_static(pod))
+    }
+
+    /// Takes the API's image of a static pod in; the first one tells what an earlier kubelet knew.
+    pub fn take_mirror(&mut self, mirror: Option<Arc<Pod>>) {
+        if let (Some(known), Some(new)) = (&self.mirror, &mirror)
+            && spec::uid(known) == spec::uid(new)
+            && known.metadata.revision() >= new.metadata.revision()
+        {
+            return;
+        }
+        if let (Some(mirror), Some(pod)) = (&mirror, &mut self.pod)
+            && pod.status.as_ref().is_none_or(|it| it.start_time.is_none())
+            && !spec::is_terminal(mirror)
+        {
+            Arc::make_mut(pod).status.clone_from(&mirror.status);
+        }
+        self.mirror = mirror;
+    }
+
+    /// Fails the pod for good: what runs of it is stopped, its object stays.
+    pub fn fail(&mut self, reason: &str, message: String, now: Timestamp, grace_seconds: i64) {
+        if self.failure.is_none() {
+            self.failure = Some((reason.to_owned(), message));
+        }
+        self.terminate(now, grace_seconds, false);
+    }
+
+    /// Goes on with the back-off of containers that an earlier kubelet started again and again.
+    pub fn resume_backoff(&mut self, limits: BackoffLimits) {
+        for container in &self.observed.containers {
+            let before = self.observed.before(&container.name, container.attempt);
+            let Some(failed_at) =
+                before.filter(|it| it.sandbox_id == container.sandbox_id).and_then(|it| it.finished_at)
+            else {
+                continue;
+            };
+            // The newest of each name comes first.
+            let resumed = Backoff::resumed(failed_at, container.created_at, limits);
+            self.state.crash.entry(container.name.clone()).or_insert(resumed);
+        }
+    }
+
     /// Decides what is wanted of the pod now.
     pub fn decide_intent(&mut self, now: Timestamp) {
         let Some(pod) = &self.pod else {
@@ -104,11 +159,8 @@ impl Worker {
             && self.failure.is_none()
         {
             let grace = spec::grace_seconds(pod);
-            self.failure = Some((
-                "DeadlineExceeded".into(),
-                "Pod was active on the node longer than the specified deadline".into(),
-            ));
-            self.terminate(now, grace, false);
+            let message = "Pod was active on the node longer than the specified deadline";
+            self.fail("DeadlineExceeded", message.to_owned(), now, grace);
         }
     }
 
@@ -181,6 +233,26 @@ impl Worker {
             let id = it.container_id.as_deref().and_then(|id| id.rsplit("//").next());
             id == Some(container_id) && what(it)
         })
+    }
+
+    /// What the pod consists of.
+    pub fn inventory(&self, uid: &str) -> PodEntry {
+        let containers = self.observed.containers.iter();
+        let pulled = self.state.images.values().map(|it| it.reference.clone());
+        let wanted = self.pod.iter().flat_map(|pod| spec::all_containers(pod)).filter_map(|it| it.image.clone());
+        let images = containers.clone().flat_map(|it| [it.image.clone(), it.image_id.clone()]);
+        PodEntry {
+            uid: uid.to_owned(),
+            containers: containers
+                .map(|it| ContainerEntry {
+                    name: it.name.clone(),
+                    id: it.id.clone(),
+                    log_path: it.log_path.clone().into(),
+                    running: it.state == ContainerState::Running,
+                })
+                .collect(),
+            images: images.chain(pulled).chain(wanted).filter(|it| !it.is_empty()).collect(),
+        }
     }
 
     /// Stops all probes.

@@ -23,6 +23,8 @@ pub struct NodeFacts {
     pub system_uuid: String,
     /// The id of this boot.
     pub boot_id: String,
+    /// Whether the kernel enforces AppArmor profiles.
+    pub app_armor: bool,
 }
 
 impl NodeFacts {
@@ -54,6 +56,7 @@ impl NodeFacts {
             machine_id: text("/etc/machine-id"),
             system_uuid: text("/sys/class/dmi/id/product_uuid"),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
+            app_armor: text("/sys/module/apparmor/parameters/enabled") == "Y",
         })
     }
 }

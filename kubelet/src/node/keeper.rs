@@ -1,6 +1,7 @@
 //! Keeps the node's object and lease in the API: registers, reports, renews. The keyed runner of the client calls it,
 //! again and later after failures; what changes the node's health calls it at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use super::lease::LeaseKeeper;
 use super::status;
 use crate::agent::patch::merge_diff;
 use crate::config::Config;
+use crate::pressure::thresholds::Pressure;
 use crate::runtime::{Health, Runtime};
 
 /// Keeps the node's object and lease.
@@ -31,6 +33,8 @@ pub struct NodeKeeper {
     pub facts: NodeFacts,
     /// Events.
     pub recorder: EventRecorder,
+    /// What the node is short of.
+    pub pressure: watch::Receiver<BTreeSet<Pressure>>,
 }
 
 /// What there is to do for a node, again and again.
@@ -58,6 +62,7 @@ impl NodeKeeper {
         queue.add(Duty::Status);
         queue.add(Duty::Lease);
         let lease = Arc::new(LeaseKeeper::new(&self.client, &self.config, uid));
+        let mut pressure = self.pressure.clone();
         let (keeper, known) = (Arc::new(self), health.clone());
         let work = duties.run(shutdown, move |duty| {
             let (keeper, lease, health) = (keeper.clone(), lease.clone(), known.borrow().clone());
@@ -69,7 +74,14 @@ impl NodeKeeper {
             }
         });
         let changes = async {
-            while health.changed().await.is_ok() {
+            loop {
+                let told = tokio::select! {
+                    told = health.changed() => told,
+                    told = pressure.changed() => told,
+                };
+                if told.is_err() {
+                    break;
+                }
                 queue.add(Duty::Status);
             }
             std::future::pending::<()>().await;
@@ -98,7 +110,8 @@ impl NodeKeeper {
             None => {
                 let version = self.runtime.version().await.unwrap_or_default();
                 let health = health.borrow().clone();
-                let wanted = status::node_status(&self.config, &self.facts, &version, &health, None, Timestamp::now());
+                let seen = self.seen(health).await;
+                let wanted = status::node_status(&self.config, &self.facts, &version, &seen, None, Timestamp::now());
                 match api.create(&self.object(wanted)).await {
                     Ok(node) => node,
                     Err(error) if error.is_already_exists() => api.get(&self.config.node_name).await?,
@@ -107,6 +120,18 @@ impl NodeKeeper {
             }
         };
         Ok(node.metadata.uid.unwrap_or_default())
+    }
+
+    /// What is seen of the node now.
+    async fn seen(&self, health: Health) -> status::Seen {
+        let images = self.runtime.images().await.map(|images| {
+            let describe = |it: k8s_cri::v1::Image| {
+                let names = it.repo_digests.into_iter().chain(it.repo_tags).collect();
+                (i64::try_from(it.size).unwrap_or(i64::MAX), names)
+            };
+            status::images(images.into_iter().map(describe).collect())
+        });
+        status::Seen { health, pressure: self.pressure.borrow().clone(), images: images.ok() }
     }
 
     fn object(&self, status: NodeStatus) -> Node {
@@ -129,18 +154,19 @@ impl NodeKeeper {
     async fn report(&self, health: &Health) -> Result<(), Error> {
         let api = self.client.all::<Node>();
         let version = self.runtime.version().await.ok();
+        let seen = self.seen(health.clone()).await;
         let mut tries = 1;
         loop {
             let Some(node) = api.get_opt(&self.config.node_name).await? else {
                 // Somebody deleted the node while it lives.
                 let version = version.clone().unwrap_or_default();
-                let wanted = status::node_status(&self.config, &self.facts, &version, health, None, Timestamp::now());
+                let wanted = status::node_status(&self.config, &self.facts, &version, &seen, None, Timestamp::now());
                 return api.create(&self.object(wanted)).await.map(|_| ());
             };
             let old = node.status.as_ref();
             let known_version = old.and_then(|it| it.node_info.as_ref()).map(|it| it.container_runtime_version.clone());
             let version = version.clone().or(known_version).unwrap_or_default();
-            let wanted = status::node_status(&self.config, &self.facts, &version, health, old, Timestamp::now());
+            let wanted = status::node_status(&self.config, &self.facts, &version, &seen, old, Timestamp::now());
             let value = |status: &NodeStatus| serde_json::to_value(status).unwrap_or_default();
             let Some(difference) = merge_diff(&value(&old.cloned().unwrap_or_default()), &value(&wanted)) else {
                 return Ok(());

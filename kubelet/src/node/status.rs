@@ -1,16 +1,17 @@
 //! What the node's status says: a pure function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::allocatable;
 use super::facts::NodeFacts;
 use crate::config::Config;
+use crate::pressure::thresholds::Pressure;
 use crate::runtime::Health;
 
 /// The version that the node reports: the API that it speaks.
@@ -32,34 +33,67 @@ pub fn labels(config: &Config) -> BTreeMap<String, String> {
     labels
 }
 
+/// What is seen of the node beside what it is.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// How the runtime and its network are.
+    pub health: Health,
+    /// What the node is short of.
+    pub pressure: BTreeSet<Pressure>,
+    /// The images that are present; `None` where the runtime does not say.
+    pub images: Option<Vec<ContainerImage>>,
+}
+
+/// The images as the node's status names them: the largest ones, each with a few of its names. Upstream's numbers.
+pub fn images(mut present: Vec<(i64, Vec<String>)>) -> Vec<ContainerImage> {
+    const MOST_IMAGES: usize = 50;
+    const MOST_NAMES: usize = 5;
+    present.retain(|(_, names)| !names.is_empty());
+    present.sort_by_key(|(size, names)| (std::cmp::Reverse(*size), names.clone()));
+    present.truncate(MOST_IMAGES);
+    let describe = |(size, mut names): (i64, Vec<String>)| {
+        names.truncate(MOST_NAMES);
+        ContainerImage { names: Some(names), size_bytes: Some(size) }
+    };
+    present.into_iter().map(describe).collect()
+}
+
 /// The status at `now`. Conditions that others own are kept; heartbeats move at most every five minutes.
 pub fn node_status(
     config: &Config,
     facts: &NodeFacts,
     runtime_version: &str,
-    health: &Health,
+    seen: &Seen,
     old: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
+    let health = &seen.health;
     let old = old.cloned().unwrap_or_default();
-    let quantity = |value: String| Quantity(value);
-    let resources: BTreeMap<String, Quantity> = [
-        ("cpu".to_owned(), quantity(facts.cpus.to_string())),
-        ("ephemeral-storage".to_owned(), quantity(format!("{}Ki", facts.ephemeral_storage / 1024))),
-        ("hugepages-1Gi".to_owned(), quantity("0".into())),
-        ("hugepages-2Mi".to_owned(), quantity("0".into())),
-        ("memory".to_owned(), quantity(format!("{}Ki", facts.memory / 1024))),
-        ("pods".to_owned(), quantity(config.max_pods.to_string())),
-    ]
-    .into();
+    let capacity = allocatable::capacity(facts, config.max_pods);
+    let left = allocatable::allocatable(&capacity, &[&config.reserved[0], &config.reserved[1]]);
     let problems: Vec<String> =
         [&health.runtime_problem, &health.network_problem].into_iter().flatten().cloned().collect();
-    let well =
-        |kind: &str, reason: &str, message: &str| (kind.to_owned(), "False", reason.to_owned(), message.to_owned());
+    let pressure = |kind: Pressure, well: [&str; 2], ill: [&str; 2]| {
+        let pressed = seen.pressure.contains(&kind);
+        let (status, [reason, message]) = if pressed { ("True", ill) } else { ("False", well) };
+        (kind.name().to_owned(), status, reason.to_owned(), message.to_owned())
+    };
     let own = [
-        well("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        well("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        well("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        pressure(
+            Pressure::Memory,
+            ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+            ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+        ),
+        pressure(
+            Pressure::Disk,
+            ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+            ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+        ),
+        pressure(
+            Pressure::Processes,
+            ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+            ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
+        ),
         if problems.is_empty() {
             ("Ready".into(), "True", "KubeletReady".into(), "kubelet is posting ready status".into())
         } else {
@@ -71,8 +105,8 @@ pub fn node_status(
             NodeAddress { type_: "InternalIP".into(), address: config.node_ip.to_string() },
             NodeAddress { type_: "Hostname".into(), address: config.node_name.clone() },
         ]),
-        allocatable: Some(resources.clone()),
-        capacity: Some(resources),
+        allocatable: Some(allocatable::quantities(&left)),
+        capacity: Some(allocatable::quantities(&capacity)),
         conditions: Some(conditions(old.conditions.as_deref().unwrap_or_default(), &own, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(config.port) }),
@@ -90,6 +124,7 @@ pub fn node_status(
             swap: None,
             system_uuid: facts.system_uuid.clone(),
         }),
+        images: seen.images.clone().or(old.images.clone()),
         ..old
     }
 }

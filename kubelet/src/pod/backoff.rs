@@ -25,6 +25,21 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// The back-off of something that was tried again at `tried` after it had failed at `failed_at`: what is seen of
+    /// it stands in for what a process that has ended remembered.
+    pub fn resumed(failed_at: Timestamp, tried: Timestamp, limits: BackoffLimits) -> Self {
+        let waited = Duration::try_from(tried.duration_since(failed_at)).unwrap_or_default();
+        let mut delay = limits.initial;
+        if waited >= limits.initial {
+            // The longest step that was waited for; the next one is twice as long.
+            while delay * 2 <= waited && delay < limits.max {
+                delay *= 2;
+            }
+            delay = (delay * 2).min(limits.max);
+        }
+        Self { delay, updated: Some(tried) }
+    }
+
     /// When the next try may be, after a try that failed at `failed_at`. A time at or before now
     /// means at once.
     pub fn ready_at(&self, failed_at: Timestamp, now: Timestamp, limits: BackoffLimits) -> Timestamp {
@@ -87,6 +102,19 @@ mod tests {
             now = ready;
         }
         assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn another_process_goes_on_where_the_last_one_was() {
+        let mut backoff = Backoff::default();
+        let mut now = 100;
+        for _ in 0..8 {
+            let failed_at = now + 1;
+            let tried = backoff.ready_at(at(failed_at), at(failed_at), LIMITS).as_second();
+            backoff.next(at(tried), LIMITS);
+            assert_eq!(Backoff::resumed(at(failed_at), at(tried), LIMITS), backoff, "tried at {tried}");
+            now = tried;
+        }
     }
 
     #[test]

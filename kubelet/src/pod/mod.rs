@@ -5,6 +5,7 @@
 //! *starting* (sandbox, init containers, app containers), *running*, *finished* (nothing will be
 //! started again), *terminating* (being stopped), *gone* (nothing left in the runtime).
 
+pub mod admission;
 pub mod backoff;
 pub mod env;
 pub mod observed;

@@ -1,7 +1,10 @@
 //! Requests and limits of a whole pod, and what they come to as cgroup values. Upstream's sums
 //! (`component-helpers/resource`, `pkg/kubelet/cm/helpers_linux.go`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::spec;
 use crate::quantity;
@@ -73,6 +76,30 @@ fn most(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
     }
     let apps: i64 = spec::containers(pod).iter().map(of).sum();
     peak.max(apps + sidecars)
+}
+
+/// Everything that the pod asks for: millicores of `cpu`, units of all else. What the pod asks for as a whole comes
+/// before what its containers do.
+pub fn requests(pod: &Pod) -> BTreeMap<String, i64> {
+    let amount = |name: &str, text: &str| if name == "cpu" { quantity::milli(text) } else { quantity::whole(text) };
+    let of = |container: &Container, name: &str| {
+        let wanted = container.resources.as_ref();
+        let of_map = |map: Option<&BTreeMap<String, Quantity>>| amount(name, &map?.get(name)?.0);
+        of_map(wanted.and_then(|it| it.requests.as_ref()))
+            .or_else(|| of_map(wanted.and_then(|it| it.limits.as_ref())))
+            .unwrap_or(0)
+    };
+    let whole = spec::spec(pod).resources.as_ref().and_then(|it| it.requests.as_ref());
+    let overhead = spec::spec(pod).overhead.as_ref();
+    let wanted = spec::all_containers(pod).filter_map(|it| it.resources.as_ref());
+    let maps = wanted.flat_map(|it| [it.requests.as_ref(), it.limits.as_ref()]).chain([whole, overhead]).flatten();
+    let names: BTreeSet<&String> = maps.flat_map(BTreeMap::keys).collect();
+    let total = |name: &str| {
+        let of_pod = whole.and_then(|it| amount(name, &it.get(name)?.0));
+        let extra = overhead.and_then(|it| amount(name, &it.get(name)?.0)).unwrap_or(0);
+        of_pod.unwrap_or_else(|| most(pod, |container| of(container, name))) + extra
+    };
+    names.into_iter().map(|name| (name.clone(), total(name))).collect()
 }
 
 fn limit(pod: &Pod, resource: Resource) -> Option<i64> {

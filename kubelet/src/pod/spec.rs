@@ -92,6 +92,27 @@ pub fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
+/// Where a pod comes from, in its annotations: `api` or absent for the API, `file` for static pods.
+pub const SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
+/// On the API's image of a static pod: the UID of the pod that it shows.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// Whether the pod comes from the node's own files.
+pub fn is_static(pod: &Pod) -> bool {
+    let source = pod.metadata.annotations.as_ref().and_then(|it| it.get(SOURCE_ANNOTATION));
+    source.is_some_and(|it| it != "api") && mirrored(pod).is_none()
+}
+
+/// The UID of the static pod that this pod of the API is the image of.
+pub fn mirrored(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(MIRROR_ANNOTATION).map(String::as_str)
+}
+
+/// The UID that the runtime knows the pod by.
+pub fn runtime_uid(pod: &Pod) -> &str {
+    mirrored(pod).unwrap_or_else(|| uid(pod))
+}
+
 /// Namespace and name.
 pub fn key(pod: &Pod) -> ObjectKey {
     ObjectKey::of(&pod.metadata)

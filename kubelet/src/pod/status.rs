@@ -31,6 +31,8 @@ pub struct StatusInput<'a> {
     pub node: NodeFacts<'a>,
     /// The node's address.
     pub host_ip: &'a str,
+    /// The node did not take the pod.
+    pub rejected: bool,
     /// Why the kubelet ended the pod, as reason and message, where it did.
     pub failure: Option<(&'a str, &'a str)>,
 }
@@ -44,6 +46,9 @@ const EXIT_CODE_UNKNOWN: i32 = 137;
 pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
     let StatusInput { pod, observed, worker, .. } = input;
     let old = pod.status.clone().unwrap_or_default();
+    if input.rejected {
+        return refused(pod, old, input.failure, now);
+    }
     let terminating = matches!(worker.intent, Intent::Terminate(_));
     let init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref(), true, now);
     let apps = statuses(input, spec::containers(pod), old.container_statuses.as_deref(), false, now);
@@ -82,13 +87,16 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         Some(message) if ready => (false, "ReadinessGatesNotReady", message.clone()),
         _ => (ready, reason, message.clone()),
     };
-    let own = [
+    let mut own = vec![
         condition("PodReadyToStartContainers", sandbox_ready, "", String::new()),
         condition("Initialized", initialized, init_reason, init_message),
         condition("Ready", pod_ready, ready_reason, ready_message),
         condition("ContainersReady", ready, reason, message),
         condition("PodScheduled", true, "", String::new()),
     ];
+    if let Some((_, message)) = input.failure.filter(|(reason, _)| *reason == "Evicted") {
+        own.push(condition("DisruptionTarget", true, "TerminationByKubelet", message.to_owned()));
+    }
 
     let mut ips: Vec<String> =
         observed.sandbox().filter(|_| !terminal || terminating).map(|it| it.ips.clone()).unwrap_or_default();
@@ -120,6 +128,19 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         observed_generation: pod.metadata.generation,
         reason,
         message,
+        ..old
+    }
+}
+
+/// The status of a pod that the node did not take.
+fn refused(pod: &Pod, old: PodStatus, why: Option<(&str, &str)>, now: Timestamp) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".into()),
+        reason: why.map(|(reason, _)| reason.to_owned()),
+        message: why.map(|(_, message)| message.to_owned()),
+        qos_class: Some(old.qos_class.clone().unwrap_or_else(|| spec::qos_class(pod).into())),
+        start_time: old.start_time.clone().or(Some(Time(now))),
+        observed_generation: pod.metadata.generation,
         ..old
     }
 }

@@ -182,9 +182,18 @@ fn unreachable(error: &str) -> Health {
 impl Runtime {
     /// Where the runtime reads its network's configuration, from the verbose status; `None` where it does not say.
     async fn network_folder(&self) -> Result<Option<PathBuf>, RuntimeError> {
+        Ok(self.setting("/cni/confDir").await?.map(PathBuf::from))
+    }
+
+    /// The image that the runtime makes sandboxes of, from the verbose status; `None` where it does not say.
+    pub async fn sandbox_image(&self) -> Result<Option<String>, RuntimeError> {
+        self.setting("/sandboxImage").await
+    }
+
+    async fn setting(&self, pointer: &str) -> Result<Option<String>, RuntimeError> {
         let info = self.status_info().await?;
         let config = info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
-        let folder = config.as_ref().and_then(|it| it.pointer("/cni/confDir")).and_then(|it| it.as_str());
-        Ok(folder.filter(|it| !it.is_empty()).map(PathBuf::from))
+        let setting = config.as_ref().and_then(|it| it.pointer(pointer)).and_then(|it| it.as_str());
+        Ok(setting.filter(|it| !it.is_empty()).map(str::to_owned))
     }
 }

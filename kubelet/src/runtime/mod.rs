@@ -126,7 +126,7 @@ impl Runtime {
         RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(16 << 20)
     }
 
-    fn images(&self) -> ImageServiceClient<Channel> {
+    fn image_client(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(16 << 20)
     }
 
@@ -271,13 +271,33 @@ impl Runtime {
     /// An image that is present, or `None`.
     pub async fn image(&self, image: &str) -> Result<Option<cri::Image>, RuntimeError> {
         let request = cri::ImageStatusRequest { image: Some(image_spec(image)), verbose: false };
-        Ok(self.look("ImageStatus", self.images().image_status(request)).await?.image)
+        Ok(self.look("ImageStatus", self.image_client().image_status(request)).await?.image)
+    }
+
+    /// All images that are present.
+    pub async fn images(&self) -> Result<Vec<cri::Image>, RuntimeError> {
+        let request = cri::ListImagesRequest { filter: None };
+        Ok(self.look("ListImages", self.image_client().list_images(request)).await?.images)
+    }
+
+    /// Removes an image. One that is not there is removed.
+    pub async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
+        let request = cri::RemoveImageRequest { image: Some(image_spec(image)) };
+        absent_is_done(self.image_client().remove_image(request).await.map_err(refused("RemoveImage")))
+    }
+
+    /// Where the images lie, where the runtime says so.
+    pub async fn image_folder(&self) -> Result<Option<PathBuf>, RuntimeError> {
+        let request = cri::ImageFsInfoRequest {};
+        let answer = self.look("ImageFsInfo", self.image_client().image_fs_info(request)).await?;
+        let folders = answer.image_filesystems.into_iter().filter_map(|it| it.fs_id);
+        Ok(folders.map(|it| PathBuf::from(it.mountpoint)).find(|it| !it.as_os_str().is_empty()))
     }
 
     /// Pulls an image; returns its resolved reference.
     pub async fn pull_image(&self, image: &str, auth: Option<cri::AuthConfig>) -> Result<String, RuntimeError> {
         let request = cri::PullImageRequest { image: Some(image_spec(image)), auth, sandbox_config: None };
-        let answer = self.images().pull_image(request).await.map_err(refused("PullImage"))?;
+        let answer = self.image_client().pull_image(request).await.map_err(refused("PullImage"))?;
         Ok(answer.into_inner().image_ref)
     }
 

@@ -184,7 +184,7 @@ impl Service {
         let key = ObjectKey::new(namespace, name);
         let pod =
             self.pods.get(&key).ok_or_else(|| Status::not_found(format!("pod \"{name}\" not found on this node")))?;
-        let observed = self.runtime.observe_pod(spec::uid(&pod)).await.map_err(internal)?;
+        let observed = self.runtime.observe_pod(spec::runtime_uid(&pod)).await.map_err(internal)?;
         Ok((pod, observed))
     }
 

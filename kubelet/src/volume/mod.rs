@@ -1,7 +1,9 @@
-//! Volumes: what they hold (pure, `content`), how files are replaced at once (`atomic`), and their folders.
+//! Volumes: what they hold (pure, `content`), how files are replaced at once (`atomic`), their folders and what of them
+//! containers see (`sub_path`).
 
 pub mod atomic;
 pub mod content;
+mod sub_path;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -177,7 +179,7 @@ pub fn mounts(
 ) -> Result<Vec<Mount>, VolumeError> {
     let known = environment.iter().cloned().collect();
     let mut mounts = Vec::new();
-    for wanted in container.volume_mounts.iter().flatten() {
+    for (index, wanted) in container.volume_mounts.iter().flatten().enumerate() {
         let volume = spec::spec(pod).volumes.iter().flatten().find(|it| it.name == wanted.name);
         let volume = volume
             .ok_or_else(|| VolumeError::NoVolume { volume: wanted.name.clone(), container: container.name.clone() })?;
@@ -189,7 +191,20 @@ pub fn mounts(
             (Some(path), _) => path.clone(),
             _ => String::new(),
         };
-        let host_path = if sub_path.is_empty() { base } else { sub_folder(&volume.name, &base, &sub_path)? };
+        let host_path = if sub_path.is_empty() {
+            base
+        } else {
+            let target = sub_path::target(&config.pod_dir(spec::uid(pod)), &volume.name, &container.name, index);
+            sub_path::bind(&base, &sub_path, &target).map_err(|error| match error {
+                sub_path::SubPathError::Escapes => {
+                    VolumeError::Escapes { volume: volume.name.clone(), sub_path: sub_path.clone() }
+                }
+                sub_path::SubPathError::Io(source) => {
+                    VolumeError::Io { volume: volume.name.clone(), path: base.join(&sub_path), source }
+                }
+            })?;
+            target
+        };
         let always_read_only = volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.projected.is_some()
@@ -204,35 +219,25 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// A path below a volume, made as a folder where there is nothing.
-fn sub_folder(volume: &str, base: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
-    let escapes = || VolumeError::Escapes { volume: volume.to_owned(), sub_path: sub_path.to_owned() };
-    let relative = Path::new(sub_path);
-    if relative.components().any(|it| !matches!(it, std::path::Component::Normal(_) | std::path::Component::CurDir)) {
-        return Err(escapes());
-    }
-    let full = base.join(relative);
-    let io = |source| VolumeError::Io { volume: volume.to_owned(), path: full.clone(), source };
-    if !full.try_exists().map_err(io)? {
-        std::fs::create_dir_all(&full).map_err(io)?;
-    }
-    // Links inside the volume may lead anywhere; what they resolve to must lie in it.
-    let (resolved, root) = (full.canonicalize().map_err(io)?, base.canonicalize().map_err(io)?);
-    if resolved.starts_with(&root) { Ok(resolved) } else { Err(escapes()) }
-}
-
 /// Removes the pod's mounts and folders. A pod without any is clean.
 pub fn clean_up(config: &Config, uid: &str) -> std::io::Result<()> {
     let pod_dir = config.pod_dir(uid);
     if !pod_dir.try_exists()? {
         return Ok(());
     }
-    let mut below = mount_points()?;
-    below.retain(|point| point.starts_with(&pod_dir));
-    // The deepest first.
-    below.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
-    for point in below {
+    let below = || -> std::io::Result<Vec<PathBuf>> {
+        let mut points = mount_points()?;
+        points.retain(|point| point.starts_with(&pod_dir));
+        // The deepest first.
+        points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+        Ok(points)
+    };
+    for point in below()? {
         unmount(&point, UnmountFlags::DETACH)?;
+    }
+    // Through a mount that is still there the removal would reach files that are not the pod's own.
+    if let Some(left) = below()?.first() {
+        return Err(std::io::Error::other(format!("{} is still mounted", left.display())));
     }
     std::fs::remove_dir_all(&pod_dir)
 }
@@ -249,14 +254,43 @@ fn is_mount_point(path: &Path) -> std::io::Result<bool> {
 
 fn mount_points() -> std::io::Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|it| PathBuf::from(it.replace("\\040", " ")))
-        .collect())
+    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect())
+}
+
+/// A path as `mountinfo` writes it: blanks, tabs, line breaks and backslashes are three octal digits.
+fn unescape(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = text.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
+        match digits.and_then(|it| u8::from_str_radix(it, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 4;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
 }
 
 /// Gives a file exactly this mode, whatever the umask.
 pub fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
+        assert_eq!(unescape("/plain\\x"), PathBuf::from("/plain\\x"));
+    }
 }

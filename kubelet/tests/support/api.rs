@@ -35,12 +35,23 @@ pub struct Memory {
     state: Arc<Mutex<(i64, BTreeMap<Key, Value>)>>,
     changes: broadcast::Sender<Happened>,
     tokens: Arc<std::sync::atomic::AtomicU64>,
+    absent: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Memory {
     /// Without objects.
     pub fn new() -> Self {
-        Self { state: Arc::default(), changes: broadcast::channel(4096).0, tokens: Arc::default() }
+        Self {
+            state: Arc::default(),
+            changes: broadcast::channel(4096).0,
+            tokens: Arc::default(),
+            absent: Arc::default(),
+        }
+    }
+
+    /// Answers no new request, or answers again.
+    pub fn set_absent(&self, absent: bool) {
+        self.absent.store(absent, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Serves on a free port of the loopback with mutual TLS.
@@ -50,7 +61,14 @@ impl Memory {
         let tls = ServerTlsConfig::new().identity(identity).client_ca_root(authority);
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let incoming = incoming.map(|stream| stream.and_then(|it| it.set_nodelay(true).map(|()| it)));
-        let server = Server::builder().tls_config(tls).unwrap().add_service(ApiServer::new(self.clone()));
+        let absent = self.absent.clone();
+        let service = ApiServer::with_interceptor(self.clone(), move |request| {
+            if absent.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(Status::unavailable("nobody is here"));
+            }
+            Ok(request)
+        });
+        let server = Server::builder().tls_config(tls).unwrap().add_service(service);
         tokio::spawn(server.serve_with_incoming(incoming));
         address
     }

@@ -164,11 +164,18 @@ impl Node {
     }
 
     pub fn start_kubelet(&mut self) {
+        self.start_kubelet_with(&[]);
+    }
+
+    /// Starts the kubelet with further flags.
+    pub fn start_kubelet_with(&mut self, flags: &[&str]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("kubelet.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubelet"));
         command
             .arg(format!("--kubeconfig={}", self.path("kubeconfig").display()))
             .args(["--hostname-override=test", "--node-ip=127.0.0.1", "--cluster-dns=10.96.0.10", "--v=4"])
+            // The machine's own disk may be fuller than a node's should be.
+            .args(["--eviction-hard=memory.available<1Mi", "--image-gc-high-threshold=100"])
             .arg(format!("--container-runtime-endpoint=unix://{}", self.socket().display()))
             .arg(format!("--root-dir={}", self.path("kubelet").display()))
             .arg(format!("--pod-logs-dir={}", self.path("logs").display()))
@@ -177,6 +184,7 @@ impl Node {
             .arg(format!("--tls-cert-file={}", self.path("server.crt").display()))
             .arg(format!("--tls-private-key-file={}", self.path("server.key").display()))
             .arg(format!("--client-ca-file={}", self.path("ca.crt").display()))
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

@@ -6,22 +6,29 @@ mod hooks;
 mod images;
 mod volumes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
 use reeve_api::ObjectKey;
 use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 
+use tokio::sync::watch;
+
 use super::references::References;
 use super::services::{self, ServiceView};
 use crate::config::Config;
+use crate::node::allocatable::Amounts;
 use crate::node::cgroup;
+use crate::node::view::NodeView;
 use crate::pod::observed::PodObserved;
 use crate::pod::plan::Action;
 use crate::pod::user::{PresentImage, run_as};
 use crate::pod::{env, resources, spec};
+use crate::pressure::thresholds::Pressure;
 use crate::runtime::Runtime;
 use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
+use crate::static_pods::StaticPods;
 use crate::volume;
 
 /// What an action came to.
@@ -65,8 +72,20 @@ pub struct Executor {
     pub recorder: EventRecorder,
     /// The host's resolver settings.
     pub host_dns: HostDns,
-    /// The node's CPU in millicores and memory in bytes.
-    pub capacity: (i64, i64),
+    /// The static pods.
+    pub fixed: StaticPods,
+    /// The node's own object.
+    pub nodes: Store<NodeView>,
+    /// The node's memory in bytes.
+    pub memory: i64,
+    /// What pods may ask for together.
+    pub allocatable: Amounts,
+    /// Whether the kernel enforces AppArmor profiles.
+    pub app_armor: bool,
+    /// What the node is short of.
+    pub pressure: watch::Receiver<BTreeSet<Pressure>>,
+    /// The sandboxes' image, which stays.
+    pub sandbox_image: Option<String>,
 }
 
 /// The pod that an action is for.
@@ -113,8 +132,7 @@ impl Executor {
                 let log = subject.observed.containers.iter().find(|it| it.id == *id).map(|it| it.log_path.clone());
                 let result = self.runtime.remove_container(id).await;
                 if let Some(log) = log.filter(|_| result.is_ok())
-                    && let Err(error) = std::fs::remove_file(&log)
-                    && error.kind() != std::io::ErrorKind::NotFound
+                    && let Err(error) = crate::log_rotation::remove(log.as_ref())
                 {
                     tracing::warn!(%log, %error, "a dead container's log could not be removed");
                 }
@@ -169,7 +187,9 @@ impl Executor {
         } else {
             subject.observed.ready_sandbox().map(|it| it.ips.clone()).unwrap_or_default()
         };
-        env::Addresses { pod_ips, host_ip, node_name: self.config.node_name.clone(), allocatable: self.capacity }
+        let amount = |name: &str| self.allocatable.get(name).copied().unwrap_or_default();
+        let allocatable = (amount("cpu"), amount("memory"));
+        env::Addresses { pod_ips, host_ip, node_name: self.config.node_name.clone(), allocatable }
     }
 
     async fn create_sandbox(&self, subject: &Subject, pod: &Pod, attempt: u32) -> Done {
@@ -213,7 +233,10 @@ impl Executor {
             self.event(subject, name, EventType::Warning, "Failed", &format!("Error: {message}"));
             Done::Failed { reason, message }
         };
-        self.services.wait_synced().await;
+        // A static pod does not wait for the API.
+        if !spec::is_static(pod) {
+            self.services.wait_synced().await;
+        }
         let references = self.references.of(pod).await;
         let services = services::visible(&self.services, pod);
         let addresses = self.addresses(subject, pod);
@@ -248,7 +271,7 @@ impl Executor {
             run_as,
             seccomp_dir: &self.config.root_dir.join("seccomp"),
             termination_file: Some(&files.termination),
-            node_memory: self.capacity.1,
+            node_memory: self.memory,
         };
         let config = convert::container_config(pod, container, input);
         let sandbox_attempt = subject.observed.sandbox().map_or(0, |it| it.attempt);

@@ -150,7 +150,8 @@ impl Plan<'_> {
                 let ended = latest.finished_at.unwrap_or(latest.created_at);
                 let backoff = self.worker.crash.get(&container.name).copied().unwrap_or_default();
                 let ready = backoff.ready_at(ended, self.now, self.node.tuning.crash);
-                if ready > self.now {
+                // What ended with its sandbox did not crash: it waits for nothing in the new one.
+                if here && ready > self.now {
                     self.wake_at(ready);
                 } else {
                     self.start(container, sandbox_id, latest.attempt + 1);
