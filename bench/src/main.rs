@@ -96,6 +96,8 @@ async fn with_own_nodes(options: &Options, dir: &Path, table: &mut Vec<Row>) -> 
         nodes: options.nodes,
         demo: true,
         controller_manager_flags: Vec::new(),
+        // Room for the rows of a full node.
+        kubelet_flags: vec!["--max-pods=260".to_owned()],
         profile: Profile::Release,
         build: false,
     };

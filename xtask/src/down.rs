@@ -70,6 +70,7 @@ fn find(dir: &Path) -> Result<(Instance, bool)> {
         made_folders: Vec::new(),
         enabled_forwarding: false,
         controller_manager_flags: Vec::new(),
+        kubelet_flags: Vec::new(),
     };
     let marked = absolute.join(crate::instance::MARKER).exists();
     Ok((Instance { id: id_of(&absolute), dir: absolute, settings }, marked))

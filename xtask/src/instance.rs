@@ -47,6 +47,9 @@ pub struct Settings {
     /// Additional flags of the controller manager (tests shorten its periods).
     #[serde(default)]
     pub controller_manager_flags: Vec<String>,
+    /// Additional flags of the kubelets.
+    #[serde(default)]
+    pub kubelet_flags: Vec<String>,
 }
 
 /// A testbed.
@@ -98,6 +101,7 @@ impl Instance {
             made_folders: Vec::new(),
             enabled_forwarding: false,
             controller_manager_flags: Vec::new(),
+            kubelet_flags: Vec::new(),
         };
         let instance = Self { dir, id, settings };
         instance.save()?;
@@ -272,6 +276,7 @@ mod tests {
                 made_folders: Vec::new(),
                 enabled_forwarding: false,
                 controller_manager_flags: Vec::new(),
+                kubelet_flags: Vec::new(),
             },
         };
         assert!(instance.link(NODES_MAX).len() <= 15);

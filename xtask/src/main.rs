@@ -96,6 +96,7 @@ fn run(command: Command) -> Result<()> {
                     nodes,
                     demo: !no_demo,
                     controller_manager_flags: Vec::new(),
+                    kubelet_flags: Vec::new(),
                     profile,
                     build: !no_build,
                 },

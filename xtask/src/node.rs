@@ -192,7 +192,7 @@ impl Node {
         let kubeconfig = component_kubeconfig(&self.instance, &format!("kubelet-{}", self.name));
         let serving = pki.pair(&format!("kubelet-server-{}", self.name));
         let address = self.instance.node_address(self.index);
-        let arguments = vec![
+        let mut arguments = vec![
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--hostname-override={}", self.name),
             format!("--node-ip={address}"),
@@ -210,6 +210,7 @@ impl Node {
             format!("--cgroup-root=/{}/{}", self.instance.name(), self.name),
             format!("--pod-infra-container-image={}", images::PAUSE),
         ];
+        arguments.extend(self.instance.settings.kubelet_flags.iter().cloned());
         Ok(self.daemon("kubelet", programs.join("kubelet"), arguments, Readiness::SeenByOthers, self.enter(daemons)?))
     }
 

@@ -143,6 +143,7 @@ fn end_to_end(workspace: &Workspace, progress: &Progress) -> Result<Tally> {
         nodes: 3,
         demo: true,
         controller_manager_flags,
+        kubelet_flags: Vec::new(),
         profile: Profile::Release,
         build: false,
     };

@@ -41,6 +41,8 @@ pub struct Options {
     pub demo: bool,
     /// Additional flags of the controller manager.
     pub controller_manager_flags: Vec<String>,
+    /// Additional flags of the kubelets.
+    pub kubelet_flags: Vec<String>,
     /// How the programs are built.
     pub profile: Profile,
     /// Whether to build them first, or to take them as they are.
@@ -113,6 +115,10 @@ pub fn start(options: &Options, workspace: &Workspace, progress: &Progress) -> R
     let mut instance = Instance::open_or_create(&options.dir, options.nodes > 0)?;
     if !options.controller_manager_flags.is_empty() {
         instance.settings.controller_manager_flags.clone_from(&options.controller_manager_flags);
+        instance.save()?;
+    }
+    if !options.kubelet_flags.is_empty() {
+        instance.settings.kubelet_flags.clone_from(&options.kubelet_flags);
         instance.save()?;
     }
     if options.nodes > 0 {

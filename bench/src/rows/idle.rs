@@ -8,7 +8,8 @@ use crate::process::Process;
 use crate::report::Outcome;
 
 const NO_PROCESSES: &str = "the processes are not known: give --dir of the testbed, or --process NAME=PID";
-const NO_NODE: &str = "no node of the testbed runs: give --nodes";
+/// Why a row of nodes is not measured.
+pub const NO_NODE: &str = "no node of the testbed runs: give --nodes";
 /// Over how long CPU time is taken: several renewals of every lease (2 s and 10 s) fall into it.
 pub const SAMPLE: Duration = Duration::from_secs(40);
 

@@ -1,6 +1,7 @@
 //! The rows, in the order in which they are measured: each leaves behind what the next one needs, and makes it itself
 //! where it is missing.
 
+pub mod full_node;
 pub mod idle;
 pub mod pod_start;
 pub mod reads;
@@ -58,6 +59,7 @@ pub enum Kind {
     PodStartMany,
     RuntimeStart,
     RuntimeStartMany,
+    FullNode { pods: usize },
 }
 
 /// Name, work, target, and what to measure.
@@ -89,13 +91,25 @@ pub const ROWS: [Definition; 11] = [
 ];
 
 /// The rows that need nodes which run pods.
-pub const NODE_ROWS: [Definition; 6] = [
+pub const NODE_ROWS: [Definition; 8] = [
     ("node-memory", "kubelet and proxy with the demo's pods", "<= 20 MB, together <= 30 MB", Kind::NodeMemory),
     ("node-idle-cpu", "idle CPU of kubelet and proxy with the demo's pods", "< 1 % of a core each", Kind::NodeCpu),
     ("pod-start", "one pod, image present, create to Ready", "<= 210 ms p50", Kind::PodStart),
     ("pod-start-30", "30 pods at once on one node until Ready", "<= 3.9 s", Kind::PodStartMany),
     ("runtime-start", "the same pod by CRI alone: sandbox, create, start", "the floor", Kind::RuntimeStart),
     ("runtime-start-30", "30 such pods at once by CRI alone", "the floor", Kind::RuntimeStartMany),
+    (
+        "node-50",
+        "kubelet and proxy of a node with 50 pods, idle",
+        "together <= 30 MB, < 1 % of a core each",
+        Kind::FullNode { pods: 50 },
+    ),
+    (
+        "node-250",
+        "kubelet and proxy of a node with 250 pods",
+        "all Ready, and so they stay",
+        Kind::FullNode { pods: 250 },
+    ),
 ];
 
 /// Measures one row.
@@ -121,5 +135,6 @@ pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
         Kind::PodStartMany => pod_start::at_once(bench).await,
         Kind::RuntimeStart => pod_start::runtime_one_by_one(bench).await,
         Kind::RuntimeStartMany => pod_start::runtime_at_once(bench).await,
+        Kind::FullNode { pods } => full_node::full_node(bench, pods).await,
     }
 }

@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Twenty pods, one at a time.
 pub async fn one_by_one(bench: &Bench) -> Result<Outcome> {
-    start(bench, ONE_BY_ONE, 1, |load| load::latencies(&load.latency)).await
+    start(bench, ONE_BY_ONE, 1, PATIENCE, async |load, _| started(load::latencies(&load.latency))).await
 }
 
 /// Thirty pods at once.
 pub async fn at_once(bench: &Bench) -> Result<Outcome> {
-    start(bench, AT_ONCE, AT_ONCE, |load| format!("{:.2} s", load.took.as_secs_f64())).await
+    start(bench, AT_ONCE, AT_ONCE, PATIENCE, async |load, _| started(format!("{:.2} s", load.took.as_secs_f64()))).await
 }
 
 /// The runtime alone: twenty pods, one at a time.
@@ -93,11 +93,29 @@ async fn ready_node(client: &Client) -> Result<Option<String>> {
     Ok(ready.and_then(|node| node.metadata.name))
 }
 
+/// Whether a pod is Ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone())))
+}
+
 fn has_condition(conditions: impl Iterator<Item = (String, String)>) -> bool {
     conditions.into_iter().any(|(kind, status)| kind == "Ready" && status == "True")
 }
 
-async fn start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) -> String) -> Result<Outcome> {
+fn started(figure: String) -> Result<Outcome> {
+    Ok(Outcome::measured(figure, "the runtime's own share is the row of the same pod by CRI alone"))
+}
+
+/// Starts pods on one node, each of which has to be Ready within `patience`, looks at what came of it while they run,
+/// and removes them.
+pub(super) async fn start(
+    bench: &Bench,
+    count: usize,
+    at_once: usize,
+    patience: Duration,
+    look: impl AsyncFnOnce(&Load, &Store<Pod>) -> Result<Outcome>,
+) -> Result<Outcome> {
     let Some(image) = bench.options.image.clone() else {
         return Ok(Outcome::NotMeasured(
             "needs real nodes: give --kubeconfig of a cluster with nodes, and --image".to_owned(),
@@ -126,26 +144,26 @@ async fn start(bench: &Bench, count: usize, at_once: usize, figure: fn(&Load) ->
             let key = reeve_client::View::key(&named(&target.namespace, &name));
             let ready = async {
                 loop {
-                    let pod = pods.get(&key);
-                    let status = pod.as_deref().and_then(|pod| pod.status.as_ref());
-                    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
-                    if has_condition(conditions.map(|condition| (condition.type_.clone(), condition.status.clone()))) {
+                    if pods.get(&key).as_deref().is_some_and(is_ready) {
                         return Ok(());
                     }
                     changed.changed().await.context("the watch of pods ended")?;
                 }
             };
-            tokio::time::timeout(PATIENCE, ready)
+            tokio::time::timeout(patience, ready)
                 .await
-                .with_context(|| format!("{name} was not Ready in {PATIENCE:?}"))?
+                .with_context(|| format!("{name} was not Ready in {patience:?}"))?
         }
     })
     .await;
+    let outcome = match load {
+        Ok(load) => look(&load, &pods).await,
+        Err(error) => Err(error),
+    };
     for pod in pods.list() {
         target.delete(PODS.at(&target.namespace, pod.metadata.name.as_deref().unwrap_or_default(), "")).await?;
     }
-    let load = load?;
-    Ok(Outcome::measured(figure(&load), "the runtime's own share is the row of the same pod by CRI alone"))
+    outcome
 }
 
 /// Distinguishes the pods of one run from those of another.

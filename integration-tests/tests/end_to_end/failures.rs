@@ -174,6 +174,7 @@ fn start_again(bed: &Bed) -> Result<()> {
         nodes: bed.testbed.nodes()?.len(),
         demo: false,
         controller_manager_flags: Vec::new(),
+        kubelet_flags: Vec::new(),
         profile: Profile::Release,
         build: false,
     };
