@@ -4,6 +4,7 @@
 //! [`k8s_openapi`]; time and randomness come in as parameters.
 
 pub mod age;
+pub mod balancer;
 pub mod conditions;
 pub mod field_path;
 pub mod handover;

@@ -4,9 +4,11 @@
 //! transaction that carries them into the kernel; [`sync`] runs it all. The binary is wiring.
 
 pub mod acknowledge;
+pub mod beside;
 pub mod conntrack;
 pub mod dns;
 pub mod nft;
 pub mod node;
+pub mod serve;
 pub mod services;
 pub mod sync;

@@ -1,20 +1,27 @@
 //! The proxy: everything on a node's network. This file is wiring; see `lib.rs` for the parts.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
+use jiff::Timestamp;
 use reeve_client::process::{self, LogOptions};
 use reeve_client::{Change, Client, EventRecorder, Kubeconfig, Scope, View as _, reflect, reflect_indexed};
 use reeve_proxy::acknowledge::{self, Acknowledger};
+use reeve_proxy::beside::Beside;
 use reeve_proxy::dns::{Server, Zone};
 use reeve_proxy::nft::model::Network;
 use reeve_proxy::nft::{Kernel as _, Nft, Transaction};
 use reeve_proxy::node::cni::CniOptions;
 use reeve_proxy::node::link::Links;
 use reeve_proxy::node::view::NodeView;
-use reeve_proxy::node::{self, NodeNetwork};
+use reeve_proxy::node::{self, NodeNetwork, announce};
+use reeve_proxy::serve::health::Health;
+use reeve_proxy::serve::metrics::Metrics;
+use reeve_proxy::serve::{self, Reply};
+use reeve_proxy::services::host_ports::{self, HostPortsView};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
 use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
 use reeve_proxy::sync::{self, BY_SERVICE, Syncer};
@@ -58,6 +65,12 @@ struct Options {
     /// Names the resolvers for all names that are not the cluster's
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     resolv_conf: PathBuf,
+    /// The address for metrics (/metrics, /healthz, /proxyMode); empty for none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10249", value_parser = optional_socket)]
+    metrics_bind_address: OptionalSocket,
+    /// The address for health checks (/healthz, /livez); empty for none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:10256", value_parser = optional_socket)]
+    healthz_bind_address: OptionalSocket,
     /// Remove rules, routes and links of this program from the node, and exit
     #[arg(long)]
     cleanup: bool,
@@ -71,6 +84,14 @@ struct OptionalAddress(Option<Ipv4Addr>);
 
 fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseError> {
     if text.is_empty() { Ok(OptionalAddress(None)) } else { text.parse().map(|address| OptionalAddress(Some(address))) }
+}
+
+/// A socket's address, or none where the flag is empty.
+#[derive(Clone, Copy, Debug)]
+struct OptionalSocket(Option<SocketAddr>);
+
+fn optional_socket(text: &str) -> Result<OptionalSocket, std::net::AddrParseError> {
+    if text.is_empty() { Ok(OptionalSocket(None)) } else { text.parse().map(|address| OptionalSocket(Some(address))) }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -95,23 +116,26 @@ async fn run(options: Options) -> anyhow::Result<()> {
         networks => NodePortAddresses::In(networks.to_vec()),
     };
 
+    let (health, metrics) = (Health::default(), Metrics::new());
     let (requests, sync_runner) = sync::requests();
     let services = {
-        let requests = requests.clone();
+        let (requests, metrics) = (requests.clone(), metrics.clone());
         reflect::<ServiceView>(&client, Scope::all(), move |change| {
             if let Some(service) = change.object() {
+                metrics.service_changed();
                 requests.service(service.key(), "service");
             }
         })
     };
     let slices = {
-        let requests = requests.clone();
+        let (requests, metrics) = (requests.clone(), metrics.clone());
         reflect_indexed::<EndpointSliceView>(
             &client,
             Scope::all(),
             &[(BY_SERVICE, EndpointSliceView::index_by_service)],
             move |change| {
                 if let Some(slice) = change.object() {
+                    metrics.endpoints_changed();
                     requests.slice(slice);
                 }
             },
@@ -121,7 +145,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let (acknowledgements, acknowledgement_runner) = acknowledge::acknowledgements();
     let nodes = {
         let (queue, acknowledgements, own) = (node_queue.clone(), acknowledgements.clone(), node.clone());
+        let (requests, health) = (requests.clone(), health.clone());
         reflect::<NodeView>(&client, Scope::all(), move |change| {
+            node::tell(&change, &own, &requests, &health);
             if let Change::Applied { old: None, new } = &change
                 && new.metadata.name == own
             {
@@ -131,13 +157,24 @@ async fn run(options: Options) -> anyhow::Result<()> {
         })
     };
 
+    // Only where the pod network is ours: others bring their own way for host ports.
+    let pods = (!options.no_pod_network).then(|| {
+        let requests = requests.clone();
+        reflect::<HostPortsView>(&client, Scope::all().fields(&format!("spec.nodeName={node}")), move |change| {
+            let had = matches!(&change, Change::Applied { old: Some(old), .. } if old.is_used());
+            if let Some(pod) = change.object().filter(|pod| had || pod.is_used()) {
+                requests.service(host_ports::owner(&pod.key()), "host port");
+            }
+        })
+    });
+
     let mut tasks = tokio::task::JoinSet::new();
     let links = Links::open()?;
     if let Some(address) = options.cluster_dns.0 {
         links.carry(address).await?;
         let zone = Zone::new(&options.cluster_domain, services.clone(), slices.clone())
             .with_context(|| format!("--cluster-domain {:?} is no domain name", options.cluster_domain))?;
-        let server = Server::bind(address, 53, zone, options.resolv_conf.clone()).await?;
+        let server = Server::bind(address, 53, zone, options.resolv_conf.clone(), metrics.clone()).await?;
         tracing::info!(%address, domain = options.cluster_domain, "serving DNS when Services are known");
         let (services, slices, token) = (services.clone(), slices.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -148,14 +185,20 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
 
     let surroundings = Surroundings { pod_networks: options.cluster_cidr.clone(), node_ports: node_ports.clone() };
+    let (announcements, announcement_runner) = announce::announcements();
+    tasks.spawn(announce::run(links.clone(), announcements.clone(), announcement_runner, shutdown.clone()));
+    let events = EventRecorder::new(&client, "kube-proxy", &node);
     let syncer = Syncer {
         node: node.clone(),
         cluster_dns: options.cluster_dns.0,
         services: services.clone(),
         slices: slices.clone(),
+        nodes: nodes.clone(),
+        pods: pods.clone(),
         kernel: Nft::default(),
         surroundings,
         acknowledgements: acknowledgements.clone(),
+        beside: Beside::new(health.clone(), metrics.clone(), announcements, events.clone()),
     };
     let acknowledger = Acknowledger { client: client.clone(), node: node.clone(), nodes: nodes.clone() };
     let network = NodeNetwork {
@@ -167,20 +210,25 @@ async fn run(options: Options) -> anyhow::Result<()> {
         cluster_networks: options.cluster_cidr.clone(),
         node_ports,
         services: requests.clone(),
-        events: EventRecorder::new(&client, "kube-proxy", &node),
+        events,
     };
+    serve_status(&mut tasks, &options, &health, &metrics, &shutdown).await;
     tasks.spawn({
         let shutdown = shutdown.clone();
         async move { acknowledger.run(acknowledgements, acknowledgement_runner, shutdown).await }
     });
-    tasks.spawn(until(shutdown.clone(), async move { nodes.wait_synced().await }, {
+    let known = nodes.clone();
+    tasks.spawn(until(shutdown.clone(), async move { known.wait_synced().await }, {
         let shutdown = shutdown.clone();
         async move { network.run(node_queue, node_runner, shutdown).await }
     }));
     tasks.spawn(until(
         shutdown.clone(),
         async move {
-            tokio::join!(services.wait_synced(), slices.wait_synced());
+            tokio::join!(services.wait_synced(), slices.wait_synced(), nodes.wait_synced());
+            if let Some(pods) = pods {
+                pods.wait_synced().await;
+            }
         },
         {
             let shutdown = shutdown.clone();
@@ -197,6 +245,37 @@ async fn run(options: Options) -> anyhow::Result<()> {
         ended.context("a part of the proxy failed")?;
     }
     Ok(())
+}
+
+/// Serves metrics and health checks. A port that is taken is no reason to leave the node without rules.
+async fn serve_status(
+    tasks: &mut tokio::task::JoinSet<()>,
+    options: &Options,
+    health: &Health,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) {
+    let of_health = health.clone();
+    let of_metrics = (health.clone(), metrics.clone());
+    let answers: [(OptionalSocket, Arc<dyn Fn(&str) -> Reply + Send + Sync>); 2] = [
+        (options.healthz_bind_address, Arc::new(move |path| of_health.answer(path, Timestamp::now()))),
+        (
+            options.metrics_bind_address,
+            Arc::new(move |path| {
+                let (health, metrics) = &of_metrics;
+                metrics.answer(path, health.is_healthy(Timestamp::now()))
+            }),
+        ),
+    ];
+    for (address, answer) in answers {
+        let Some(address) = address.0 else { continue };
+        match serve::listen(address).await {
+            Ok(listener) => {
+                tasks.spawn(serve::serve(listener, answer, shutdown.clone()));
+            }
+            Err(error) => tracing::warn!("{error}; goes on without"),
+        }
+    }
 }
 
 /// Does `work` once `condition` holds, unless shutdown comes first.

@@ -15,8 +15,12 @@ use reeve_client::{Next, Queue, Runner, RunnerConfig, Store, runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::acknowledge::Acknowledgements;
+use crate::beside::Beside;
 use crate::conntrack;
 use crate::nft::{InvalidObject, Kernel, KernelError};
+use crate::node::view::NodeView;
+use crate::services::frontend::Place;
+use crate::services::host_ports::{self, HostPortsView};
 use crate::services::objects::{Surroundings, TABLE};
 use crate::services::view::{EndpointSliceView, ServiceView};
 use crate::services::{RuleSet, Update, frontends};
@@ -44,6 +48,8 @@ struct Pending {
     reached: i64,
     /// Whether somebody waits for that version to be in the kernel.
     is_awaited: bool,
+    /// Whether every Service has to be looked at.
+    is_everything: bool,
     causes: BTreeSet<&'static str>,
 }
 
@@ -77,6 +83,16 @@ impl Requests {
         }
     }
 
+    /// All Services may lead elsewhere now: the nodes' addresses or this node's zone changed.
+    pub fn everything(&self, cause: &'static str) {
+        {
+            let mut pending = self.pending.lock();
+            pending.is_everything = true;
+            pending.causes.insert(cause);
+        }
+        self.queue.add(());
+    }
+
     /// The node's surroundings changed.
     pub fn surroundings(&self, surroundings: Surroundings) {
         {
@@ -104,12 +120,18 @@ pub struct Syncer<K> {
     pub services: Store<ServiceView>,
     /// All EndpointSlices, indexed by [`BY_SERVICE`].
     pub slices: Store<EndpointSliceView>,
+    /// All Nodes.
+    pub nodes: Store<NodeView>,
+    /// This node's pods, where their host ports are this program's business.
+    pub pods: Option<Store<HostPortsView>>,
     /// Where the rules go.
     pub kernel: K,
     /// The node's surroundings at the start.
     pub surroundings: Surroundings,
     /// Who is told which version of EndpointSlices is in the kernel, where it is awaited.
     pub acknowledgements: Acknowledgements,
+    /// What follows from Services beside the rules.
+    pub beside: Beside,
 }
 
 /// What is known of the kernel.
@@ -147,7 +169,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
 
     fn fresh(&self, requests: &Requests) -> Installed<K> {
         let mut pending = requests.pending.lock();
-        pending.services.extend(self.services.list().iter().map(|service| reeve_client::View::key(&**service)));
+        pending.is_everything = true;
         pending.causes.insert("start");
         let rules = RuleSet::new(self.surroundings.clone());
         let reached = self.slices.revision();
@@ -155,18 +177,26 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
     }
 
     async fn sync(&self, requests: &Requests, installed: &mut Installed<K>) -> Result<(), SyncError> {
-        let pending = std::mem::take(&mut *requests.pending.lock());
+        let mut pending = std::mem::take(&mut *requests.pending.lock());
         let begin = Instant::now();
+        if pending.is_everything {
+            pending.services.extend(self.everything());
+        }
+        let nodes = self.nodes.list();
+        let addresses = nodes.iter().flat_map(|node| node.addresses()).collect();
+        let own = nodes.iter().find(|node| node.metadata.name == self.node);
+        let place = Place { node: &self.node, zone: own.and_then(|node| node.zone()), nodes: &addresses };
         installed.reached = installed.reached.max(pending.reached);
         installed.is_awaited |= pending.is_awaited;
         let mut updates = Vec::new();
         if let Some(surroundings) = pending.surroundings {
             updates.push(installed.rules.set_surroundings(surroundings));
         }
+        let changed = pending.services.clone();
         let mut services = pending.services;
         let looked_at = services.len();
         while !services.is_empty() {
-            let wanted: Vec<_> = services.iter().map(|key| (key.clone(), self.wanted(key))).collect();
+            let wanted: Vec<_> = services.iter().map(|key| (key.clone(), self.wanted(key, place))).collect();
             let update = installed.rules.update(wanted);
             for (service, frontend) in &update.refused {
                 tracing::warn!(%service, %frontend, "another Service has this address and port already; it keeps them");
@@ -175,7 +205,8 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             updates.push(update);
         }
         let was_current = installed.is_current;
-        let transactions = self.commit(installed, &updates).await?;
+        let transactions = self.commit(installed, &updates).await.inspect_err(|_| self.beside.failed())?;
+        self.beside.synced(begin.elapsed());
         if std::mem::take(&mut installed.is_awaited) {
             self.acknowledgements.reached(installed.reached);
         }
@@ -188,17 +219,41 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             tracing::info!(frontends, milliseconds = begin.elapsed().as_millis(), "wrote the whole rule set");
         }
         self.clean_flows(installed, &updates, was_current).await;
+        for key in changed.iter().filter(|key| host_ports::pod(key).is_none()) {
+            let service = self.services.get(key);
+            let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
+            self.beside.service(key, service.as_deref(), &slices, place, own.map(|node| &**node)).await;
+        }
+        if !was_current {
+            self.beside.whole();
+        }
         Ok(())
     }
 
-    fn wanted(&self, key: &ObjectKey) -> Vec<crate::services::Frontend> {
+    /// All that has frontends or may have some.
+    fn everything(&self) -> impl Iterator<Item = ObjectKey> {
+        let services = self.services.list().into_iter().map(|service| reeve_client::View::key(&*service));
+        let pods = self.pods.iter().flat_map(|pods| pods.list());
+        let pods = pods.filter(|pod| pod.is_used()).map(|pod| host_ports::owner(&reeve_client::View::key(&*pod)));
+        services.chain(pods)
+    }
+
+    fn wanted(&self, key: &ObjectKey, place: Place<'_>) -> Vec<crate::services::Frontend> {
+        if let Some(pod) = host_ports::pod(key) {
+            let pod = self.pods.as_ref().and_then(|pods| pods.get(&pod));
+            let found = pod.map(|pod| host_ports::frontends(&pod)).unwrap_or_default();
+            if !found.is_empty() {
+                self.beside.host_ports();
+            }
+            return found;
+        }
         let Some(service) = self.services.get(key) else { return Vec::new() };
         let cluster_ip: Option<Ipv4Addr> = service.spec.cluster_ip.parse().ok();
         if cluster_ip.is_some() && cluster_ip == self.cluster_dns {
             return Vec::new();
         }
         let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
-        frontends(&service, slices.iter().map(|slice| &**slice), &self.node)
+        frontends(&service, slices.iter().map(|slice| &**slice), place)
     }
 
     /// Small steps where the kernel is known to hold the state before them, everything otherwise.

@@ -14,6 +14,7 @@ use reeve_proxy::dns::{Server, Zone};
 use reeve_proxy::nft::model::Network;
 use reeve_proxy::node::link::{DNS_LINK, Links};
 use reeve_proxy::node::routes::{Routes, changes};
+use reeve_proxy::serve::metrics::Metrics;
 use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
 use reeve_proxy::sync::BY_SERVICE;
 use support::{Namespace, PATIENCE, cannot_run, unique};
@@ -94,7 +95,8 @@ impl Dns {
         let (tell, address) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
             block_on(async {
-                let server = Server::bind(Ipv4Addr::LOCALHOST, 0, zone, resolv_conf).await.expect("binds");
+                let server =
+                    Server::bind(Ipv4Addr::LOCALHOST, 0, zone, resolv_conf, Metrics::new()).await.expect("binds");
                 tell.send(server.address().expect("bound")).expect("the test waits");
                 server.run(token).await;
             });

@@ -32,6 +32,8 @@ fn service(index: u32, endpoints: u32) -> (ObjectKey, Vec<Frontend>) {
         outside: None,
         without: Without::Reject,
         affinity: None,
+        allowed: Vec::new(),
+        exclusive: true,
         comment: format!("namespace-{}/service-{index}:http", index % 100).into(),
     };
     (ObjectKey::new("shop", format!("service-{index}").as_str()), vec![frontend])

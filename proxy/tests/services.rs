@@ -65,6 +65,8 @@ fn web(pods: &[usize]) -> Vec<Frontend> {
         outside: None,
         without: Without::Reject,
         affinity: None,
+        allowed: Vec::new(),
+        exclusive: true,
         comment: "shop/web:http".into(),
     };
     [Protocol::Tcp, Protocol::Udp]

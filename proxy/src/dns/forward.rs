@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::cache::Cache;
 use super::message::{Question, Transport, encode, failure, response_to};
 use super::resolv::resolvers;
+use crate::serve::metrics::Metrics;
 
 /// How long a resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,12 +42,14 @@ pub struct Forwarder {
     ourselves: IpAddr,
     cache: Mutex<Cache>,
     in_flight: Semaphore,
+    metrics: Metrics,
 }
 
 impl Forwarder {
     /// A forwarder to the resolvers that `resolv_conf` names at the time of each question.
-    pub fn new(resolv_conf: PathBuf, ourselves: IpAddr) -> Forwarder {
-        Forwarder { resolv_conf, ourselves, cache: Mutex::default(), in_flight: Semaphore::new(IN_FLIGHT_MAX) }
+    pub fn new(resolv_conf: PathBuf, ourselves: IpAddr, metrics: Metrics) -> Forwarder {
+        let in_flight = Semaphore::new(IN_FLIGHT_MAX);
+        Forwarder { resolv_conf, ourselves, cache: Mutex::default(), in_flight, metrics }
     }
 
     /// The bytes of the answer to a question; `aliases` come first in it.
@@ -72,6 +75,7 @@ impl Forwarder {
         normal.set_name(query.name.to_lowercase());
         let cached = self.cache.lock().get(&normal, Instant::now());
         if cached.is_some() {
+            self.metrics.cache_hit();
             return cached;
         }
         let Ok(_permit) = self.in_flight.try_acquire() else {
@@ -86,6 +90,7 @@ impl Forwarder {
             }
         };
         for resolver in resolvers(&text, self.ourselves) {
+            self.metrics.forwarded();
             match ask(resolver, query, transport).await {
                 Ok(message) if message.metadata.response_code == ResponseCode::ServFail => {}
                 Ok(message) => {

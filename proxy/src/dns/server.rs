@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::forward::Forwarder;
 use super::message::{Decision, Transport, decide};
 use super::zone::Zone;
+use crate::serve::metrics::{Answered, Metrics};
 
 /// How many TCP connections are served at a time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -42,18 +43,25 @@ pub struct Server {
     tcp: TcpListener,
     zone: Arc<Zone>,
     forwarder: Arc<Forwarder>,
+    metrics: Metrics,
 }
 
 impl Server {
     /// Listens on an address; port 0 takes any port, the same for both protocols where possible.
-    pub async fn bind(address: Ipv4Addr, port: u16, zone: Zone, resolv_conf: PathBuf) -> Result<Server, DnsError> {
+    pub async fn bind(
+        address: Ipv4Addr,
+        port: u16,
+        zone: Zone,
+        resolv_conf: PathBuf,
+        metrics: Metrics,
+    ) -> Result<Server, DnsError> {
         let asked = SocketAddr::from((address, port));
         let error = |source| DnsError::Bind { address: asked, source };
         let tcp = TcpListener::bind(asked).await.map_err(error)?;
         let bound = tcp.local_addr().map_err(error)?;
         let udp = Arc::new(UdpSocket::bind(bound).await.map_err(error)?);
-        let forwarder = Arc::new(Forwarder::new(resolv_conf, address.into()));
-        Ok(Server { udp, tcp, zone: Arc::new(zone), forwarder })
+        let forwarder = Arc::new(Forwarder::new(resolv_conf, address.into(), metrics.clone()));
+        Ok(Server { udp, tcp, zone: Arc::new(zone), forwarder, metrics })
     }
 
     /// Where it listens.
@@ -85,12 +93,16 @@ impl Server {
             let decision = decide(&self.zone, buffer.get(..length).unwrap_or_default(), Transport::Udp);
             match decision {
                 Decision::Ignore => {}
-                Decision::Reply(bytes) => send(&self.udp, &bytes, asker).await,
+                Decision::Reply(bytes) => {
+                    count(&self.metrics, &bytes, "udp");
+                    send(&self.udp, &bytes, asker).await;
+                }
                 later => {
                     // Bounded by the forwarder, which refuses at once what is too much.
-                    let (udp, forwarder) = (self.udp.clone(), self.forwarder.clone());
+                    let (udp, forwarder, metrics) = (self.udp.clone(), self.forwarder.clone(), self.metrics.clone());
                     tokio::spawn(async move {
                         if let Some(bytes) = upstream(&forwarder, later).await {
+                            count(&metrics, &bytes, "udp");
                             send(&udp, &bytes, asker).await;
                         }
                     });
@@ -105,9 +117,9 @@ impl Server {
             let Ok(permit) = connections.clone().acquire_owned().await else { return };
             match self.tcp.accept().await {
                 Ok((stream, asker)) => {
-                    let (zone, forwarder) = (self.zone.clone(), self.forwarder.clone());
+                    let (zone, forwarder, metrics) = (self.zone.clone(), self.forwarder.clone(), self.metrics.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = serve_connection(stream, &zone, &forwarder).await {
+                        if let Err(error) = serve_connection(stream, &zone, &forwarder, &metrics).await {
                             tracing::trace!(%asker, %error, "connection ended");
                         }
                         drop(permit);
@@ -131,13 +143,32 @@ async fn upstream(forwarder: &Forwarder, decision: Decision) -> Option<Vec<u8>> 
     }
 }
 
+/// Counts an answer by the response code in its header (RFC 1035, section 4.1.1).
+fn count(metrics: &Metrics, answer: &[u8], proto: &'static str) {
+    let rcode = match answer.get(3).map(|flags| flags & 0x0f) {
+        Some(0) => "NOERROR",
+        Some(1) => "FORMERR",
+        Some(2) => "SERVFAIL",
+        Some(3) => "NXDOMAIN",
+        Some(4) => "NOTIMP",
+        Some(5) => "REFUSED",
+        _ => "OTHER",
+    };
+    metrics.answered(Answered { rcode, proto });
+}
+
 async fn send(socket: &UdpSocket, bytes: &[u8], asker: SocketAddr) {
     if let Err(error) = socket.send_to(bytes, asker).await {
         tracing::debug!(%asker, %error, "sending an answer failed");
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, zone: &Zone, forwarder: &Forwarder) -> std::io::Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    zone: &Zone,
+    forwarder: &Forwarder,
+    metrics: &Metrics,
+) -> std::io::Result<()> {
     loop {
         let question = async {
             let length = stream.read_u16().await?;
@@ -148,6 +179,7 @@ async fn serve_connection(mut stream: TcpStream, zone: &Zone, forwarder: &Forwar
         let bytes = tokio::time::timeout(IDLE_MAX, question).await??;
         let decision = decide(zone, &bytes, Transport::Tcp);
         let Some(answer) = upstream(forwarder, decision).await else { return Ok(()) };
+        count(metrics, &answer, "tcp");
         let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
         let mut framed = length.to_be_bytes().to_vec();
         framed.extend(answer);

@@ -403,6 +403,10 @@ pub enum Match {
     DestinationIn(Vec<Network>),
     /// The destination lies outside the network.
     DestinationNotIn(Network),
+    /// The source lies outside of all networks.
+    SourceNotIn(Vec<Network>),
+    /// The packet came in by another link than the loopback.
+    NotFromLoopback,
     /// The destination is an address of this node.
     DestinationLocal,
     /// The source is no address of this node.
@@ -413,6 +417,14 @@ pub enum Match {
     NewConnection,
 }
 
+/// Networks and the end of the braces around them.
+fn list(f: &mut fmt::Formatter<'_>, networks: &[Network]) -> fmt::Result {
+    for (index, network) in networks.iter().enumerate() {
+        write!(f, "{}{network}", if index == 0 { "" } else { ", " })?;
+    }
+    f.write_str(" }")
+}
+
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -420,11 +432,13 @@ impl fmt::Display for Match {
             Match::NotIn(selector, set) => write!(f, "{selector} != @{set}"),
             Match::DestinationIn(networks) => {
                 f.write_str("ip daddr { ")?;
-                for (index, network) in networks.iter().enumerate() {
-                    write!(f, "{}{network}", if index == 0 { "" } else { ", " })?;
-                }
-                f.write_str(" }")
+                list(f, networks)
             }
+            Match::SourceNotIn(networks) => {
+                f.write_str("ip saddr != { ")?;
+                list(f, networks)
+            }
+            Match::NotFromLoopback => f.write_str("iif != lo"),
             Match::DestinationNotIn(network) => write!(f, "ip daddr != {network}"),
             Match::DestinationLocal => f.write_str("fib daddr type local"),
             Match::SourceNotLocal => f.write_str("fib saddr type != local"),

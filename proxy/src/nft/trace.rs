@@ -198,6 +198,9 @@ impl Walk<'_> {
             Match::In(selector, set) => self.look_up(*selector, set).is_some(),
             Match::NotIn(selector, set) => self.look_up(*selector, set).is_none(),
             Match::DestinationIn(networks) => networks.iter().any(|network| network.contains(destination)),
+            Match::SourceNotIn(networks) => !networks.iter().any(|network| network.contains(self.packet.source)),
+            // What the node sends to itself is all that the twin has on loopback.
+            Match::NotFromLoopback => !self.node.local.contains(&self.packet.source),
             Match::DestinationNotIn(network) => !network.contains(destination),
             Match::DestinationLocal => self.node.local.contains(&destination),
             Match::SourceNotLocal => !self.node.local.contains(&self.packet.source),

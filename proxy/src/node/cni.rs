@@ -29,7 +29,7 @@ pub struct CniError {
 
 /// The configuration list (CNI specification 0.4.0).
 ///
-/// Pods get an address of the node's network, the bridge as gateway, and host ports. Traffic that leaves the
+/// Pods get an address of the node's network and the bridge as gateway. Host ports come with the Services' rules. Traffic that leaves the
 /// cluster is masqueraded by the rules of this program, which know the whole pod network, not by the bridge
 /// plugin, which knows only the node's part and would hide pods from each other.
 pub fn configuration(bridge: &str, network: Network) -> String {
@@ -46,7 +46,6 @@ pub fn configuration(bridge: &str, network: Network) -> String {
                 "hairpinMode": true,
                 "ipam": {"type": "host-local", "ranges": [[{"subnet": network.to_string()}]]},
             },
-            {"type": "portmap", "capabilities": {"portMappings": true}},
         ],
     });
     format!("{list:#}\n")

@@ -1,5 +1,6 @@
 //! Links, addresses and routes of the node, by rtnetlink.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
@@ -9,6 +10,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
+use super::announce::BALANCER_LINK;
 use super::routes::{Changes, Routes};
 use crate::nft::model::Network;
 
@@ -69,34 +71,45 @@ impl Links {
 
     /// Puts the address on a link of its own, which is made if needed. Any other address there is removed.
     pub async fn carry(&self, address: Ipv4Addr) -> Result<(), LinkError> {
-        let index = match self.index_of(DNS_LINK).await? {
+        self.hold(DNS_LINK, &BTreeSet::from([address])).await.map(drop)
+    }
+
+    /// Makes a link of ours carry these addresses and no other; returns those that are new there. The link is made
+    /// when there is something to carry, and stays.
+    pub async fn hold(&self, link: &str, wanted: &BTreeSet<Ipv4Addr>) -> Result<BTreeSet<Ipv4Addr>, LinkError> {
+        let index = match self.index_of(link).await? {
             Some(index) => index,
+            None if wanted.is_empty() => return Ok(BTreeSet::new()),
             None => {
-                let link = LinkBridge::new(DNS_LINK).build();
-                self.handle.link().add(link).execute().await.map_err(refused(format!("add link {DNS_LINK}")))?;
-                self.index_of(DNS_LINK).await?.ok_or_else(|| LinkError::Missing(DNS_LINK.to_owned()))?
+                let made = LinkBridge::new(link).build();
+                self.handle.link().add(made).execute().await.map_err(refused(format!("add link {link}")))?;
+                self.index_of(link).await?.ok_or_else(|| LinkError::Missing(link.to_owned()))?
             }
         };
+        let mut missing = wanted.clone();
         for (message, present, _) in self.addresses().await?.into_iter().filter(|(m, ..)| m.header.index == index) {
-            if present != address {
-                let what = format!("remove {present} from {DNS_LINK}");
+            if !missing.remove(&present) {
+                let what = format!("remove {present} from {link}");
                 self.handle.address().del(message).execute().await.map_err(refused(what))?;
             }
         }
-        let request = self.handle.address().add(index, IpAddr::V4(address), 32).replace();
-        request.execute().await.map_err(refused(format!("put {address} on {DNS_LINK}")))?;
+        for address in &missing {
+            let request = self.handle.address().add(index, IpAddr::V4(*address), 32).replace();
+            request.execute().await.map_err(refused(format!("put {address} on {link}")))?;
+        }
         let up = LinkUnspec::new_with_index(index).up().build();
-        self.handle.link().set(up).execute().await.map_err(refused(format!("set {DNS_LINK} up")))
+        self.handle.link().set(up).execute().await.map_err(refused(format!("set {link} up")))?;
+        Ok(missing)
     }
 
-    /// Removes the link with the address; absent is fine.
+    /// Removes the links with addresses of ours; absent is fine.
     pub async fn drop_carrier(&self) -> Result<(), LinkError> {
-        match self.index_of(DNS_LINK).await? {
-            Some(index) => {
-                self.handle.link().del(index).execute().await.map_err(refused(format!("remove link {DNS_LINK}")))
+        for link in [DNS_LINK, BALANCER_LINK] {
+            if let Some(index) = self.index_of(link).await? {
+                self.handle.link().del(index).execute().await.map_err(refused(format!("remove link {link}")))?;
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     async fn addresses(&self) -> Result<Vec<(AddressMessage, Ipv4Addr, u8)>, LinkError> {

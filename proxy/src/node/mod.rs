@@ -1,5 +1,6 @@
 //! The node's own network: what pods get from CNI, how other nodes' pods are reached, kernel settings.
 
+pub mod announce;
 pub mod cni;
 pub mod link;
 pub mod routes;
@@ -7,4 +8,4 @@ pub mod sysctl;
 pub mod view;
 mod watch;
 
-pub use watch::{NodeNetwork, requests};
+pub use watch::{NodeNetwork, requests, tell};

@@ -34,26 +34,36 @@ const SETTINGS: [Setting; 3] = [
     },
 ];
 
+/// Lets processes of the node reach host ports on loopback addresses. Rules keep strangers from these addresses.
+pub fn route_loopback() -> Result<(), SysctlError> {
+    let setting = Setting {
+        path: "net/ipv4/conf/all/route_localnet",
+        value: "1",
+        consequence: "host ports do not answer on 127.0.0.1",
+    };
+    setting.make(Path::new("/proc/sys"))
+}
+
 /// Makes the settings that differ; all are tried.
 pub fn apply() -> Vec<SysctlError> {
     apply_below(Path::new("/proc/sys"))
 }
 
 fn apply_below(root: &Path) -> Vec<SysctlError> {
-    SETTINGS
-        .iter()
-        .filter_map(|setting| {
-            let path = root.join(setting.path);
-            let set = || {
-                if std::fs::read_to_string(&path)?.trim() == setting.value {
-                    return Ok(());
-                }
-                std::fs::write(&path, setting.value)
-            };
-            let source = set().err()?;
-            Some(SysctlError { path, value: setting.value, consequence: setting.consequence, source })
-        })
-        .collect()
+    SETTINGS.iter().filter_map(|setting| setting.make(root).err()).collect()
+}
+
+impl Setting {
+    fn make(&self, root: &Path) -> Result<(), SysctlError> {
+        let path = root.join(self.path);
+        let set = || {
+            if std::fs::read_to_string(&path)?.trim() == self.value {
+                return Ok(());
+            }
+            std::fs::write(&path, self.value)
+        };
+        set().map_err(|source| SysctlError { path, value: self.value, consequence: self.consequence, source })
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ pub struct NodeMetadata {
     /// Its UID, for events about it.
     pub uid: String,
     resource_version: String,
+    labels: NodeLabels,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeLabels {
+    #[serde(rename = "topology.kubernetes.io/zone")]
+    zone: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -59,6 +68,21 @@ impl NodeView {
         texts.find_map(|text| text.parse().ok())
     }
 
+    /// Whether it is about to go.
+    pub fn is_leaving(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Its zone.
+    pub fn zone(&self) -> Option<&str> {
+        self.metadata.labels.zone.as_deref()
+    }
+
+    /// Its IPv4 addresses, inside the cluster and outside.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.status.addresses.iter().filter_map(|address| address.address.parse().ok())
+    }
+
     /// Its IPv4 address inside the cluster.
     pub fn internal_address(&self) -> Option<Ipv4Addr> {
         let internal = self.status.addresses.iter().filter(|address| address.type_ == "InternalIP");
@@ -85,6 +109,8 @@ impl View for NodeView {
         "metadata.namespace",
         "metadata.uid",
         "metadata.resourceVersion",
+        "metadata.labels",
+        "metadata.deletionTimestamp",
         "spec.podCIDR",
         "spec.podCIDRs",
         "status.addresses",

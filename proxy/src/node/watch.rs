@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use reeve_api::ObjectKey;
 use reeve_client::backoff::Backoff;
-use reeve_client::{EventRecorder, EventType, Next, Queue, Runner, RunnerConfig, Store, runner};
+use reeve_client::{Change, EventRecorder, EventType, Next, Queue, Runner, RunnerConfig, Store, runner};
 use tokio_util::sync::CancellationToken;
 
 use super::cni::{self, CniError, CniOptions};
@@ -15,6 +15,7 @@ use super::link::{LinkError, Links};
 use super::routes;
 use super::view::NodeView;
 use crate::nft::model::Network;
+use crate::serve::health::Health;
 use crate::services::objects::{NodePortAddresses, Surroundings};
 use crate::sync::Requests;
 
@@ -35,6 +36,24 @@ pub enum NodeError {
 /// A queue for changes of Nodes and its runner.
 pub fn requests() -> (Queue<()>, Runner<()>) {
     runner(RunnerConfig { name: "node-network", workers: 1, backoff: Backoff::RETRY })
+}
+
+/// What a changed Node means for Services: external addresses of nodes are refused, and hints are for a zone.
+pub fn tell(change: &Change<NodeView>, own: &str, requests: &Requests, health: &Health) {
+    let (old, new) = match change {
+        Change::Applied { old, new } => (old.as_deref(), Some(&**new)),
+        Change::Deleted { old } => (Some(&**old), None),
+        Change::Synced => return,
+    };
+    let addresses = |node: Option<&NodeView>| node.map(|node| node.addresses().collect::<BTreeSet<_>>());
+    let is_own = new.or(old).is_some_and(|node| node.metadata.name == own);
+    let zone_changed = is_own && old.map(NodeView::zone) != new.map(NodeView::zone);
+    if zone_changed || addresses(old) != addresses(new) {
+        requests.everything("nodes");
+    }
+    if is_own {
+        health.leaving(new.is_some_and(NodeView::is_leaving));
+    }
 }
 
 /// The node's network and what it is made from.

@@ -1,11 +1,11 @@
-//! What each port of a Service leads to: a pure function of the Service, its slices and the node's name.
+//! What each port of a Service leads to: a pure function of the Service, its slices and the place of the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::view::{EndpointSliceView, EndpointView, ServicePortView, ServiceView};
-use crate::nft::model::{COMMENT_MAX, Protocol};
+use super::view::{EndpointSliceView, EndpointView, HintsView, ServicePortView, ServiceView};
+use crate::nft::model::{COMMENT_MAX, Network, Protocol};
 
 /// What clients connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,16 +76,37 @@ pub struct Frontend {
     pub without: Without,
     /// Seconds for which a client stays with its endpoint.
     pub affinity: Option<u32>,
+    /// Who may connect; empty for everybody. Others are dropped.
+    pub allowed: Vec<Network>,
+    /// Whether the address belongs to Services alone: what is sent there and reaches no endpoint is refused.
+    pub exclusive: bool,
     /// `namespace/service:port` for whoever lists the table.
     pub comment: Arc<str>,
 }
 
-/// The frontends of a Service on the node `node`. Ports, addresses and protocols that cannot be used are left
+/// Where the node is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// Its zone, where it has one.
+    pub zone: Option<&'a str>,
+    /// The addresses of the cluster's nodes. No Service may take them as external addresses: it would take the
+    /// traffic of the nodes' own servers.
+    pub nodes: &'a BTreeSet<Ipv4Addr>,
+}
+
+/// The external addresses of a Service that are addresses of nodes, and refused therefore.
+pub fn refused_addresses(service: &ServiceView, nodes: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
+    service.spec.external_ips.iter().filter_map(|text| text.parse().ok()).filter(|ip| nodes.contains(ip)).collect()
+}
+
+/// The frontends of a Service on a node. Ports, addresses and protocols that cannot be used are left
 /// out: validation has told their author.
 pub fn frontends<'a>(
     service: &ServiceView,
     slices: impl Iterator<Item = &'a EndpointSliceView> + Clone,
-    node: &str,
+    place: Place<'_>,
 ) -> Vec<Frontend> {
     let spec = &service.spec;
     let Ok(cluster_ip) = spec.cluster_ip.parse::<Ipv4Addr>() else {
@@ -95,21 +116,21 @@ pub fn frontends<'a>(
     if spec.type_ == "ExternalName" {
         return Vec::new();
     }
-    let mut external: Vec<Ipv4Addr> = spec.external_ips.iter().filter_map(|address| address.parse().ok()).collect();
+    let external: BTreeSet<Ipv4Addr> = spec.external_ips.iter().filter_map(|address| address.parse().ok()).collect();
+    let mut balanced = BTreeSet::new();
     if spec.type_ == "LoadBalancer" {
-        external.extend(service.status.load_balancer_addresses());
+        balanced.extend(service.status.load_balancer_addresses());
     }
-    external.sort_unstable();
-    external.dedup();
+    let allowed = allowed(&spec.load_balancer_source_ranges);
     let has_node_ports = matches!(spec.type_.as_str(), "NodePort" | "LoadBalancer");
     let affinity = spec.affinity_seconds();
 
     let mut found = Vec::new();
     for port in &spec.ports {
         let Some(protocol) = protocol(&port.protocol) else { continue };
-        let candidates = Candidates::of(port, slices.clone(), node);
+        let candidates = Candidates::of(port, slices.clone(), place.node);
         let comment: Arc<str> = comment(service, port).into();
-        let everywhere = candidates.everywhere();
+        let everywhere = candidates.everywhere(place);
         let (internal, without) = if spec.internal_traffic_policy == "Local" {
             let without = if everywhere.is_empty() { Without::Reject } else { Without::Drop };
             (candidates.local(), without)
@@ -123,12 +144,19 @@ pub fn frontends<'a>(
             outside: None,
             without,
             affinity,
+            allowed: Vec::new(),
+            exclusive: true,
             comment: comment.clone(),
         });
-        let addresses = external.iter().map(|address| FrontendKey::Address(*address, protocol, port.port));
+        let addresses = external.difference(place.nodes).filter(|address| !balanced.contains(*address));
+        let addresses = addresses.chain(&balanced).map(|address| FrontendKey::Address(*address, protocol, port.port));
         let node_port =
             (has_node_ports && port.node_port != 0).then_some(FrontendKey::NodePort(protocol, port.node_port));
         for key in addresses.chain(node_port) {
+            let (is_balanced, is_node) = match key {
+                FrontendKey::Address(address, ..) => (balanced.contains(&address), place.nodes.contains(&address)),
+                FrontendKey::NodePort(..) => (false, false),
+            };
             found.push(Frontend {
                 key,
                 side: Side::External,
@@ -136,6 +164,8 @@ pub fn frontends<'a>(
                 outside: (spec.external_traffic_policy == "Local").then(|| candidates.local()),
                 without: Without::Reject,
                 affinity,
+                allowed: if is_balanced { allowed.clone() } else { Vec::new() },
+                exclusive: is_balanced && !is_node,
                 comment: comment.clone(),
             });
         }
@@ -143,7 +173,30 @@ pub fn frontends<'a>(
     found
 }
 
-fn protocol(text: &str) -> Option<Protocol> {
+/// The IPv4 networks of source ranges, none of which lies in another: nft refuses sets that overlap.
+fn allowed(ranges: &[String]) -> Vec<Network> {
+    let mut networks: Vec<Network> = ranges.iter().filter_map(|range| range.trim().parse().ok()).collect();
+    networks.sort_unstable_by_key(|network| (network.prefix(), *network));
+    let mut kept: Vec<Network> = Vec::new();
+    for network in networks {
+        if !kept.iter().any(|wider| wider.overlaps(network)) {
+            kept.push(network);
+        }
+    }
+    kept
+}
+
+/// How many endpoints of a Service on this node take traffic: what load balancers ask for.
+pub fn local_endpoints<'a>(slices: impl Iterator<Item = &'a EndpointSliceView>, node: &str) -> usize {
+    let ready = |endpoint: &&EndpointView| endpoint.node_name.as_deref() == Some(node) && endpoint.is_ready();
+    let slices = slices.filter(|slice| slice.address_type == "IPv4");
+    let addresses: BTreeSet<Ipv4Addr> =
+        slices.flat_map(|slice| slice.endpoints.iter().filter(ready).filter_map(|endpoint| endpoint.address)).collect();
+    addresses.len()
+}
+
+/// The protocol that a text names; TCP where it is empty.
+pub fn protocol(text: &str) -> Option<Protocol> {
     match text {
         "" | "TCP" => Some(Protocol::Tcp),
         "UDP" => Some(Protocol::Udp),
@@ -165,13 +218,18 @@ fn comment(service: &ServiceView, port: &ServicePortView) -> String {
 /// The endpoints of a port by state. When none is ready, those that terminate but still serve are used, so that
 /// the last requests of a Service that goes are answered.
 #[derive(Default)]
-struct Candidates {
-    ready: BTreeMap<SocketAddrV4, bool>,
-    leaving: BTreeMap<SocketAddrV4, bool>,
+struct Candidates<'a> {
+    ready: BTreeMap<SocketAddrV4, Candidate<'a>>,
+    leaving: BTreeMap<SocketAddrV4, Candidate<'a>>,
 }
 
-impl Candidates {
-    fn of<'a>(port: &ServicePortView, slices: impl Iterator<Item = &'a EndpointSliceView>, node: &str) -> Candidates {
+struct Candidate<'a> {
+    local: bool,
+    hints: Option<&'a HintsView>,
+}
+
+impl<'a> Candidates<'a> {
+    fn of(port: &ServicePortView, slices: impl Iterator<Item = &'a EndpointSliceView>, node: &str) -> Candidates<'a> {
         let mut candidates = Candidates::default();
         for slice in slices.filter(|slice| slice.address_type == "IPv4") {
             let target = slice.ports.iter().find(|candidate| {
@@ -186,20 +244,43 @@ impl Candidates {
                     State::Leaving => &mut candidates.leaving,
                     State::Out => continue,
                 };
-                list.insert(SocketAddrV4::new(address, number), local);
+                list.insert(SocketAddrV4::new(address, number), Candidate { local, hints: endpoint.hints.as_deref() });
             }
         }
         candidates
     }
 
-    fn everywhere(&self) -> Vec<Endpoint> {
-        let chosen = if self.ready.is_empty() { &self.leaving } else { &self.ready };
-        chosen.iter().map(|(&address, &local)| Endpoint { address, local }).collect()
+    /// All endpoints, or those near the node where every one says whom it is for and some are for this node.
+    fn everywhere(&self, place: Place<'_>) -> Vec<Endpoint> {
+        let of = |list: &BTreeMap<SocketAddrV4, Candidate<'_>>, wanted: &dyn Fn(&Candidate<'_>) -> bool| {
+            let wanted = list.iter().filter(|(_, candidate)| wanted(candidate));
+            wanted.map(|(&address, candidate)| Endpoint { address, local: candidate.local }).collect::<Vec<_>>()
+        };
+        if self.ready.is_empty() {
+            return of(&self.leaving, &|_| true);
+        }
+        let hints = |candidate: &Candidate<'_>| candidate.hints.map_or((0, 0), HintsView::counts);
+        if self.ready.values().all(|candidate| hints(candidate).0 > 0) {
+            let near = of(&self.ready, &|candidate| candidate.hints.is_some_and(|hints| hints.is_for_node(place.node)));
+            if !near.is_empty() {
+                return near;
+            }
+        }
+        if let Some(zone) = place.zone
+            && self.ready.values().all(|candidate| hints(candidate).1 > 0)
+        {
+            let near = of(&self.ready, &|candidate| candidate.hints.is_some_and(|hints| hints.is_for_zone(zone)));
+            if !near.is_empty() {
+                return near;
+            }
+        }
+        of(&self.ready, &|_| true)
     }
 
     fn local(&self) -> Vec<Endpoint> {
-        let of = |list: &BTreeMap<SocketAddrV4, bool>| -> Vec<Endpoint> {
-            list.iter().filter(|(_, local)| **local).map(|(&address, &local)| Endpoint { address, local }).collect()
+        let of = |list: &BTreeMap<SocketAddrV4, Candidate<'_>>| -> Vec<Endpoint> {
+            let local = list.iter().filter(|(_, candidate)| candidate.local);
+            local.map(|(&address, _)| Endpoint { address, local: true }).collect()
         };
         let ready = of(&self.ready);
         if ready.is_empty() { of(&self.leaving) } else { ready }

@@ -10,6 +10,7 @@
 //! elements, not rules, and costs the same with ten Services and with ten thousand.
 
 pub mod frontend;
+pub mod host_ports;
 pub mod objects;
 mod ruleset;
 pub mod view;

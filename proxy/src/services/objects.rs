@@ -15,7 +15,7 @@ pub const TABLE: &str = "reeve-proxy";
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
 /// An empty chain. Its name says which version of this program's fixed sets the table has: change it with them.
-pub const LAYOUT: &str = "layout-1";
+pub const LAYOUT: &str = "layout-2";
 
 /// The chain that marks clients which are no pods.
 const MARK_STRANGERS: &str = "mark-strangers";
@@ -77,7 +77,7 @@ impl Object {
 pub enum Fixed {
     /// The cluster's pod networks.
     PodNetworks,
-    /// All cluster addresses: what is sent there and not translated is refused.
+    /// All addresses that belong to Services alone: what is sent there and not translated is refused.
     ClusterIps,
     /// Endpoints of this node as (source, destination) of themselves: one that reaches itself through a Service
     /// must see another source, or it would answer itself directly.
@@ -231,6 +231,11 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
     let strangers = (!surroundings.pod_networks.is_empty()).then(|| {
         Rule::new([Match::NotIn(Selector::Source, Fixed::PodNetworks.name())], [Action::SetMark(MASQUERADE_MARK)])
     });
+    // Host ports answer on loopback too, so its addresses are routed; that is for this node's processes alone.
+    let to_loopback = Rule::new(
+        [Match::NotFromLoopback, Match::DestinationIn(loopback().into_iter().collect()), Match::NewConnection],
+        [Action::Drop],
+    );
     let goto_services = || [Rule::always([Action::Jump("services".into())])];
     objects.extend(
         [
@@ -244,7 +249,12 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
             Chain::base(
                 "filter-input",
                 Hook::FilterInput,
-                [Rule::new(refused_node_port, [Action::Reject]), refuse_service.clone()],
+                [
+                    to_loopback,
+                    Rule::new(refused_node_port, [Action::Reject]),
+                    refuse_address.clone(),
+                    refuse_service.clone(),
+                ],
             ),
             Chain::base("filter-forward", Hook::FilterForward, [refuse_address.clone(), refuse_service.clone()]),
             Chain::base("filter-output", Hook::FilterOutput, [refuse_address, refuse_service]),
@@ -330,7 +340,7 @@ impl Family {
 /// elements may come from several frontends; all others are this one's own.
 pub fn of_frontend(frontend: &Frontend) -> Vec<Object> {
     let mut objects = Vec::new();
-    if let (FrontendKey::Address(address, ..), Side::Internal) = (frontend.key, frontend.side) {
+    if let (FrontendKey::Address(address, ..), true) = (frontend.key, frontend.exclusive) {
         objects.push(Fixed::ClusterIps.member(Key::Address(address)));
     }
     if frontend.endpoints.is_empty() {
@@ -363,9 +373,14 @@ pub enum Ownership {
 pub fn ownership(object: &Object) -> Ownership {
     match object {
         Object::Element(Fixed::ClusterIps | Fixed::Hairpin, _) => Ownership::Shared,
-        Object::Chain(chain) if !chain.name.as_str().starts_with(STICKY) && !has_set(&chain.name) => Ownership::Common,
+        Object::Chain(chain) if !is_own(&chain.name) => Ownership::Common,
         Object::Element(..) | Object::Chain(_) | Object::Set(_) => Ownership::Own,
     }
+}
+
+/// Whether a chain belongs to one frontend.
+fn is_own(chain: &Name) -> bool {
+    [STICKY, RECENT, GUARD].iter().any(|prefix| chain.as_str().starts_with(prefix))
 }
 
 /// When in a change an object goes: whatever a packet on its way may still need goes last.
@@ -415,7 +430,23 @@ fn choose(objects: &mut Vec<Object>, frontend: &Frontend, outside: bool, endpoin
         Some(timeout) => sticky(objects, frontend, family, endpoints, timeout),
         None => spread(objects, frontend, family, endpoints),
     };
+    let chain = if frontend.allowed.is_empty() { chain } else { guard(objects, frontend, family, chain) };
     objects.push(verdict(frontend, family.verdicts(), Value::Goto(chain)));
+}
+
+/// What the name of a chain begins with that lets only some clients through.
+const GUARD: &str = "guard-";
+
+/// Leads to the chain only those who are allowed.
+fn guard(objects: &mut Vec<Object>, frontend: &Frontend, family: Family, chain: Name) -> Name {
+    let suffix = match frontend.key {
+        FrontendKey::Address(address, protocol, port) => format!("{address}-{protocol}-{port}"),
+        FrontendKey::NodePort(protocol, port) => format!("{protocol}-{port}"),
+    };
+    let name = Name::new(format!("{GUARD}{}-{suffix}", family.name()));
+    let strangers = Rule::new([Match::SourceNotIn(frontend.allowed.clone())], [Action::Drop]);
+    objects.push(Object::Chain(Chain::regular(name.clone(), [strangers, Rule::always([Action::Goto(chain)])])));
+    name
 }
 
 /// Any endpoint for each connection: one chain for all frontends of the family and protocol with as many endpoints.

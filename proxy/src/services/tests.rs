@@ -3,12 +3,13 @@
 //! Address plan: pods 10.244.0.0/16 (this node 10.244.1.0/24), nodes 192.168.0.0/24 (this node .1), cluster
 //! addresses 10.96.0.0/16, clients outside 203.0.113.0/24.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
 use reeve_api::ObjectKey;
 
+use super::frontend::Place;
 use super::objects::{NodePortAddresses, Surroundings};
 use super::view::{EndpointPortView, EndpointSliceView, EndpointView, ServiceView};
 use super::{RuleSet, Update, frontends};
@@ -20,6 +21,11 @@ const NODE: &str = "n1";
 const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 9);
 const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+
+fn place() -> Place<'static> {
+    static NODES: BTreeSet<Ipv4Addr> = BTreeSet::new();
+    Place { node: NODE, zone: Some("zone-a"), nodes: &NODES }
+}
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -85,7 +91,7 @@ impl World {
 
     /// Applies the change to the twin and returns the script.
     fn set(&mut self, service: &(ObjectKey, ServiceView), slices: &[EndpointSliceView]) -> String {
-        let wanted = frontends(&service.1, slices.iter(), NODE);
+        let wanted = frontends(&service.1, slices.iter(), place());
         let update = self.rules.update([(service.0.clone(), wanted)]);
         apply(&mut self.kernel, &update)
     }
@@ -274,7 +280,7 @@ fn a_frontend_that_two_services_want_passes_on_when_the_first_goes() {
     let (first, second) = (service("first", &spec("10.96.0.30")), service("second", &spec("10.96.0.31")));
     world.set(&first, &[slice(&first.0, "", "TCP", 80, &[(2, 1, "ready")])]);
     let slices = [slice(&second.0, "", "TCP", 80, &[(2, 2, "ready")])];
-    let update = world.rules.update([(second.0.clone(), frontends(&second.1, slices.iter(), NODE))]);
+    let update = world.rules.update([(second.0.clone(), frontends(&second.1, slices.iter(), place()))]);
     assert_eq!(update.refused.len(), 1);
     apply(&mut world.kernel, &update);
     let external = Ipv4Addr::new(198, 51, 100, 9);
@@ -286,6 +292,93 @@ fn a_frontend_that_two_services_want_passes_on_when_the_first_goes() {
     assert_eq!(world.walk(POD, (external, 80), Protocol::Tcp, 0), reaches(2, 2, 80, true));
 }
 
+/// Endpoints of nodes n1 and n2 with hints, as (net, last, zones, nodes).
+fn hinted(service: &ObjectKey, endpoints: &[(u8, u8, &str, &str)]) -> EndpointSliceView {
+    let named =
+        |names: &str| names.split_whitespace().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect::<Vec<_>>();
+    let endpoints: Vec<String> = endpoints
+        .iter()
+        .map(|(net, last, zones, nodes)| {
+            format!(
+                r#"{{"addresses":["10.244.{net}.{last}"],"nodeName":"n{net}","hints":{{"forZones":[{}],"forNodes":[{}]}}}}"#,
+                named(zones).join(","),
+                named(nodes).join(",")
+            )
+        })
+        .collect();
+    let text = format!(
+        r#"{{"metadata":{{"name":"web-h","namespace":"{}","labels":{{"kubernetes.io/service-name":"{}"}}}},
+            "addressType":"IPv4","ports":[{{"name":"http","port":8080}}],"endpoints":[{}]}}"#,
+        service.namespace,
+        service.name,
+        endpoints.join(",")
+    );
+    serde_json::from_str(&text).expect("a slice")
+}
+
+#[test]
+fn hints_keep_traffic_near_when_every_endpoint_has_some_and_one_is_for_here() {
+    let web = web("");
+    let landings = |endpoints: &[(u8, u8, &str, &str)]| -> Vec<u8> {
+        let mut world = World::new();
+        world.set(&web, &[hinted(&web.0, endpoints)]);
+        let mut found: Vec<u8> = (0..6)
+            .map(|random| match world.walk(POD, (VIP, 80), Protocol::Tcp, random) {
+                Landing::Reaches { destination, .. } => destination.ip().octets()[3],
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    };
+    assert_eq!(landings(&[(1, 5, "zone-a", ""), (2, 6, "zone-b", ""), (2, 7, "zone-a", "")]), [5, 7], "own zone");
+    assert_eq!(landings(&[(1, 5, "zone-a", "n1"), (2, 6, "zone-b", "n2"), (2, 7, "zone-a", "n2")]), [5], "own node");
+    assert_eq!(landings(&[(2, 6, "zone-a", "n2"), (2, 7, "zone-b", "n2")]), [6], "no node, but the zone");
+    assert_eq!(landings(&[(1, 5, "zone-a", ""), (2, 6, "", "")]), [5, 6], "one without a hint: none count");
+    assert_eq!(landings(&[(2, 6, "zone-b", ""), (2, 7, "zone-c", "")]), [6, 7], "none for this zone");
+}
+
+fn balanced(extra: &str) -> (ObjectKey, ServiceView) {
+    let text = format!(
+        r#"{{"metadata":{{"namespace":"shop","name":"web"}},"spec":{{"type":"LoadBalancer","clusterIP":"10.96.0.20",
+            "ports":[{{"name":"http","port":80,"nodePort":30080}}]{extra}}},
+            "status":{{"loadBalancer":{{"ingress":[{{"ip":"198.51.100.40","ipMode":"VIP"}}]}}}}}}"#
+    );
+    (ObjectKey::new("shop", "web"), serde_json::from_str(&text).expect("a Service"))
+}
+
+#[test]
+fn a_load_balancers_address_takes_only_the_ranges_and_only_the_ports() {
+    let address = Ipv4Addr::new(198, 51, 100, 40);
+    let mut world = World::new();
+    let web = balanced(r#","loadBalancerSourceRanges":["203.0.113.0/24"," 203.0.113.7/32","2001:db8::/32"]"#);
+    let slices = [slice(&web.0, "http", "TCP", 8080, &[(2, 5, "ready")])];
+    world.set(&web, &slices);
+    assert_eq!(world.walk(CLIENT, (address, 80), Protocol::Tcp, 0), reaches(2, 5, 8080, true));
+    let stranger = Ipv4Addr::new(192, 0, 2, 1);
+    assert_eq!(world.walk(stranger, (address, 80), Protocol::Tcp, 0), Landing::Dropped);
+    assert_eq!(world.walk(stranger, (NODE_ADDRESS, 30080), Protocol::Tcp, 0), reaches(2, 5, 8080, true));
+    assert_eq!(world.walk(CLIENT, (address, 22), Protocol::Tcp, 0), Landing::Rejected, "not the node's own server");
+    let local = balanced(r#","externalTrafficPolicy":"Local","loadBalancerSourceRanges":["203.0.113.0/24"]"#);
+    world.set(&local, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready"), (2, 5, "ready")])]);
+    assert_eq!(world.walk(CLIENT, (address, 80), Protocol::Tcp, 1), reaches(1, 5, 8080, false));
+    assert_eq!(world.walk(stranger, (address, 80), Protocol::Tcp, 1), Landing::Dropped);
+    world.set(&balanced(""), &slices);
+    assert_eq!(world.walk(stranger, (address, 80), Protocol::Tcp, 0), reaches(2, 5, 8080, true));
+}
+
+#[test]
+fn an_external_address_that_a_node_has_is_not_taken() {
+    let nodes = BTreeSet::from([NODE_ADDRESS]);
+    let web = web(r#","externalIPs":["198.51.100.9","192.168.0.1"]"#);
+    let slices = [slice(&web.0, "http", "TCP", 8080, &[(2, 5, "ready")])];
+    let found = frontends(&web.1, slices.iter(), Place { nodes: &nodes, ..place() });
+    let keys: Vec<String> = found.iter().map(|frontend| frontend.key.to_string()).collect();
+    assert_eq!(keys, ["10.96.0.20:80/tcp", "198.51.100.9:80/tcp", "node port 30080/tcp"]);
+    assert_eq!(super::frontend::refused_addresses(&web.1, &nodes), [NODE_ADDRESS]);
+}
+
 /// A Service of a random world: its type, policies, affinity and the states of its possible endpoints.
 type Random = (u8, bool, bool, Option<u8>, Vec<u8>);
 
@@ -293,7 +386,7 @@ fn random_service(
     index: usize,
     (kind, external_local, internal_local, affinity, states): &Random,
 ) -> (ObjectKey, ServiceView, Vec<EndpointSliceView>) {
-    let kind_name = if *kind == 0 { "ClusterIP" } else { "NodePort" };
+    let kind_name = *["ClusterIP", "NodePort", "LoadBalancer"].get(usize::from(*kind)).expect("one of three");
     let policy = |local: bool| if local { "Local" } else { "Cluster" };
     let affinity = affinity.map_or(String::new(), |seconds| {
         format!(
@@ -302,13 +395,19 @@ fn random_service(
         )
     });
     let spec = format!(
-        r#"{{"type":"{kind_name}","clusterIP":"10.96.0.{index}","externalIPs":["198.51.100.{}"],"externalTrafficPolicy":"{}","internalTrafficPolicy":"{}","ports":[{{"port":80,"nodePort":{}}}]{affinity}}}"#,
+        r#"{{"type":"{kind_name}","clusterIP":"10.96.0.{index}","externalIPs":["198.51.100.{}"],"loadBalancerSourceRanges":["203.0.113.0/24"],"externalTrafficPolicy":"{}","internalTrafficPolicy":"{}","ports":[{{"port":80,"nodePort":{}}}]{affinity}}}"#,
         index / 2,
         policy(*external_local),
         policy(*internal_local),
         30_000 + index,
     );
-    let (key, view) = service(&format!("s{index}"), &spec);
+    let name = format!("s{index}");
+    let text = format!(
+        r#"{{"metadata":{{"namespace":"shop","name":"{name}"}},"spec":{spec},
+            "status":{{"loadBalancer":{{"ingress":[{{"ip":"198.51.100.4{index}"}}]}}}}}}"#
+    );
+    let key = ObjectKey::new("shop", name);
+    let view: ServiceView = serde_json::from_str(&text).expect("a Service");
     let endpoints: Vec<(u8, u8, &str)> = (1u8..)
         .zip(states)
         .filter_map(|(last, state)| {
@@ -322,7 +421,7 @@ fn random_service(
 
 fn world_strategy() -> impl Strategy<Value = BTreeMap<usize, Random>> {
     let one =
-        (0u8..2, any::<bool>(), any::<bool>(), proptest::option::of(0u8..2), proptest::collection::vec(0u8..5, 0..6));
+        (0u8..3, any::<bool>(), any::<bool>(), proptest::option::of(0u8..2), proptest::collection::vec(0u8..5, 0..6));
     proptest::collection::btree_map(0usize..6, one, 0..6)
 }
 
@@ -341,7 +440,7 @@ proptest! {
                 .collect();
             for (index, random) in &world {
                 let (key, view, slices) = random_service(*index, random);
-                changes.insert(key, frontends(&view, slices.iter(), NODE));
+                changes.insert(key, frontends(&view, slices.iter(), place()));
             }
             let update = rules.update(changes.clone());
             apply(&mut kernel, &update);

@@ -16,10 +16,26 @@ pub struct Metadata {
     pub name: String,
     /// `metadata.namespace`.
     pub namespace: String,
+    /// `metadata.uid`, for events.
+    pub uid: Box<str>,
     resource_version: String,
+    annotations: Annotations,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    /// [`reeve_api::balancer::ANNOUNCED_BY`]
+    #[serde(rename = "proxy.reeve.dev/announced-by")]
+    announced_by: Option<Box<str>>,
 }
 
 impl Metadata {
+    /// The node that announces the load balancer's addresses.
+    pub fn announced_by(&self) -> Option<&str> {
+        self.annotations.announced_by.as_deref()
+    }
+
     fn key(&self) -> ObjectKey {
         ObjectKey::new(self.namespace.as_str(), self.name.as_str())
     }
@@ -67,6 +83,11 @@ pub struct ServiceSpecView {
     pub internal_traffic_policy: String,
     /// Whether DNS names endpoints before they are ready.
     pub publish_not_ready_addresses: bool,
+    /// Who may use the load balancer's addresses; empty for everybody.
+    #[serde(deserialize_with = "null_as_default")]
+    pub load_balancer_source_ranges: Vec<String>,
+    /// The port on which load balancers ask whether this node has endpoints; 0 for none.
+    pub health_check_node_port: u16,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -139,7 +160,9 @@ impl View for ServiceView {
     const FIELDS: &'static [&'static str] = &[
         "metadata.name",
         "metadata.namespace",
+        "metadata.uid",
         "metadata.resourceVersion",
+        "metadata.annotations",
         "spec.type",
         "spec.clusterIP",
         "spec.ports",
@@ -150,6 +173,8 @@ impl View for ServiceView {
         "spec.externalTrafficPolicy",
         "spec.internalTrafficPolicy",
         "spec.publishNotReadyAddresses",
+        "spec.loadBalancerSourceRanges",
+        "spec.healthCheckNodePort",
         "status.loadBalancer",
     ];
 
@@ -218,6 +243,41 @@ pub struct EndpointView {
     pub hostname: Option<Box<str>>,
     /// The node on which it runs.
     pub node_name: Option<Box<str>>,
+    /// Who should use it; absent for everybody.
+    pub hints: Option<Box<HintsView>>,
+}
+
+/// Where the clients are that should use an endpoint.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HintsView {
+    #[serde(deserialize_with = "null_as_default")]
+    for_zones: Vec<NamedView>,
+    #[serde(deserialize_with = "null_as_default")]
+    for_nodes: Vec<NamedView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedView {
+    name: Box<str>,
+}
+
+impl HintsView {
+    /// How many nodes and how many zones it is for.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.for_nodes.len(), self.for_zones.len())
+    }
+
+    /// Whether it is for a node.
+    pub fn is_for_node(&self, node: &str) -> bool {
+        self.for_nodes.iter().any(|named| &*named.name == node)
+    }
+
+    /// Whether it is for a zone.
+    pub fn is_for_zone(&self, zone: &str) -> bool {
+        self.for_zones.iter().any(|named| &*named.name == zone)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -243,7 +303,7 @@ impl EndpointView {
     #[cfg(test)]
     pub fn for_test(address: Ipv4Addr, ready: bool, serving: bool, terminating: bool) -> EndpointView {
         let conditions = ConditionsView { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) };
-        EndpointView { address: Some(address), conditions, hostname: None, node_name: None }
+        EndpointView { address: Some(address), conditions, hostname: None, node_name: None, hints: None }
     }
 }
 
