@@ -7,6 +7,7 @@ pub mod age;
 pub mod balancer;
 pub mod conditions;
 pub mod field_path;
+pub mod go_text;
 pub mod handover;
 pub mod json;
 pub mod meta;

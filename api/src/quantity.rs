@@ -35,6 +35,13 @@ pub enum QuantityError {
     Number,
 }
 
+impl QuantityError {
+    /// Whether a text is that of such an error.
+    pub fn is_text(text: &str) -> bool {
+        [Self::Format, Self::Suffix, Self::Number].iter().any(|error| error.to_string() == text)
+    }
+}
+
 const NANOS: i128 = 1_000_000_000;
 /// Upstream caps at 2^63 - 1.
 const MAX: i128 = (i64::MAX as i128) * NANOS;

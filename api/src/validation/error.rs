@@ -232,6 +232,11 @@ impl ErrorList {
         self.push(ErrorType::NotFound, field, Some(value.into()), String::new());
     }
 
+    /// The same, with what would have been found.
+    pub fn not_found_because(&mut self, field: &Path<'_>, value: impl Into<BadValue>, detail: impl Into<String>) {
+        self.push(ErrorType::NotFound, field, Some(value.into()), detail.into());
+    }
+
     /// A value that is not allowed here.
     pub fn forbidden(&mut self, field: &Path<'_>, detail: impl Into<String>) {
         self.push(ErrorType::Forbidden, field, None, detail.into());

@@ -16,7 +16,7 @@ use crate::admission::{namespace_lifecycle, node_restriction};
 use crate::authorization::node::node_of;
 use crate::registry::{AnyObject, Row};
 use crate::request::{Target, User, Verb};
-use crate::storage::{Outcome, Stored, Write};
+use crate::storage::{Hint, Outcome, Stored, Write};
 
 /// How many deletions of a collection are in flight.
 const COLLECTION_PARALLELISM: usize = 32;
@@ -66,9 +66,10 @@ impl Handlers {
         let hint = self.hint(row, target);
         let mut dry: Option<(Stored, bool)> = None;
         let mut end = None;
+        let mut told = false;
         let (policy, warnings) = default_policy(target, options);
         let result = {
-            let (dry, end) = (&mut dry, &mut end);
+            let (dry, end, told) = (&mut dry, &mut end, &mut told);
             let mut decide = |present: Option<&Stored>| {
                 let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                 let mut object = decode_stored(row, &present.value)?;
@@ -76,19 +77,41 @@ impl Handlers {
                 let deletion = plan(object.as_mut(), options, policy, now);
                 if options.dry_run {
                     let value = encode(object.as_ref())?;
-                    *dry = Some((Stored { value, revision: present.revision }, deletion == Deletion::Now));
+                    let gone = matches!(deletion, Deletion::Now | Deletion::MarkedThenNow);
+                    *dry = Some((Stored { value, revision: present.revision }, gone));
                     return Ok(Write::keep());
                 }
+                *told = deletion == Deletion::MarkedThenNow;
                 match deletion {
                     Deletion::Now => {
                         *end = Some(encode(object.as_ref())?);
                         Ok(Write::delete().releasing(service_claims::held(object.as_ref())))
                     }
                     Deletion::Unchanged => Ok(Write::keep()),
-                    Deletion::Marked => Ok(Write::put(encode(object.as_ref())?)),
+                    Deletion::Marked | Deletion::MarkedThenNow => Ok(Write::put(encode(object.as_ref())?)),
                 }
             };
             self.store.update(&key, hint, &mut decide).await
+        };
+        let result = match result {
+            Ok(Outcome::Put { stored, .. }) if told => {
+                let end = &mut end;
+                let mut decide = |present: Option<&Stored>| {
+                    // Someone else may have been quicker, or hold it again.
+                    let Some(present) = present else { return Ok(Write::keep()) };
+                    let mut object = decode_stored(row, &present.value)?;
+                    if plan(object.as_mut(), options, policy, now) != Deletion::Now {
+                        return Ok(Write::keep());
+                    }
+                    *end = Some(present.value.clone());
+                    Ok(Write::delete().releasing(service_claims::held(object.as_ref())))
+                };
+                match self.store.update(&key, Hint::Present(stored.clone()), &mut decide).await {
+                    Ok(Outcome::Kept(None)) => Ok(Outcome::Deleted { revision: stored.revision, last: stored }),
+                    other => other,
+                }
+            }
+            other => other,
         };
         if let Some((stored, gone)) = dry {
             return Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, warnings)?, gone });
@@ -170,6 +193,8 @@ enum Deletion {
     Now,
     /// Keep it, with its new deletion timestamp.
     Marked,
+    /// Say that nothing is left to wait for, then remove it: watchers see both.
+    MarkedThenNow,
     /// It is being deleted already, and no later than asked.
     Unchanged,
 }
@@ -177,6 +202,7 @@ enum Deletion {
 /// Decides what a deletion does. Rules from `k8s.io/apiserver/pkg/registry/rest/delete.go` and
 /// `registry/generic/registry/store.go`.
 fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, policy: &str, now: Timestamp) -> Deletion {
+    let original = object.metadata().clone();
     let grace = object.grace_period_seconds(options.grace_period_seconds).map(|seconds| seconds.max(0));
     let marked = object.metadata().deletion_timestamp.clone();
     if let Some(Time(marked)) = marked {
@@ -197,7 +223,12 @@ fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, policy: &str, now: 
                     metadata.deletion_grace_period_seconds = Some(seconds);
                     return Deletion::Marked;
                 }
-                _ => object.metadata_mut().deletion_grace_period_seconds = Some(0),
+                _ => {
+                    let begun = marked.checked_sub(SignedDuration::from_secs(present)).unwrap_or(now);
+                    let metadata = object.metadata_mut();
+                    metadata.deletion_timestamp = Some(Time(begun));
+                    metadata.deletion_grace_period_seconds = Some(0);
+                }
             }
         }
     } else if let Some(seconds) = grace.filter(|&seconds| seconds > 0) {
@@ -222,7 +253,8 @@ fn plan(object: &mut dyn AnyObject, options: &DeleteOptions, policy: &str, now: 
     let held =
         object.metadata().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) || object.is_held();
     if !held {
-        return Deletion::Now;
+        let ends_gracefully = grace.is_some() && *object.metadata() != original;
+        return if ends_gracefully { Deletion::MarkedThenNow } else { Deletion::Now };
     }
     let first = before.deletion_timestamp.is_none();
     // What the kind itself holds (a namespace) ends when it is empty, not at a time.

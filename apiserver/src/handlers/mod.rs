@@ -27,6 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
+use reeve_api::quantity::QuantityError;
 use reeve_api::validation::ErrorList;
 use reeve_api::{GroupVersionResource, Reason, StatusError, json};
 
@@ -434,6 +435,14 @@ fn check(row: &Row, name: &str, errors: ErrorList) -> Result<(), StatusError> {
         return Ok(());
     }
     let gvk = row.info.kind();
+    // Upstream reads amounts while it decodes: one that is none makes the request a bad one.
+    if let Some(error) = errors.iter().find(|error| QuantityError::is_text(&error.detail)) {
+        let (kind, version) = (&gvk.kind, &gvk.version);
+        return Err(StatusError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {}",
+            error.detail
+        )));
+    }
     Err(StatusError::invalid(&gvk.group, &gvk.kind, name, errors.into_causes()))
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use reeve_api::schema::Schema;
 use reeve_api::status::StatusCause;
-use reeve_api::{GroupVersionKind, Reason, StatusError, json, patch};
+use reeve_api::{GroupVersionKind, Reason, StatusError, go_text, json, patch};
 use serde_json::{Map, Value};
 
 use super::ownership::schema_of;
@@ -119,7 +119,8 @@ enum Form {
 
 impl Patch {
     pub(super) fn parse(kind: PatchKind, body: &[u8], validation: FieldValidation) -> Result<Self, StatusError> {
-        let parsed: Result<Value, String> = serde_json::from_slice(body).map_err(|error| syntax_error(body, &error));
+        let parsed: Result<Value, String> = serde_json::from_slice(body)
+            .map_err(|error| go_text::json_problem(body).unwrap_or_else(|| error.to_string()));
         let decoding = |text: String| StatusError::bad_request(format!("error decoding patch: {text}"));
         let form = match kind {
             PatchKind::Json => Form::Json(parsed.map_err(decoding)?),
@@ -198,22 +199,6 @@ fn object(value: Value) -> Result<Value, String> {
     Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
 }
 
-/// What is wrong with text that is not JSON, in upstream's words.
-fn syntax_error(body: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let lines = body.split(|byte| *byte == b'\n');
-    let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();
-    let at = (before + error.column()).saturating_sub(1);
-    match body.get(at) {
-        Some(byte) if byte.is_ascii_graphic() => {
-            format!("invalid character '{}' looking for beginning of value", char::from(*byte))
-        }
-        _ => error.to_string(),
-    }
-}
-
 /// The decoded form of a patched object, in the form that is stored.
 fn decode_patched(
     row: &Row,
@@ -282,15 +267,29 @@ fn in_go_order(value: &mut Value) {
     let Value::Object(object) = value else { return };
     object.sort_keys();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        let mut ordered = Map::new();
-        for name in METADATA {
-            if let Some(value) = metadata.shift_remove(name) {
-                ordered.insert(name.to_owned(), value);
+        in_order(metadata, &METADATA);
+        for (field, names) in [("managedFields", &MANAGED[..]), ("ownerReferences", &OWNER[..])] {
+            for entry in metadata.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Value::Object(entry) = entry {
+                    in_order(entry, names);
+                }
             }
         }
-        ordered.append(metadata);
-        *metadata = ordered;
     }
+}
+
+const MANAGED: [&str; 7] = ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+const OWNER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+
+fn in_order(object: &mut Map<String, Value>, names: &[&str]) {
+    let mut ordered = Map::new();
+    for name in names {
+        if let Some(value) = object.shift_remove(*name) {
+            ordered.insert((*name).to_owned(), value);
+        }
+    }
+    ordered.append(object);
+    *object = ordered;
 }
 
 #[cfg(test)]

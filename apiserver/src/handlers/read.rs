@@ -74,7 +74,7 @@ impl Handlers {
             .resource(row)?
             .get(namespace, &target.name, Version::of_get(version)?)
             .await?
-            .ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
+            .ok_or_else(|| absent(row, target))?;
         if let Some(subresource) = subresource
             && subresource.action == SubresourceAction::Scale
         {
@@ -114,6 +114,15 @@ impl Handlers {
             row: row.clone(),
         })
     }
+}
+
+/// No such object. Upstream names the kind of old that it keeps nothing of by its singular.
+fn absent(row: &Row, target: &Target) -> StatusError {
+    let mut resource = target.resource.clone();
+    if resource.resource == "componentstatuses" {
+        resource.resource.clone_from(&row.info.singular);
+    }
+    StatusError::not_found(&resource, &target.name)
 }
 
 /// What a selection matches.

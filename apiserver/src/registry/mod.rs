@@ -7,6 +7,7 @@ pub mod erased;
 pub mod kinds;
 pub mod strategy;
 
+mod internal;
 mod pod_template;
 mod rows;
 

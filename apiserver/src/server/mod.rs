@@ -23,6 +23,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watches share connections: a component has a few dozen, a load test a thousand.
 const STREAMS_PER_CONNECTION_MAX: u32 = 2000;
+/// How long an HTTP/1 connection may wait for its next request, as upstream: clients keep connections for later.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// A silent HTTP/2 peer is probed, so that watches of vanished clients end.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -82,7 +84,7 @@ async fn connection(
         async move { Ok::<_, std::convert::Infallible>(chain.serve(peer, address, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).keep_alive(true);
+    builder.http1().timer(TokioTimer::new()).keep_alive(true).header_read_timeout(IDLE_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

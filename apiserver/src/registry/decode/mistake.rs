@@ -1,22 +1,9 @@
 //! Words about a value of the wrong type: where it is, and what was expected.
 
-use reeve_api::GroupVersionKind;
+use reeve_api::quantity::QuantityError;
+use reeve_api::schema::{Scalar, Schema, builtin};
+use reeve_api::{GroupVersionKind, go_text};
 use serde_ignored::Path;
-
-/// Fields that hold maps: the key below is no field.
-const MAPS: [&str; 11] = [
-    "data",
-    "binaryData",
-    "stringData",
-    "labels",
-    "annotations",
-    "matchLabels",
-    "nodeSelector",
-    "limits",
-    "requests",
-    "capacity",
-    "allocatable",
-];
 
 /// The path of an unknown field: `spec.containers[0].imagePullpolicy`.
 pub(super) fn path(path: &Path<'_>) -> String {
@@ -31,75 +18,108 @@ pub(super) fn path(path: &Path<'_>) -> String {
     }
 }
 
+/// Fields of times with microseconds.
+const MICRO_TIMES: [&str; 4] = ["acquireTime", "eventTime", "lastObservedTime", "renewTime"];
+
 /// What is wrong, in upstream's words as far as they can be known.
 pub(super) fn explain(json: &[u8], kind: &GroupVersionKind, error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let Some((offset, (fields, value))) = offset(json, error).and_then(|offset| Some((offset, locate(json, offset)?)))
-    else {
+    let Some((offset, found)) = offset(json, error).and_then(|offset| Some((offset, locate(json, offset)?))) else {
         return text.to_owned();
     };
-    let mut fields = fields;
-    if fields.len() >= 2 && MAPS.contains(&fields[fields.len() - 2].as_str()) {
-        fields.pop();
+    if found.what == "string" && text.starts_with("Invalid ") {
+        let value = serde_json::Deserializer::from_slice(&json[found.start..]).into_iter::<String>().next();
+        if let Some(problem) = value.and_then(Result::ok).and_then(|value| go_text::base64_problem(value.as_bytes())) {
+            return problem;
+        }
     }
-    if let Some(place) = text.strip_prefix("Invalid symbol ").and_then(|rest| rest.split_once("offset ")) {
-        return format!("illegal base64 data at input byte {}", place.1.trim_end_matches('.'));
+    let names: Vec<&str> = found.names.iter().flatten().map(String::as_str).collect();
+    let last = names.last().copied().unwrap_or_default();
+    if last.ends_with("Timestamp") || last.ends_with("Time") || last == "time" {
+        let layout = if MICRO_TIMES.contains(&last) { go_text::MICRO_TIME } else { go_text::TIME };
+        let value = serde_json::Deserializer::from_slice(&json[found.start..]).into_iter::<String>().next();
+        return match value {
+            Some(Ok(value)) => go_text::time_problem(&value, layout).unwrap_or_else(|| text.to_owned()),
+            _ => format!("json: cannot unmarshal {} into Go value of type string", found.what),
+        };
     }
-    if fields.last().is_some_and(|field| field.ends_with("Timestamp") || field.ends_with("Time")) {
-        return format!("{}: {text}", fields.join("."));
-    }
-    let Some((_, expected)) = text.split_once(", expected ") else {
-        let place = fields.join(".");
-        return format!("{place}: {text} (byte {offset})");
+    let Some((given, expected)) = text.split_once(", expected ") else {
+        return format!("{}: {text} (byte {offset})", names.join("."));
     };
-    let expected = match expected {
+    let number = given.split('`').nth(1).filter(|_| found.what == "number");
+    let what = match (number, expected) {
+        (Some(number), "i32" | "i64" | "IntOrString") => format!("number {number}"),
+        _ => found.what.to_owned(),
+    };
+    match expected {
+        "Quantity" => return QuantityError::Format.to_string(),
+        "IntOrString" => return format!("json: cannot unmarshal {what} into Go value of type int32"),
+        _ => {}
+    }
+    let place = Place::of(kind, &found.names);
+    let expected = match &place.schema {
+        Some(schema) => go_type(schema, expected, &kind.version),
+        None => plain_type(expected, &kind.version),
+    };
+    format!("json: cannot unmarshal {what} into Go struct field {}.{} of type {expected}", place.holder, place.path)
+}
+
+/// Where a value is: the structure that has its field, the fields down to it, and what should be there.
+struct Place {
+    holder: String,
+    path: String,
+    schema: Option<Schema>,
+}
+
+impl Place {
+    /// Follows names through the kind's schema; those without a name are lists.
+    fn of(kind: &GroupVersionKind, names: &[Option<String>]) -> Self {
+        let mut node = builtin(&kind.api_version(), &kind.kind);
+        let mut holder = kind.kind.clone();
+        let mut path: Vec<&str> = Vec::new();
+        for name in names {
+            let Some(name) = name else {
+                node = node.and_then(|node| node.element().cloned());
+                continue;
+            };
+            let is_map = matches!(node, Some(Schema::Map { .. }));
+            if !is_map {
+                if let Some(object) = node.as_ref().and_then(Schema::object) {
+                    holder = object.name.clone().into_owned();
+                }
+                path.push(name);
+            }
+            node = node.and_then(|node| node.child(name).cloned());
+        }
+        Self { holder, path: path.join("."), schema: node }
+    }
+}
+
+/// A type as Go names it; `expected` is what the decoder wanted, which knows the size of numbers.
+fn go_type(schema: &Schema, expected: &str, version: &str) -> String {
+    match schema {
+        Schema::Scalar(Scalar::String) => "string".to_owned(),
+        Schema::Scalar(Scalar::Boolean) => "bool".to_owned(),
+        Schema::Map { element, .. } if matches!(**element, Schema::Scalar(Scalar::Any)) => "v1.ResourceList".to_owned(),
+        Schema::Map { element, .. } => format!("map[string]{}", go_type(element, expected, version)),
+        Schema::List { element, .. } => format!("[]{}", go_type(element, expected, version)),
+        Schema::Object { fields, .. } => format!("{version}.{}", fields.get().name),
+        _ => plain_type(expected, version),
+    }
+}
+
+fn plain_type(expected: &str, version: &str) -> String {
+    match expected {
         "a string" => "string".to_owned(),
         "a boolean" => "bool".to_owned(),
         "i32" => "int32".to_owned(),
         "i64" => "int64".to_owned(),
-        "a sequence" => list_type(fields.last().map_or("", String::as_str)),
+        "f64" => "float64".to_owned(),
+        "a sequence" => "array".to_owned(),
         "a map" => "map[string]string".to_owned(),
-        kind => format!("v1.{kind}"),
-    };
-    format!(
-        "json: cannot unmarshal {value} into Go struct field {}.{} of type {expected}",
-        holder(kind, &fields),
-        fields.join(".")
-    )
-}
-
-/// The structure that has the last of the fields.
-fn holder(kind: &GroupVersionKind, fields: &[String]) -> String {
-    let parent = fields.len().checked_sub(2).and_then(|index| fields.get(index)).map(String::as_str);
-    let grandparent = fields.len().checked_sub(3).and_then(|index| fields.get(index)).map(String::as_str);
-    match (grandparent, parent) {
-        (_, Some("metadata")) => "ObjectMeta".to_owned(),
-        (Some("template"), Some("spec")) => "PodSpec".to_owned(),
-        (None, Some("spec")) => format!("{}Spec", kind.kind),
-        (None, Some("status")) => format!("{}Status", kind.kind),
-        (_, Some("containers" | "initContainers")) => "Container".to_owned(),
-        (_, Some("template")) => "PodTemplateSpec".to_owned(),
-        (_, Some("ports")) if kind.kind == "Service" => "ServicePort".to_owned(),
-        (_, Some("ports")) => "ContainerPort".to_owned(),
-        (_, Some("env")) => "EnvVar".to_owned(),
-        (_, Some("volumes")) => "Volume".to_owned(),
-        _ => kind.kind.clone(),
+        kind => format!("{version}.{}", kind.trim_start_matches("struct ")),
     }
-}
-
-fn list_type(field: &str) -> String {
-    let element = match field {
-        "containers" | "initContainers" => "v1.Container",
-        "volumes" => "v1.Volume",
-        "env" => "v1.EnvVar",
-        "volumeMounts" => "v1.VolumeMount",
-        "tolerations" => "v1.Toleration",
-        "command" | "args" | "finalizers" => "string",
-        "ownerReferences" => "v1.OwnerReference",
-        _ => return "array".to_owned(),
-    };
-    format!("[]{element}")
 }
 
 /// The byte that the error is about.
@@ -109,8 +129,18 @@ fn offset(json: &[u8], error: &serde_json::Error) -> Option<usize> {
     (before + error.column()).checked_sub(1)
 }
 
-/// The names of the fields down to the value at a byte, and what that value is.
-fn locate(json: &[u8], target: usize) -> Option<(Vec<String>, &'static str)> {
+/// A value in a text.
+struct Found {
+    /// The names down to it; elements of lists have none.
+    names: Vec<Option<String>>,
+    /// What it is.
+    what: &'static str,
+    /// Where it begins.
+    start: usize,
+}
+
+/// The value at a byte.
+fn locate(json: &[u8], target: usize) -> Option<Found> {
     enum Open {
         Object,
         List,
@@ -119,13 +149,13 @@ fn locate(json: &[u8], target: usize) -> Option<(Vec<String>, &'static str)> {
     let mut names: Vec<Option<String>> = Vec::new();
     let mut at = 0;
     let mut name_comes = false;
-    let fields = |names: &[Option<String>]| names.iter().flatten().cloned().collect::<Vec<_>>();
+    let found = |names: &[Option<String>], what, start| Some(Found { names: names.to_vec(), what, start });
     while at < json.len() {
         let start = at;
         match json[at] {
             opening @ (b'{' | b'[') => {
                 if at >= target {
-                    return Some((fields(&names), if opening == b'{' { "object" } else { "array" }));
+                    return found(&names, if opening == b'{' { "object" } else { "array" }, start);
                 }
                 let is_object = opening == b'{';
                 open.push(if is_object { Open::Object } else { Open::List });
@@ -156,7 +186,7 @@ fn locate(json: &[u8], target: usize) -> Option<(Vec<String>, &'static str)> {
                     *names.last_mut()? = Some(name.to_owned());
                     name_comes = false;
                 } else if at > target {
-                    return Some((fields(&names), "string"));
+                    return found(&names, "string", start);
                 }
             }
             b':' | b' ' | b'\n' | b'\r' | b'\t' => at += 1,
@@ -166,7 +196,7 @@ fn locate(json: &[u8], target: usize) -> Option<(Vec<String>, &'static str)> {
                 }
                 if at > target {
                     let what = if matches!(first, b't' | b'f') { "bool" } else { "number" };
-                    return Some((fields(&names), what));
+                    return found(&names, what, start);
                 }
             }
         }

@@ -4,7 +4,7 @@
 mod duplicates;
 mod mistake;
 
-use reeve_api::{GroupVersionKind, StatusError};
+use reeve_api::{GroupVersionKind, StatusError, go_text};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -53,7 +53,7 @@ impl From<DecodeError> for StatusError {
 }
 
 /// What an object says that it is.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Header {
     #[serde(default)]
@@ -93,14 +93,49 @@ fn refuse(wanted: &GroupVersionKind, kind: &str, version: &str, why: &str) -> De
     DecodeError::Unreadable(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", wanted.kind))
 }
 
+/// Where upstream keeps its kinds, which its messages tell.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+/// How much of a body that nobody can read is shown.
+const SHOWN_MAX: usize = 30;
+
+/// The message for text that does not even say of which kind it is.
+fn unrecognized(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) -> DecodeError {
+    let why = go_text::json_problem(json).unwrap_or_else(|| {
+        let what = match json.trim_ascii_start().first() {
+            Some(b'[') => "array",
+            Some(b'"') => "string",
+            Some(b't' | b'f') => "bool",
+            Some(b'{') => return error.to_string(),
+            _ => "number",
+        };
+        format!(
+            "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \
+             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )
+    });
+    let shown = &json[..json.len().min(SHOWN_MAX)];
+    let more = if json.len() > SHOWN_MAX { " ..." } else { "" };
+    let shown = match shown.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    DecodeError::Unreadable(format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} \
+         ({shown}{more})",
+        wanted.kind
+    ))
+}
+
 /// The message for bytes that could not be decoded.
 fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) -> DecodeError {
-    let Ok(header) = serde_json::from_slice::<Header>(json) else {
-        return DecodeError::Unreadable(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-             {error}",
-            wanted.kind
-        ));
+    // A list would be read as the fields in order.
+    let is_list = json.trim_ascii_start().first() == Some(&b'[');
+    let header = match serde_json::from_slice::<Header>(json) {
+        Ok(_) if is_list => return unrecognized(json, wanted, error),
+        Ok(header) => header,
+        Err(error) => return unrecognized(json, wanted, &error),
     };
     let kind = header.kind.unwrap_or_else(|| wanted.kind.clone());
     let api_version = header.api_version.unwrap_or_else(|| wanted.api_version());
@@ -113,7 +148,7 @@ fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) ->
         let group = if wanted.group.is_empty() { "core" } else { wanted.group.split('.').next().unwrap_or_default() };
         format!("converting ({}.{kind}) to ({group}.{}): unknown conversion", given.version, wanted.kind)
     } else {
-        format!("no kind {kind:?} is registered for version {api_version:?} in this server")
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
     };
     refuse(wanted, &kind, &given.version, &why)
 }

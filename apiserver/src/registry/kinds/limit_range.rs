@@ -21,6 +21,10 @@ pub struct LimitRanges;
 impl Strategy for LimitRanges {
     type Object = LimitRange;
 
+    fn allows_create_on_update(&self) -> bool {
+        true
+    }
+
     fn default(&self, range: &mut LimitRange) {
         let spec = range.spec.get_or_insert_default();
         for item in &mut spec.limits {

@@ -1,9 +1,11 @@
 //! Pod: containers that run together on a node.
 
+mod change;
 mod parts;
 mod placement;
+mod status;
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::validation::{ErrorList, Path};
 
@@ -71,6 +73,7 @@ impl Strategy for Pods {
         if is_gated(spec) && spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) {
             errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
         }
+        validation::pod_annotations_agree(pod, &mut errors);
         errors
     }
 
@@ -81,34 +84,7 @@ impl Strategy for Pods {
 
     fn validate_update(&self, pod: &Pod, old: &Pod) -> ErrorList {
         let mut errors = rules(pod);
-        let (empty_new, empty_old) = (PodSpec::default(), PodSpec::default());
-        let new = pod.spec.as_ref().unwrap_or(&empty_new);
-        let old = old.spec.as_ref().unwrap_or(&empty_old);
-        let path = Path::new("spec");
-        for (field, new, old) in [
-            ("containers", new.containers.len(), old.containers.len()),
-            (
-                "initContainers",
-                new.init_containers.iter().flatten().count(),
-                old.init_containers.iter().flatten().count(),
-            ),
-        ] {
-            if new != old {
-                errors.forbidden(&path.child(field), "pod updates may not add or remove containers");
-                return errors;
-            }
-        }
-        deadline(new, old, &path, &mut errors);
-        tolerations_only_grow(new, old, &path, &mut errors);
-        if only_mutable_fields_differ(new, old) {
-            return errors;
-        }
-        errors.forbidden(
-            &path,
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-        );
+        change::validate(pod, old, &mut errors);
         errors
     }
 
@@ -122,21 +98,7 @@ impl Strategy for Pods {
     }
 
     fn validate_status_update(&self, pod: &Pod, old: &Pod) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let path = Path::new("status");
-        let node = |pod: &Pod| {
-            let status = pod.status.as_ref();
-            status.and_then(|status| status.nominated_node_name.clone()).unwrap_or_default()
-        };
-        let nominated = node(pod);
-        if !nominated.is_empty() && nominated != node(old) {
-            errors.invalid_each(
-                &path.child("nominatedNodeName"),
-                &nominated,
-                reeve_api::validation::format::dns1123_subdomain(&nominated),
-            );
-        }
-        errors
+        status::validate(pod, old)
     }
 
     fn prepare_for_subresource_update(&self, subresource: &str, _context: &RequestContext, pod: &mut Pod, old: &Pod) {
@@ -205,8 +167,7 @@ impl Strategy for Pods {
 /// Rules that hold for pods at all times.
 fn rules(pod: &Pod) -> ErrorList {
     let mut errors = ErrorList::new();
-    let empty = PodSpec::default();
-    validation::pod_spec(pod.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+    validation::pod(pod, &mut errors);
     errors
 }
 
@@ -217,60 +178,4 @@ fn is_gated(spec: &PodSpec) -> bool {
 fn next_generation(old: &Pod, changed: bool) -> Option<i64> {
     let generation = old.metadata.generation.unwrap_or(1);
     Some(if changed { generation + 1 } else { generation })
-}
-
-fn deadline(new: &PodSpec, old: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
-    let path = path.child("activeDeadlineSeconds");
-    match (new.active_deadline_seconds, old.active_deadline_seconds) {
-        (Some(new), Some(old)) if new > old => {
-            errors.invalid(&path, new, "must be less than or equal to previous value");
-        }
-        (None, Some(_)) => errors.invalid(&path, None::<i64>, "must not update from a positive integer to nil value"),
-        _ => {}
-    }
-}
-
-fn tolerations_only_grow(new: &PodSpec, old: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
-    let without_seconds = |toleration: &Toleration| Toleration { toleration_seconds: None, ..toleration.clone() };
-    let kept =
-        |old: &Toleration| new.tolerations.iter().flatten().any(|new| without_seconds(new) == without_seconds(old));
-    if !old.tolerations.iter().flatten().all(kept) {
-        errors.forbidden(
-            &path.child("tolerations"),
-            "existing toleration can not be modified except its tolerationSeconds",
-        );
-    }
-}
-
-fn only_mutable_fields_differ(new: &PodSpec, old: &PodSpec) -> bool {
-    let mut masked = new.clone();
-    let pairs = masked
-        .containers
-        .iter_mut()
-        .zip(&old.containers)
-        .chain(masked.init_containers.iter_mut().flatten().zip(old.init_containers.iter().flatten()));
-    for (new, old) in pairs {
-        new.image.clone_from(&old.image);
-    }
-    masked.active_deadline_seconds = old.active_deadline_seconds;
-    masked.tolerations.clone_from(&old.tolerations);
-    if old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0)
-        && new.termination_grace_period_seconds == Some(1)
-    {
-        masked.termination_grace_period_seconds = old.termination_grace_period_seconds;
-    }
-    if is_gated(old) {
-        // Gates may go, and while one is there the choice of nodes may be narrowed.
-        let gone_only = new
-            .scheduling_gates
-            .iter()
-            .flatten()
-            .all(|gate| old.scheduling_gates.iter().flatten().any(|old| old == gate));
-        if gone_only {
-            masked.scheduling_gates.clone_from(&old.scheduling_gates);
-        }
-        masked.node_selector.clone_from(&old.node_selector);
-        masked.affinity.clone_from(&old.affinity);
-    }
-    masked == *old
 }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use reeve_api::go_text;
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
 use crate::registry::strategy::{RequestContext, Strategy};
@@ -128,51 +129,33 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
+fn not_a_map(what: &str) -> String {
+    format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}")
+}
+
 fn json_value(value: Option<&[u8]>, key: &str, errors: &mut ErrorList) {
     let path = Path::new("data");
     let path = path.key(key);
     match value.map(serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>) {
         None => errors.required(&path, ""),
         Some(Err(error)) => {
-            let why = syntax_problem(value.unwrap_or_default(), &error);
+            let text = value.unwrap_or_default();
+            let why = go_text::json_problem(text).unwrap_or_else(|| match text.trim_ascii_start().first() {
+                Some(b'[') => not_a_map("array"),
+                Some(b'"') => not_a_map("string"),
+                Some(b't' | b'f') => not_a_map("bool"),
+                Some(b'0'..=b'9' | b'-') => not_a_map("number"),
+                _ => error.to_string(),
+            });
             errors.invalid(&path, "<secret contents redacted>", why);
         }
         Some(Ok(_)) => {}
     }
 }
 
-/// What is wrong with a JSON text, in upstream's words where they are known.
-fn syntax_problem(text: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let line = text.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
-    let byte = line.and_then(|line| line.get(error.column().saturating_sub(1)));
-    let words = error.to_string();
-    let wanted = if words.starts_with("key must be a string") {
-        "object key string"
-    } else if words.starts_with("expected value") {
-        "value"
-    } else {
-        return words;
-    };
-    byte.map_or(words, |byte| format!("invalid character '{}' looking for beginning of {wanted}", char::from(*byte)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bad_json_is_told_as_upstream_tells_it() {
-        let problem = |text: &str| {
-            let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text.as_bytes());
-            syntax_problem(text.as_bytes(), &read.unwrap_err())
-        };
-        assert_eq!(problem("{nope"), "invalid character 'n' looking for beginning of object key string");
-        assert_eq!(problem("{"), "unexpected end of JSON input");
-        assert_eq!(problem("{\"a\":}"), "invalid character '}' looking for beginning of value");
-    }
 
     #[test]
     fn a_certificate_is_in_blocks() {

@@ -33,6 +33,9 @@ const KEPT_FOR: Duration = Duration::from_secs(300);
 /// longer has.
 const STORE_PAGE: usize = 500;
 
+/// The first revision that any client can have been told: at the one before the store was empty.
+const FIRST_REVISION: i64 = 2;
+
 /// How many initial events a watch gives at a time.
 const INITIAL_BATCH: usize = 128;
 
@@ -339,7 +342,11 @@ impl Resource {
         let wanted = if limit == 0 { usize::MAX } else { limit + 1 };
         let mut more = true;
         while more && found.len() < wanted {
-            let page = self.inner.store.list(&prefix, Some(revision), position.as_deref(), STORE_PAGE).await;
+            let page = if revision < FIRST_REVISION {
+                Err(StoreError::Compacted { oldest: FIRST_REVISION })
+            } else {
+                self.inner.store.list(&prefix, Some(revision), position.as_deref(), STORE_PAGE).await
+            };
             let page = page.map_err(|error| match error {
                 StoreError::Compacted { .. } if after.is_none() => {
                     StatusError::expired("The resourceVersion for the provided list is too old.")

@@ -7,6 +7,7 @@ use reeve_api::selector::LabelSelector;
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
 use super::super::workload;
+use crate::registry::internal;
 use crate::registry::pod_template::validation;
 
 /// Most parallel pods of an indexed job, and most failed indexes of one.
@@ -61,7 +62,8 @@ pub(in crate::registry::kinds) fn template(spec: &JobSpec, path: &Path<'_>, erro
         if spec.completion_mode.as_deref() == Some("Indexed") {
             success_policy(spec, policy, &path, errors);
         } else {
-            errors.invalid(&path, BadValue::json(policy), "requires indexed completion mode");
+            let shown = BadValue::json(&internal::form(policy, "SuccessPolicy"));
+            errors.invalid(&path, shown, "requires indexed completion mode");
         }
     }
     replacement(spec, path, errors);

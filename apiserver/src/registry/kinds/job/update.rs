@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use reeve_api::validation::{BadValue, ErrorList, Path};
 use serde::Serialize;
 
+use crate::registry::internal;
+
 const IMMUTABLE: &str = "field is immutable";
 
 /// Until a suspended job first starts, its queue may still decide where its pods run.
@@ -19,18 +21,42 @@ pub(super) fn fixed(new: &JobSpec, old: &JobSpec, template_mutable: bool, path: 
     same(&new.selector, &old.selector, &path.child("selector"), errors);
     let template = if template_mutable { allowed(&new.template, &old.template) } else { new.template.clone() };
     if template != old.template {
-        errors.invalid(&path.child("template"), BadValue::json(&new.template), IMMUTABLE);
+        errors.invalid(
+            &path.child("template"),
+            BadValue::json(&internal::form(&new.template, "PodTemplateSpec")),
+            IMMUTABLE,
+        );
     }
     same(&new.completion_mode, &old.completion_mode, &path.child("completionMode"), errors);
-    same(&new.pod_failure_policy, &old.pod_failure_policy, &path.child("podFailurePolicy"), errors);
+    shown(
+        &new.pod_failure_policy,
+        &old.pod_failure_policy,
+        "PodFailurePolicy",
+        &path.child("podFailurePolicy"),
+        errors,
+    );
     same(&new.backoff_limit_per_index, &old.backoff_limit_per_index, &path.child("backoffLimitPerIndex"), errors);
     same(&new.managed_by, &old.managed_by, &path.child("managedBy"), errors);
-    same(&new.success_policy, &old.success_policy, &path.child("successPolicy"), errors);
+    shown(&new.success_policy, &old.success_policy, "SuccessPolicy", &path.child("successPolicy"), errors);
 }
 
 fn same<T: PartialEq + Serialize>(new: &T, old: &T, path: &Path<'_>, errors: &mut ErrorList) {
     if new != old {
         errors.invalid(path, BadValue::json(new), IMMUTABLE);
+    }
+}
+
+/// The same for structures of upstream's own.
+fn shown<T: PartialEq + Serialize>(
+    new: &Option<T>,
+    old: &Option<T>,
+    name: &str,
+    path: &Path<'_>,
+    errors: &mut ErrorList,
+) {
+    if new != old {
+        let value = new.as_ref().map(|new| BadValue::json(&internal::form(new, name)));
+        errors.invalid(path, value.unwrap_or_else(BadValue::null), IMMUTABLE);
     }
 }
 

@@ -1,9 +1,9 @@
 //! RoleBinding and ClusterRoleBinding: who has a role.
 
+use crate::registry::internal;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, RoleRef, Subject};
 use reeve_api::validation::metadata::{NameRule, path_segment};
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
-use serde_json::json;
 
 use super::GROUP;
 use crate::registry::strategy::Strategy;
@@ -102,9 +102,8 @@ fn role_ref(role: &RoleRef, kinds: &[&str], errors: &mut ErrorList) {
 
 fn same_role(role: &RoleRef, old: &RoleRef, errors: &mut ErrorList) {
     if role != old {
-        // The names of the fields are those of upstream's own type.
-        let shown = json!({"APIGroup": role.api_group, "Kind": role.kind, "Name": role.name});
-        errors.invalid(&Path::new("roleRef"), BadValue::json(&shown), "cannot change roleRef");
+        let shown = BadValue::json(&internal::form(role, "RoleRef"));
+        errors.invalid(&Path::new("roleRef"), shown, "cannot change roleRef");
     }
 }
 

@@ -54,6 +54,10 @@ impl Strategy for Services {
         NameRule::ShortName
     }
 
+    fn allows_create_on_update(&self) -> bool {
+        true
+    }
+
     fn default(&self, service: &mut Service) {
         let spec = service.spec.get_or_insert_default();
         let fill = |field: &mut Option<String>, value: &str| {

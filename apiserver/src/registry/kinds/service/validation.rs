@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use reeve_api::validation::{BadValue, ErrorList, Path, format, metadata};
 
 use super::{is_accessible_from_outside, is_headless, kind, may_have_node_port, needs_cluster_ip, needs_health_check};
+use crate::registry::internal;
 use crate::registry::kinds::endpoints::special_address;
 use crate::registry::kinds::rules::{self, AddressRange};
 use crate::registry::pod_template::validation::number_or_name;
@@ -137,7 +138,7 @@ fn repeated_ports(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
     for (index, port) in ports.iter().enumerate() {
         if !numbers.insert((&port.protocol, port.port)) {
             let key = ServicePort { port: port.port, protocol: port.protocol.clone(), ..ServicePort::default() };
-            errors.duplicate(&path_ports.index(index), BadValue::json(&key));
+            errors.duplicate(&path_ports.index(index), BadValue::json(&internal::form(&key, "ServicePort")));
         }
     }
 }
@@ -266,9 +267,8 @@ fn traffic(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
             let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             errors.invalid(&path_check, check, why);
         }
-    } else if check == 0 {
-        errors.required(&path_check, "");
-    } else {
+    } else if check != 0 {
+        // One that is not given is allocated.
         for problem in format::port(i64::from(check)) {
             errors.invalid(&path_check, check, problem);
         }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm};
 use reeve_api::meta::LabelSelector;
-use reeve_api::validation::{BadValue, ErrorList, Path, format};
+use reeve_api::validation::{ErrorList, Path, format};
 
 use crate::registry::kinds::label_selector;
 
@@ -19,7 +19,7 @@ pub(super) fn validate(affinity: &Affinity, path: &Path<'_>, errors: &mut ErrorL
                 errors.required(&path_terms, "must have at least one node selector term");
             }
             for (index, term) in required.node_selector_terms.iter().enumerate() {
-                node_term(term, &path_terms.index(index), errors);
+                node_term(term, true, &path_terms.index(index), errors);
             }
         }
         let path_preferred = path.child(PREFERRED);
@@ -27,7 +27,8 @@ pub(super) fn validate(affinity: &Affinity, path: &Path<'_>, errors: &mut ErrorL
         for (index, term) in preferred.enumerate() {
             let path = path_preferred.index(index);
             weight(term.weight, &path, errors);
-            node_term(&term.preference, &path.child("preference"), errors);
+            // What nothing can match is not wrong in a wish.
+            node_term(&term.preference, false, &path.child("preference"), errors);
         }
     }
     let together = affinity.pod_affinity.as_ref().map(|pods| {
@@ -65,10 +66,10 @@ fn weight(weight: i32, path: &Path<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn node_term(term: &NodeSelectorTerm, path: &Path<'_>, errors: &mut ErrorList) {
+fn node_term(term: &NodeSelectorTerm, with_values: bool, path: &Path<'_>, errors: &mut ErrorList) {
     let path_expressions = path.child("matchExpressions");
     for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
-        expression(requirement, &path_expressions.index(index), errors);
+        expression(requirement, with_values, &path_expressions.index(index), errors);
     }
     let path_fields = path.child("matchFields");
     for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
@@ -76,7 +77,7 @@ fn node_term(term: &NodeSelectorTerm, path: &Path<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn expression(requirement: &NodeSelectorRequirement, path: &Path<'_>, errors: &mut ErrorList) {
+fn expression(requirement: &NodeSelectorRequirement, with_values: bool, path: &Path<'_>, errors: &mut ErrorList) {
     let values = requirement.values.as_deref().unwrap_or_default();
     let path_values = path.child("values");
     match requirement.operator.as_str() {
@@ -93,7 +94,7 @@ fn expression(requirement: &NodeSelectorRequirement, path: &Path<'_>, errors: &m
         other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
     }
     errors.invalid_each(&path.child("key"), &requirement.key, format::qualified_name(&requirement.key));
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate().filter(|_| with_values) {
         errors.invalid_each(&path_values.index(index), value, format::label_value(value));
     }
 }
@@ -133,8 +134,13 @@ fn pod_term(term: &PodAffinityTerm, path: &Path<'_>, errors: &mut ErrorList) {
     }
     let matched = term.match_label_keys.as_deref().unwrap_or_default();
     let mismatched = term.mismatch_label_keys.as_deref().unwrap_or_default();
-    match_label_keys(matched, term.label_selector.as_ref(), &path.child("matchLabelKeys"), errors);
-    match_label_keys(mismatched, term.label_selector.as_ref(), &path.child("mismatchLabelKeys"), errors);
+    label_keys(matched, term.label_selector.as_ref(), &path.child("matchLabelKeys"), errors);
+    label_keys(mismatched, term.label_selector.as_ref(), &path.child("mismatchLabelKeys"), errors);
+    if let Some(selector) = &term.label_selector {
+        for (index, key) in matched.iter().enumerate().filter(|(_, key)| names_twice(selector, key)) {
+            errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+        }
+    }
     for (index, key) in matched.iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {
         errors.invalid(
             &path.child("matchLabelKeys").index(index),
@@ -142,20 +148,35 @@ fn pod_term(term: &PodAffinityTerm, path: &Path<'_>, errors: &mut ErrorList) {
             "exists in both matchLabelKeys and mismatchLabelKeys",
         );
     }
-    topology_key(&term.topology_key, path, errors);
+    let path_topology = path.child("topologyKey");
+    if term.topology_key.is_empty() {
+        errors.required(&path_topology, "can not be empty");
+    }
+    errors.invalid_each(&path_topology, &term.topology_key, format::qualified_name(&term.topology_key));
 }
 
-/// The label of nodes that makes a domain.
-pub(super) fn topology_key(key: &str, path: &Path<'_>, errors: &mut ErrorList) {
-    let path = path.child("topologyKey");
-    if key.is_empty() {
-        errors.required(&path, "can not be empty");
-    } else {
-        errors.invalid_each(&path, key, format::qualified_name(key));
-    }
+/// Whether a selector names a key besides the expression that was made of the pod's own label.
+fn names_twice(selector: &LabelSelector, key: &str) -> bool {
+    let in_labels = usize::from(selector.match_labels.iter().flatten().any(|(own, _)| own == key));
+    let in_expressions = selector.match_expressions.iter().flatten().filter(|own| own.key == key).count();
+    in_expressions > 0 && in_labels + in_expressions > 1
 }
 
 /// Keys of the pod's own labels that a selector takes up.
+fn label_keys(keys: &[String], selector: Option<&LabelSelector>, path: &Path<'_>, errors: &mut ErrorList) {
+    if keys.is_empty() {
+        return;
+    }
+    if selector.is_none() {
+        errors.forbidden(path, "must not be specified when labelSelector is not set");
+        return;
+    }
+    for (index, key) in keys.iter().enumerate() {
+        errors.invalid_each(&path.index(index), key, format::qualified_name(key));
+    }
+}
+
+/// The same for spreading, where the selector must not name the keys itself.
 pub(super) fn match_label_keys(
     keys: &[String],
     selector: Option<&LabelSelector>,
@@ -165,14 +186,14 @@ pub(super) fn match_label_keys(
     if keys.is_empty() {
         return;
     }
-    let Some(_) = selector else {
+    if selector.is_none() {
         errors.forbidden(path, "must not be specified when labelSelector is not set");
-        return;
-    };
+    }
     for (index, key) in keys.iter().enumerate() {
         errors.invalid_each(&path.index(index), key, format::qualified_name(key));
-        if keys[..index].contains(key) {
-            errors.duplicate(&path.index(index), BadValue::from(key));
+        let is_label = selector.is_some_and(|own| own.match_labels.iter().flatten().any(|(label, _)| label == key));
+        if is_label || selector.is_some_and(|selector| names_twice(selector, key)) {
+            errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
         }
     }
 }

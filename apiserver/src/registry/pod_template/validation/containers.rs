@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, EphemeralContainer, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EphemeralContainer, PodSpec, Volume};
 use reeve_api::validation::{ErrorList, Path, format};
 
 use super::{Names, environment, mounts, one_of, probes, resources, security};
@@ -13,8 +13,8 @@ const ONLY_RESTARTED: &str = "may not be set for init containers without restart
 
 /// What containers may refer to.
 pub(super) struct Known<'a> {
-    /// The volumes in order, and whether they can be a block device.
-    pub(super) volumes: BTreeMap<&'a str, bool>,
+    /// The volumes that are in order.
+    pub(super) volumes: BTreeMap<&'a str, &'a Volume>,
     /// The pod's resource claims.
     pub(super) claims: Names<'a>,
 }
@@ -32,7 +32,7 @@ pub(super) fn validate(spec: &PodSpec, known: &Known<'_>, path: &Path<'_>, error
     host_ports(&spec.containers, &path_containers, errors);
     let path_init = path.child("initContainers");
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        init(container, known, &mut names, spec, &path_init.index(index), errors);
+        init(container, known, &mut names, spec, (&path_init, index), errors);
     }
     let path_ephemeral = path.child("ephemeralContainers");
     for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
@@ -49,8 +49,6 @@ fn common(container: &Container, known: &Known<'_>, spec: &PodSpec, path: &Path<
     let image = container.image.as_deref().unwrap_or_default();
     if image.is_empty() {
         errors.required(&path.child("image"), "");
-    } else if image.trim() != image {
-        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
     }
     one_of(
         container.termination_message_policy.as_deref(),
@@ -58,19 +56,14 @@ fn common(container: &Container, known: &Known<'_>, spec: &PodSpec, path: &Path<
         &path.child("terminationMessagePolicy"),
         errors,
     );
-    ports(
-        container.ports.as_deref().unwrap_or_default(),
-        spec.host_network == Some(true),
-        &path.child("ports"),
-        errors,
-    );
+    ports(container.ports.as_deref().unwrap_or_default(), &path.child("ports"), errors);
     let path_env = path.child("env");
     for (index, entry) in container.env.iter().flatten().enumerate() {
         environment::variable(entry, &path_env.index(index), errors);
     }
     let path_env_from = path.child("envFrom");
     for (index, entry) in container.env_from.iter().flatten().enumerate() {
-        environment::all_of(entry, &path_env_from.index(index), errors);
+        environment::all_of(entry, &path_env_from, index, errors);
     }
     mounts::validate(container, known, path, errors);
     one_of(
@@ -80,29 +73,61 @@ fn common(container: &Container, known: &Known<'_>, spec: &PodSpec, path: &Path<
         errors,
     );
     if let Some(entry) = &container.resources {
-        resources::validate(entry, &known.claims, &path.child("resources"), errors);
+        resources::validate(entry, Some(&known.claims), &path.child("resources"), errors);
     }
-    resize_policies(container, &path.child("resizePolicy"), errors);
+    resize_policies(container, spec, &path.child("resizePolicy"), errors);
     if let Some(context) = &container.security_context {
         let own_users = spec.host_users == Some(false);
         security::container(context, own_users, &path.child("securityContext"), errors);
     }
 }
 
-fn resize_policies(container: &Container, path: &Path<'_>, errors: &mut ErrorList) {
+/// Upstream names the list where it finds fault with an entry.
+fn resize_policies(container: &Container, spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let never = spec.restart_policy.as_deref() == Some("Never");
     let mut seen = BTreeSet::new();
     for (index, policy) in container.resize_policy.iter().flatten().enumerate() {
-        let path = path.index(index);
         if !seen.insert(&policy.resource_name) {
-            errors.duplicate(&path, &policy.resource_name);
+            errors.duplicate(&path.index(index), &policy.resource_name);
         }
-        if !matches!(policy.resource_name.as_str(), "cpu" | "memory") {
-            errors.not_supported(&path, &policy.resource_name, &["cpu", "memory"]);
+        one_of(Some(&policy.resource_name), &["cpu", "memory"], path, errors);
+        one_of(Some(&policy.restart_policy), &["NotRequired", "RestartContainer"], path, errors);
+        if never && policy.restart_policy != "NotRequired" {
+            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.invalid(path, &policy.restart_policy, why);
         }
-        match policy.restart_policy.as_str() {
-            "NotRequired" | "RestartContainer" => {}
-            "" => errors.required(&path, ""),
-            other => errors.not_supported(&path, other, &["NotRequired", "RestartContainer"]),
+    }
+}
+
+/// What only pods are held to, not templates: images without blanks around them.
+pub(super) fn images(containers: &[Container], path: &Path<'_>, errors: &mut ErrorList) {
+    for (index, container) in containers.iter().enumerate() {
+        trimmed_image(container.image.as_deref(), &path.index(index), errors);
+    }
+}
+
+pub(super) fn trimmed_image(image: Option<&str>, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(image) = image.filter(|image| image.trim() != *image) {
+        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
+    }
+}
+
+/// On the host's network a port of a container is one of the host. In a pod it was filled in; in a template it may be
+/// left open.
+pub(super) fn ports_of_host(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    if spec.host_network != Some(true) {
+        return;
+    }
+    let path = path.child("containers");
+    for (index, container) in spec.containers.iter().enumerate() {
+        let path = path.index(index);
+        let path = path.child("ports");
+        for (index, port) in container.ports.iter().flatten().enumerate() {
+            let number = port.host_port.unwrap_or_default();
+            if number != 0 && number != port.container_port {
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                errors.invalid(&path.index(index).child("hostPort"), number, why);
+            }
         }
     }
 }
@@ -126,7 +151,9 @@ fn regular<'a>(
     errors: &mut ErrorList,
 ) {
     common(container, known, spec, path, errors);
-    unique(&container.name, names, path, errors);
+    if !names.insert(&container.name) {
+        errors.duplicate(&path.child("name"), &container.name);
+    }
     if let Some(lifecycle) = &container.lifecycle {
         probes::lifecycle(lifecycle, grace_seconds(spec), &path.child("lifecycle"), errors);
     }
@@ -146,7 +173,7 @@ fn restart_rules(container: &Container, path: &Path<'_>, errors: &mut ErrorList)
         errors.required(&path.child("restartPolicy"), "must specify restartPolicy when restart rules are used");
     }
     if rules.len() > RULES_MAX {
-        errors.too_long(&path_rules, RULES_MAX);
+        errors.too_many(&path_rules, rules.len(), RULES_MAX);
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = path_rules.index(index);
@@ -181,16 +208,18 @@ fn init<'a>(
     known: &Known<'_>,
     names: &mut BTreeSet<&'a str>,
     spec: &PodSpec,
-    path: &Path<'_>,
+    (list, index): (&Path<'_>, usize),
     errors: &mut ErrorList,
 ) {
+    let path = &list.index(index);
     common(container, known, spec, path, errors);
     let policy = container.restart_policy.as_deref();
     if let Some(policy) = policy.filter(|policy| !matches!(*policy, "Always" | "Never" | "OnFailure")) {
         errors.not_supported(&path.child("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
     }
     unique(&container.name, names, path, errors);
-    host_ports(std::slice::from_ref(container), path, errors);
+    // They run one by one; upstream names the first of them.
+    host_ports(std::slice::from_ref(container), list, errors);
     if policy == Some("Always") {
         if let Some(lifecycle) = &container.lifecycle {
             probes::lifecycle(lifecycle, grace_seconds(spec), &path.child("lifecycle"), errors);
@@ -219,12 +248,13 @@ fn ephemeral<'a>(
     errors: &mut ErrorList,
 ) {
     common(&as_container(container), known, spec, path, errors);
+    trimmed_image(container.image.as_deref(), path, errors);
+    unique(&container.name, names, path, errors);
     let target = container.target_container_name.as_deref().unwrap_or_default();
     let mut regular = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     if !target.is_empty() && !regular.any(|other| other.name == target) {
         errors.not_found(&path.child("targetContainerName"), target);
     }
-    unique(&container.name, names, path, errors);
     let resources = container.resources.as_ref();
     let has_resources =
         resources.is_some_and(|own| own.limits.is_some() || own.requests.is_some() || own.claims.is_some());
@@ -290,7 +320,7 @@ fn host_ports(containers: &[Container], path: &Path<'_>, errors: &mut ErrorList)
     }
 }
 
-fn ports(ports: &[ContainerPort], host_network: bool, path: &Path<'_>, errors: &mut ErrorList) {
+fn ports(ports: &[ContainerPort], path: &Path<'_>, errors: &mut ErrorList) {
     let mut names = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
@@ -314,13 +344,6 @@ fn ports(ports: &[ContainerPort], host_network: bool, path: &Path<'_>, errors: &
         if let Some(host_port) = port.host_port.filter(|port| *port != 0) {
             for problem in format::port(i64::from(host_port)) {
                 errors.invalid(&path.child("hostPort"), host_port, problem);
-            }
-            if host_network && host_port != port.container_port {
-                errors.invalid(
-                    &path.child("containerPort"),
-                    port.container_port,
-                    "must match `hostPort` when `hostNetwork` is true",
-                );
             }
         }
         one_of(port.protocol.as_deref(), &PROTOCOLS, &path.child("protocol"), errors);

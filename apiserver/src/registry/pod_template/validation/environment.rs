@@ -1,6 +1,7 @@
 //! Environment variables.
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector};
+use reeve_api::validation::metadata::NameRule;
 use reeve_api::validation::{ErrorList, Path, format};
 
 use super::{fields, unreserved_local_path};
@@ -54,9 +55,7 @@ pub(super) fn variable(variable: &EnvVar, path: &Path<'_>, errors: &mut ErrorLis
 }
 
 fn key_of_object(name: &str, key: &str, path: &Path<'_>, errors: &mut ErrorList) {
-    if name.is_empty() {
-        errors.required(&path.child("name"), "");
-    }
+    errors.invalid_each(&path.child("name"), name, format::dns1123_subdomain(name));
     if key.is_empty() {
         errors.required(&path.child("key"), "");
     } else {
@@ -73,7 +72,9 @@ fn key_of_file(file: &FileKeySelector, path: &Path<'_>, errors: &mut ErrorList) 
     unreserved_local_path(&file.path, &path.child("path"), errors);
 }
 
-pub(super) fn all_of(source: &EnvFromSource, path: &Path<'_>, errors: &mut ErrorList) {
+/// `list` is the path of the list, which upstream names when the number of sources is wrong.
+pub(super) fn all_of(source: &EnvFromSource, list: &Path<'_>, index: usize, errors: &mut ErrorList) {
+    let path = list.index(index);
     if let Some(prefix) = source.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
         errors.invalid_each(&path.child("prefix"), prefix, format::environment_variable(prefix));
     }
@@ -85,14 +86,17 @@ pub(super) fn all_of(source: &EnvFromSource, path: &Path<'_>, errors: &mut Error
     for (field, name) in references {
         if let Some(name) = name {
             count += 1;
+            let path = path.child(field);
             if name.is_empty() {
-                errors.required(&path.child(field).child("name"), "");
+                errors.required(&path.child("name"), "");
+            } else {
+                errors.invalid_each(&path.child("name"), name, NameRule::Dns1123Subdomain.problems(name, true));
             }
         }
     }
     match count {
-        0 => errors.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"),
+        0 => errors.invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"),
         1 => {}
-        _ => errors.invalid(path, "", "may not have more than one field specified at a time"),
+        _ => errors.invalid(list, "", "may not have more than one field specified at a time"),
     }
 }

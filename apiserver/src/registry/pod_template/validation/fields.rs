@@ -83,18 +83,16 @@ fn subscript(text: &str) -> Option<(&str, &str)> {
 
 /// `in_volume` says that no container is meant by itself.
 pub(super) fn resource_field(field: &ResourceFieldSelector, in_volume: bool, path: &Path<'_>, errors: &mut ErrorList) {
+    let name = field.resource.as_str();
+    let huge = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
     if in_volume && field.container_name.as_deref().unwrap_or_default().is_empty() {
         errors.required(&path.child("containerName"), "");
-        return;
-    }
-    let name = field.resource.as_str();
-    if name.is_empty() {
+    } else if name.is_empty() {
         errors.required(&path.child("resource"), "");
-        return;
-    }
-    let huge = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
-    if !RESOURCES.contains(&name) && !huge {
+    } else if !RESOURCES.contains(&name) && !huge {
         errors.not_supported(&path.child("resource"), name, &RESOURCES);
+    }
+    if !RESOURCES.contains(&name) && !huge {
         return;
     }
     let Some(divisor) = field.divisor.as_ref() else { return };
@@ -106,11 +104,7 @@ pub(super) fn resource_field(field: &ResourceFieldSelector, in_volume: bool, pat
     }
     if kind == "cpu" {
         if !matches!(canonical.as_str(), "1m" | "1") {
-            errors.invalid(
-                &path,
-                divisor.0.as_str(),
-                "only divisor's values 1m and 1 are supported with the cpu resource",
-            );
+            errors.invalid(&path, name, "only divisor's values 1m and 1 are supported with the cpu resource");
         }
         return;
     }
@@ -122,6 +116,6 @@ pub(super) fn resource_field(field: &ResourceFieldSelector, in_volume: bool, pat
             _ => "hugepages",
         };
         let why = format!("only divisor's values {} are supported with the {kind} resource", units.join(", "));
-        errors.invalid(&path, divisor.0.as_str(), why);
+        errors.invalid(&path, name, why);
     }
 }

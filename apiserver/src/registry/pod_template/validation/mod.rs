@@ -1,6 +1,7 @@
 //! Rules for a pod's specification (`pkg/apis/core/validation`).
 
 mod affinity;
+mod annotations;
 mod containers;
 mod environment;
 mod fields;
@@ -10,11 +11,14 @@ mod probes;
 mod resources;
 mod scheduling;
 mod security;
+mod system;
+#[cfg(test)]
+mod texts;
 mod volumes;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, ResourceRequirements};
 use reeve_api::validation::{ErrorList, Path, format, metadata};
 
 pub use probes::number_or_name;
@@ -31,12 +35,39 @@ pub fn pod_template(template: &PodTemplateSpec, path: &Path<'_>, errors: &mut Er
             metadata::annotations(annotations, &path.child("annotations"), errors);
         }
     }
+    let path_annotations = path.child("annotations");
     let path = path.child("spec");
     let empty = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&empty);
+    if let Some(marks) = template.metadata.as_ref().and_then(|own| own.annotations.as_ref()) {
+        annotations::validate(marks, spec, &path_annotations, errors);
+    }
     pod_spec(spec, &path, errors);
+    if let Some(marks) = template.metadata.as_ref().and_then(|own| own.annotations.as_ref()) {
+        annotations::agree(marks, spec, &path, errors);
+    }
     if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
+}
+
+/// Rules of a pod that hold at all times.
+pub fn pod(pod: &Pod, errors: &mut ErrorList) {
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let (path, path_metadata) = (Path::new("spec"), Path::new("metadata"));
+    if let Some(marks) = &pod.metadata.annotations {
+        annotations::validate(marks, spec, &path_metadata.child("annotations"), errors);
+    }
+    pod_spec(spec, &path, errors);
+    containers::images(&spec.containers, &path.child("containers"), errors);
+    containers::images(spec.init_containers.as_deref().unwrap_or_default(), &path.child("initContainers"), errors);
+}
+
+/// What the annotations of a new pod must agree with.
+pub fn pod_annotations_agree(pod: &Pod, errors: &mut ErrorList) {
+    if let (Some(marks), Some(spec)) = (&pod.metadata.annotations, &pod.spec) {
+        annotations::agree(marks, spec, &Path::new("spec"), errors);
     }
 }
 
@@ -45,6 +76,8 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), &path.child("volumes"), errors);
     let claims = resources::pod_claims(spec, &path.child("resourceClaims"), errors);
     containers::validate(spec, &containers::Known { volumes, claims }, path, errors);
+    resources::of_pod(spec, path, errors);
+    containers::ports_of_host(spec, path, errors);
     one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &path.child("restartPolicy"), errors);
     one_of(
         spec.dns_policy.as_deref(),
@@ -68,6 +101,7 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     }
     scheduling::gates(spec, &path.child("schedulingGates"), errors);
     scheduling::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    security::own_users(spec, path, errors);
     names(spec, path, errors);
     if let Some(seconds) = spec.active_deadline_seconds
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
@@ -94,11 +128,11 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
         one_of(Some(policy), &["PreemptLowerPriority", "Never"], &path.child("preemptionPolicy"), errors);
     }
     if let Some(overhead) = &spec.overhead {
-        resources::amounts(Some(overhead), &path.child("overhead"), errors);
+        // Upstream takes it for limits.
+        let limits = ResourceRequirements { limits: Some(overhead.clone()), ..ResourceRequirements::default() };
+        resources::validate(&limits, None, &path.child("overhead"), errors);
     }
-    if let Some(system) = spec.os.as_ref().map(|os| os.name.as_str()) {
-        one_of(Some(system), &["linux", "windows"], &path.child("os").child("name"), errors);
-    }
+    system::validate(spec, path, errors);
 }
 
 fn names(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
@@ -118,19 +152,11 @@ fn one_of(value: Option<&str>, supported: &[&str], path: &Path<'_>, errors: &mut
     }
 }
 
-/// Checks that exactly one of several fields is set; the first that is counts.
-fn first_of<'a>(
-    fields: &[(&'a str, bool)],
-    path: &Path<'_>,
-    too_many: &str,
-    errors: &mut ErrorList,
-) -> Option<&'a str> {
-    let mut present = fields.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
-    let first = present.next();
-    for field in present {
+/// Of several fields one may be set: complains about those after the first.
+fn others(fields: &[(&str, bool)], path: &Path<'_>, too_many: &str, errors: &mut ErrorList) {
+    for (field, _) in fields.iter().filter(|(_, is_set)| *is_set).skip(1) {
         errors.forbidden(&path.child(field), too_many);
     }
-    first
 }
 
 /// A path below some folder.
@@ -226,7 +252,7 @@ mod tests {
                 r#"[{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}]"#,
                 "env[0].valueFrom.resourceFieldRef.divisor: Invalid value",
             ),
-            ("envFrom", r#"[{}]"#, "envFrom[0]: Invalid value"),
+            ("envFrom", r#"[{}]"#, "envFrom: Invalid value"),
             ("resources", r#"{"requests": {"example.com/gpu": "1"}}"#, "resources.limits: Required value"),
             ("resources", r#"{"limits": {"bogus": "1"}}"#, "resources.limits[bogus]: Invalid value"),
             ("resources", r#"{"claims": [{"name": "x"}]}"#, "resources.claims[0]: Not found"),

@@ -6,19 +6,25 @@ use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use reeve_api::validation::{ErrorList, Path};
 
 use super::containers::Known;
-use super::{local_path, no_backsteps};
+use super::local_path;
 
 pub(super) fn validate(container: &Container, known: &Known<'_>, path: &Path<'_>, errors: &mut ErrorList) {
-    let path_mounts = path.child("volumeMounts");
+    mounts(container, known, &path.child("volumeMounts"), errors);
+    devices(container, known, &path.child("volumeDevices"), errors);
+}
+
+fn mounts(container: &Container, known: &Known<'_>, path_mounts: &Path<'_>, errors: &mut ErrorList) {
     let mut paths = BTreeSet::new();
     let devices = container.volume_devices.as_deref().unwrap_or_default();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let path = path_mounts.index(index);
+        let path_name = path.child("name");
         if mount.name.is_empty() {
-            errors.required(&path.child("name"), "");
+            errors.required(&path_name, "");
         }
-        if !known.volumes.contains_key(mount.name.as_str()) {
-            errors.not_found(&path.child("name"), &mount.name);
+        let volume = known.volumes.get(mount.name.as_str());
+        if volume.is_none() {
+            errors.not_found(&path_name, &mount.name);
         }
         let path_path = path.child("mountPath");
         if mount.mount_path.is_empty() {
@@ -27,51 +33,73 @@ pub(super) fn validate(container: &Container, known: &Known<'_>, path: &Path<'_>
         if !paths.insert(&mount.mount_path) {
             errors.invalid(&path_path, &mount.mount_path, "must be unique");
         }
-        if devices.iter().any(|device| device.device_path == mount.mount_path) {
-            errors.invalid(&path_path, &mount.mount_path, "must not already exist in volumeDevices");
+        if devices.iter().any(|device| device.name == mount.name) {
+            errors.invalid(&path_name, &mount.name, "must not already exist in volumeDevices");
         }
-        // From here on upstream names the list, not the mount.
+        if devices.iter().any(|device| device.device_path == mount.mount_path) {
+            errors.invalid(&path_path, &mount.mount_path, "must not already exist as a path in volumeDevices");
+        }
         let below = mount.sub_path.as_deref().unwrap_or_default();
+        let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
+        if volume.is_some_and(|volume| volume.image.is_some()) {
+            for (field, below) in [("subPath", below), ("subPathExpr", expression)] {
+                if !below.is_empty() {
+                    errors.invalid(&path.child(field), below, "not allowed in image volume sources");
+                }
+            }
+        }
+        // From here on upstream mostly names the list, not the mount.
         if !below.is_empty() {
             local_path(below, &path_mounts.child("subPath"), errors);
         }
-        if let Some(expression) = mount.sub_path_expr.as_deref().filter(|expression| !expression.is_empty()) {
-            let path = path_mounts.child("subPathExpr");
+        if !expression.is_empty() {
             if !below.is_empty() {
-                errors.invalid(&path, expression, "subPathExpr and subPath are mutually exclusive");
+                let why = "subPathExpr and subPath are mutually exclusive";
+                errors.invalid(&path.child("subPathExpr"), expression, why);
             }
-            local_path(expression, &path, errors);
+            local_path(expression, &path_mounts.child("subPathExpr"), errors);
         }
         propagation(container, mount, &path_mounts.child("mountPropagation"), errors);
         recursion(mount, &path_mounts.child("recursiveReadOnly"), errors);
     }
-    let path_devices = path.child("volumeDevices");
-    let mut device_paths = BTreeSet::new();
-    for (index, device) in devices.iter().enumerate() {
+}
+
+fn devices(container: &Container, known: &Known<'_>, path_devices: &Path<'_>, errors: &mut ErrorList) {
+    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    for (index, device) in container.volume_devices.iter().flatten().enumerate() {
         let path = path_devices.index(index);
-        let path_name = path.child("name");
+        let (path_name, path_path) = (path.child("name"), path.child("devicePath"));
         if device.name.is_empty() {
             errors.required(&path_name, "");
+        } else if !names.insert(&device.name) {
+            errors.invalid(&path_name, &device.name, "must be unique");
         }
         match known.volumes.get(device.name.as_str()) {
             None => errors.not_found(&path_name, &device.name),
-            Some(false) => errors.invalid(
-                &path_name,
-                &device.name,
-                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-            ),
-            Some(true) => {}
+            Some(volume) if volume.persistent_volume_claim.is_none() && volume.ephemeral.is_none() => {
+                let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                errors.invalid(&path_name, &device.name, why);
+            }
+            Some(_) => {}
         }
-        let path_path = path.child("devicePath");
-        if device.device_path.is_empty() {
+        let text = &device.device_path;
+        if text.is_empty() {
             errors.required(&path_path, "");
         }
-        if !device_paths.insert(&device.device_path) {
-            errors.invalid(&path_path, &device.device_path, "must be unique");
+        if paths.contains(text) {
+            errors.invalid(&path_path, text, "must be unique");
         }
-        no_backsteps(&device.device_path, &path_path, errors);
-        if paths.contains(&device.device_path) {
-            errors.invalid(&path_path, &device.device_path, "must not already exist in volumeMounts");
+        if text.split('/').any(|part| part == "..") {
+            errors.invalid(&path_path, text, "can not contain backsteps ('..')");
+        } else {
+            paths.insert(text);
+        }
+        if mounts.iter().any(|mount| mount.name == device.name) {
+            errors.invalid(&path_name, &device.name, "must not already exist in volumeMounts");
+        }
+        if mounts.iter().any(|mount| mount.mount_path == *text) {
+            errors.invalid(&path_path, text, "must not already exist as a path in volumeMounts");
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn dns(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     let path_servers = path.child("nameservers");
     if is_none && servers.is_empty() {
         errors.required(&path_servers, "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        return;
     }
     if servers.len() > NAMESERVERS_MAX {
         let why = format!("must not have more than {NAMESERVERS_MAX} nameservers");
@@ -40,7 +41,8 @@ pub(super) fn dns(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
         // A dot at the end makes a name absolute; underscores occur in the names of services.
-        let name = search.strip_suffix('.').unwrap_or(search).replace('_', "a");
+        let search = search.strip_suffix('.').unwrap_or(search);
+        let name = search.replace('_', "a");
         errors.invalid_each(&path_searches.index(index), search, format::dns1123_subdomain(&name));
     }
     let path_options = path.child("options");
@@ -52,10 +54,12 @@ pub(super) fn dns(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
 }
 
 pub(super) fn host_aliases(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
-    for alias in spec.host_aliases.iter().flatten() {
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        let path = path.index(index);
         errors.invalid_each(&path.child("ip"), &alias.ip, format::ip(&alias.ip));
-        for name in alias.hostnames.iter().flatten() {
-            errors.invalid_each(&path.child("hostnames"), name, format::dns1123_subdomain(name));
+        let path_names = path.child("hostnames");
+        for (index, name) in alias.hostnames.iter().flatten().enumerate() {
+            errors.invalid_each(&path_names.index(index), name, format::dns1123_subdomain(name));
         }
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ExecAction, HTTPGetAction, Lifecycle, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::validation::{ErrorList, Path, format};
 
-use super::{NOT_NEGATIVE, first_of};
+use super::{NOT_NEGATIVE, others};
 
 const ONE_HANDLER: &str = "may not specify more than 1 handler type";
 
@@ -33,7 +33,8 @@ pub(super) fn probe(probe: &Probe, must_succeed_once: bool, path: &Path<'_>, err
         }
         None => {}
     }
-    if first_of(&fields, path, ONE_HANDLER, errors).is_none() {
+    others(&fields, path, ONE_HANDLER, errors);
+    if fields.iter().all(|(_, is_set)| !is_set) {
         errors.required(path, "must specify a handler type");
     }
     for (field, value) in [
@@ -49,10 +50,11 @@ pub(super) fn probe(probe: &Probe, must_succeed_once: bool, path: &Path<'_>, err
     }
     let path_grace = path.child("terminationGracePeriodSeconds");
     if let Some(seconds) = probe.termination_grace_period_seconds {
+        if seconds <= 0 {
+            errors.invalid(&path_grace, seconds, "must be greater than 0");
+        }
         if !must_succeed_once {
             errors.invalid(&path_grace, seconds, "must not be set for readinessProbes");
-        } else if seconds <= 0 {
-            errors.invalid(&path_grace, seconds, "must be greater than 0");
         }
     }
     if must_succeed_once && let Some(count) = probe.success_threshold.filter(|count| *count != 1) {
@@ -94,8 +96,7 @@ pub(super) fn lifecycle(lifecycle: &Lifecycle, grace_seconds: i64, path: &Path<'
             ("tcpSocket", hook.tcp_socket.is_some()),
             ("sleep", hook.sleep.is_some()),
         ];
-        let first = first_of(&fields, &path, ONE_HANDLER, errors);
-        match first {
+        match fields.iter().find(|(_, is_set)| *is_set).map(|(field, _)| *field) {
             None => errors.required(&path, "must specify a handler type"),
             Some("exec") => exec(hook.exec.as_ref(), &path.child("exec"), errors),
             Some("httpGet") => http_get(hook.http_get.as_ref(), &path.child("httpGet"), errors),
@@ -115,6 +116,7 @@ pub(super) fn lifecycle(lifecycle: &Lifecycle, grace_seconds: i64, path: &Path<'
                 }
             }
         }
+        others(&fields, &path, ONE_HANDLER, errors);
     }
 }
 

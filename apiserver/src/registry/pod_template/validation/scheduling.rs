@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{PodSpec, Toleration, TopologySpreadConstraint};
 use reeve_api::validation::{ErrorList, Path, format};
 
-use super::affinity::{match_label_keys, topology_key};
+use super::affinity::match_label_keys;
 use crate::registry::kinds::label_selector;
 
 pub(super) fn gates(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
@@ -24,26 +24,30 @@ pub(super) fn spread(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
-        one_constraint(constraint, &path, errors);
         let same = |other: &TopologySpreadConstraint| {
             other.topology_key == constraint.topology_key && other.when_unsatisfiable == constraint.when_unsatisfiable
         };
-        if constraints[..index].iter().any(same) {
-            let shown = format!("{{{}, {}}}", constraint.topology_key, constraint.when_unsatisfiable);
-            errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), shown);
-        }
+        // The first of two that are the same is the one that is named.
+        let is_repeated = constraints[index + 1..].iter().any(same);
+        one_constraint(constraint, is_repeated, &path, errors);
     }
 }
 
-fn one_constraint(constraint: &TopologySpreadConstraint, path: &Path<'_>, errors: &mut ErrorList) {
+fn one_constraint(constraint: &TopologySpreadConstraint, is_repeated: bool, path: &Path<'_>, errors: &mut ErrorList) {
     if constraint.max_skew <= 0 {
         errors.invalid(&path.child("maxSkew"), constraint.max_skew, "must be greater than zero");
     }
-    topology_key(&constraint.topology_key, path, errors);
+    if constraint.topology_key.is_empty() {
+        errors.required(&path.child("topologyKey"), "can not be empty");
+    }
     let unsatisfiable = constraint.when_unsatisfiable.as_str();
     let path_unsatisfiable = path.child("whenUnsatisfiable");
     if !matches!(unsatisfiable, "DoNotSchedule" | "ScheduleAnyway") {
         errors.not_supported(&path_unsatisfiable, unsatisfiable, &["DoNotSchedule", "ScheduleAnyway"]);
+    }
+    if is_repeated {
+        let shown = format!("{{{}, {}}}", constraint.topology_key, constraint.when_unsatisfiable);
+        errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), shown);
     }
     if let Some(domains) = constraint.min_domains {
         let path = path.child("minDomains");
@@ -91,7 +95,12 @@ pub(super) fn toleration(toleration: &Toleration, path: &Path<'_>, errors: &mut 
     }
     let value = toleration.value.as_deref().unwrap_or_default();
     match operator {
-        "" | "Equal" => errors.invalid_each(&path.child("operator"), value, format::label_value(value)),
+        "" | "Equal" => {
+            let problems = format::label_value(value);
+            if !problems.is_empty() {
+                errors.invalid(&path.child("operator"), value, problems.join(";"));
+            }
+        }
         "Exists" if !value.is_empty() => {
             errors.invalid(&path.child("operator"), value, "value must be empty when `operator` is 'Exists'")
         }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{AppArmorProfile, PodSpec, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, PodSpec, SeccompProfile, SecurityContext, WindowsSecurityContextOptions,
+};
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
 use super::local_path;
+use crate::registry::internal;
 
 const ID_MAX: i64 = i32::MAX as i64;
 
@@ -24,22 +27,6 @@ fn word(value: Option<&str>, supported: &[&str], path: &Path<'_>, errors: &mut E
 /// Rules of a pod's context; `path` is the specification's.
 pub(super) fn pod(spec: &PodSpec, path_spec: &Path<'_>, errors: &mut ErrorList) {
     let path = path_spec.child("securityContext");
-    if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
-        errors.invalid(
-            &path_spec.child("shareProcessNamespace"),
-            true,
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        );
-    }
-    if spec.host_users == Some(false) {
-        for (field, is_set) in
-            [("hostNetwork", spec.host_network), ("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc)]
-        {
-            if is_set == Some(true) {
-                errors.forbidden(&path_spec.child(field), "when `pod.Spec.HostUsers` is false");
-            }
-        }
-    }
     let Some(context) = &spec.security_context else { return };
     id(context.fs_group, &path.child("fsGroup"), errors);
     id(context.run_as_user, &path.child("runAsUser"), errors);
@@ -47,6 +34,10 @@ pub(super) fn pod(spec: &PodSpec, path_spec: &Path<'_>, errors: &mut ErrorList) 
     let path_groups = path.child("supplementalGroups");
     for (index, group) in context.supplemental_groups.iter().flatten().enumerate() {
         id(Some(*group), &path_groups.index(index), errors);
+    }
+    if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
+        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.invalid(&path.child("shareProcessNamespace"), true, why);
     }
     let path_sysctls = path.child("sysctls");
     let mut names = BTreeSet::new();
@@ -61,20 +52,79 @@ pub(super) fn pod(spec: &PodSpec, path_spec: &Path<'_>, errors: &mut ErrorList) 
         } else if !names.insert(&sysctl.name) {
             errors.duplicate(&path_name, &sysctl.name);
         }
+        if let Some(why) = of_the_host(&sysctl.name, spec) {
+            errors.invalid(&path_name, &sysctl.name, why);
+        }
     }
     let policies = ["Always", "OnRootMismatch"];
     word(context.fs_group_change_policy.as_deref(), &policies, &path.child("fsGroupChangePolicy"), errors);
     if let Some(profile) = &context.seccomp_profile {
         seccomp(profile, &path.child("seccompProfile"), errors);
     }
-    let changes = ["MountOption", "Recursive"];
-    word(context.se_linux_change_policy.as_deref(), &changes, &path.child("seLinuxChangePolicy"), errors);
-    let groups = ["Merge", "Strict"];
-    word(context.supplemental_groups_policy.as_deref(), &groups, &path.child("supplementalGroupsPolicy"), errors);
+    if let Some(options) = &context.windows_options {
+        windows(options, &path.child("windowsOptions"), errors);
+    }
     if let Some(profile) = &context.app_armor_profile {
         app_armor(profile, &path.child("appArmorProfile"), errors);
     }
+    let groups = ["Merge", "Strict"];
+    word(context.supplemental_groups_policy.as_deref(), &groups, &path.child("supplementalGroupsPolicy"), errors);
+    let changes = ["MountOption", "Recursive"];
+    word(context.se_linux_change_policy.as_deref(), &changes, &path.child("seLinuxChangePolicy"), errors);
 }
+
+/// A pod with users of its own shares no other namespace with the host. Two of the names are upstream's slip.
+pub(super) fn own_users(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    if spec.host_users != Some(false) {
+        return;
+    }
+    for (field, is_set) in [("hostNetwork", spec.host_network), ("HostPID", spec.host_pid), ("HostIPC", spec.host_ipc)]
+    {
+        if is_set == Some(true) {
+            errors.forbidden(&path.child(field), "when `pod.Spec.HostUsers` is false");
+        }
+    }
+}
+
+/// Kernel parameters of a namespace that the pod shares with the host.
+fn of_the_host(name: &str, spec: &PodSpec) -> Option<&'static str> {
+    let name = name.replace('/', ".");
+    let is_ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix));
+    if spec.host_network == Some(true) && name.starts_with("net.") {
+        Some("may not be specified when 'hostNetwork' is true")
+    } else if spec.host_ipc == Some(true) && (is_ipc || name == "kernel.sem") {
+        Some("may not be specified when 'hostIPC' is true")
+    } else {
+        None
+    }
+}
+
+fn windows(options: &WindowsSecurityContextOptions, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(name) = &options.gmsa_credential_spec_name {
+        errors.invalid_each(&path.child("gmsaCredentialSpecName"), name, format::dns1123_subdomain(name));
+    }
+    let path_spec = path.child("gmsaCredentialSpec");
+    match options.gmsa_credential_spec.as_deref() {
+        Some("") => errors.invalid(&path_spec, "", "gmsaCredentialSpec cannot be an empty string"),
+        Some(text) if text.len() > CREDENTIAL_BYTES_MAX => {
+            errors.invalid(&path_spec, text, "gmsaCredentialSpec size must be under 64 KiB");
+        }
+        _ => {}
+    }
+    let path_user = path.child("runAsUserName");
+    match options.run_as_user_name.as_deref() {
+        Some("") => errors.invalid(&path_user, "", "runAsUserName cannot be an empty string"),
+        Some(text) if text.chars().any(|letter| letter.is_ascii_control()) => {
+            errors.invalid(&path_user, text, "runAsUserName cannot contain control characters");
+        }
+        Some(text) if text.matches('\\').count() > 1 => {
+            errors.invalid(&path_user, text, "runAsUserName cannot contain more than one backslash");
+        }
+        _ => {}
+    }
+}
+
+const CREDENTIAL_BYTES_MAX: usize = 64 * 1024;
 
 const SYSCTL: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
@@ -105,7 +155,7 @@ pub(super) fn container(context: &SecurityContext, own_users: bool, path: &Path<
         if context.privileged == Some(true) {
             errors.invalid(
                 path,
-                BadValue::json(context),
+                BadValue::json(&internal::form(context, "SecurityContext")),
                 "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
             );
         }
@@ -113,10 +163,13 @@ pub(super) fn container(context: &SecurityContext, own_users: bool, path: &Path<
         if added.into_iter().any(|capability| capability == "CAP_SYS_ADMIN") {
             errors.invalid(
                 path,
-                BadValue::json(context),
+                BadValue::json(&internal::form(context, "SecurityContext")),
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
             );
         }
+    }
+    if let Some(options) = &context.windows_options {
+        windows(options, &path.child("windowsOptions"), errors);
     }
     if let Some(profile) = &context.app_armor_profile {
         app_armor(profile, &path.child("appArmorProfile"), errors);
@@ -124,36 +177,47 @@ pub(super) fn container(context: &SecurityContext, own_users: bool, path: &Path<
 }
 
 fn seccomp(profile: &SeccompProfile, path: &Path<'_>, errors: &mut ErrorList) {
+    match profile.type_.as_str() {
+        "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
+        kind => word(Some(kind), &["Localhost", "RuntimeDefault", "Unconfined"], &path.child("type"), errors),
+    }
     let path_local = path.child("localhostProfile");
     match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
         ("Localhost", None) => errors.required(&path_local, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(local)) => local_path(local, &path_local, errors),
-        (_, Some(local)) => {
-            errors.invalid(&path_local, local, "can only be set when seccomp type is Localhost");
+        (_, Some(_)) => {
+            errors.invalid(
+                &path_local,
+                BadValue::json(&internal::form(profile, "Profile")),
+                "can only be set when seccomp type is Localhost",
+            );
         }
         (_, None) => {}
-    }
-    match profile.type_.as_str() {
-        "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
-        kind => word(Some(kind), &["Localhost", "RuntimeDefault", "Unconfined"], &path.child("type"), errors),
     }
 }
 
 fn app_armor(profile: &AppArmorProfile, path: &Path<'_>, errors: &mut ErrorList) {
     let path_local = path.child("localhostProfile");
-    match profile.type_.as_str() {
-        "" => errors.required(&path.child("type"), "type is required when appArmorProfile is set"),
-        kind => word(Some(kind), &["Localhost", "RuntimeDefault", "Unconfined"], &path.child("type"), errors),
-    }
-    match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
-        ("Localhost", None) => errors.required(&path_local, "must be set when AppArmor type is Localhost"),
-        ("Localhost", Some(local)) if local.trim().is_empty() => {
+    let local = profile.localhost_profile.as_deref();
+    match (profile.type_.as_str(), local) {
+        ("Localhost", None | Some("")) => {
             errors.required(&path_local, "must be set when AppArmor type is Localhost");
         }
-        ("Localhost", Some(local)) if local.trim() != local => {
-            errors.invalid(&path_local, local, "must not be padded with whitespace");
+        ("Localhost", Some(local)) => {
+            if local.trim() != local {
+                errors.invalid(&path_local, local, "must not be padded with whitespace");
+            }
+            if local.len() > PATH_MAX {
+                errors.too_long(&path_local, PATH_MAX);
+            }
         }
-        ("Localhost", Some(_)) | (_, None) => {}
-        (_, Some(local)) => errors.invalid(&path_local, local, "can only be set when AppArmor type is Localhost"),
+        ("RuntimeDefault" | "Unconfined", Some(local)) => {
+            errors.invalid(&path_local, local, "can only be set when AppArmor type is Localhost");
+        }
+        ("RuntimeDefault" | "Unconfined", None) => {}
+        ("", _) => errors.required(&path.child("type"), "type is required when appArmorProfile is set"),
+        (kind, _) => word(Some(kind), &["Localhost", "RuntimeDefault", "Unconfined"], &path.child("type"), errors),
     }
 }
+
+const PATH_MAX: usize = 4095;

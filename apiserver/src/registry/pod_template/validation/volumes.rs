@@ -11,13 +11,17 @@ use k8s_openapi::api::core::v1::{
 use reeve_api::quantity::Quantity;
 use reeve_api::validation::{ErrorList, Path, format};
 
-use super::{first_of, no_backsteps, unreserved_local_path};
+use super::{no_backsteps, unreserved_local_path};
 
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
-/// Checks volumes; returns the names of those that are in order, and whether each can be a device.
-pub(super) fn validate<'a>(volumes: &'a [Volume], path: &Path<'_>, errors: &mut ErrorList) -> BTreeMap<&'a str, bool> {
+/// Checks volumes; returns those that are in order by their names.
+pub(super) fn validate<'a>(
+    volumes: &'a [Volume],
+    path: &Path<'_>,
+    errors: &mut ErrorList,
+) -> BTreeMap<&'a str, &'a Volume> {
     let mut names = BTreeSet::new();
     let mut known = BTreeMap::new();
     for (index, volume) in volumes.iter().enumerate() {
@@ -30,13 +34,12 @@ pub(super) fn validate<'a>(volumes: &'a [Volume], path: &Path<'_>, errors: &mut 
         } else {
             errors.invalid_each(&path_name, &volume.name, format::dns1123_label(&volume.name));
         }
-        if !volume.name.is_empty() && names.contains(volume.name.as_str()) {
+        if names.contains(volume.name.as_str()) {
             errors.duplicate(&path_name, &volume.name);
         }
         if errors.len() == before {
             names.insert(volume.name.as_str());
-            let is_device = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
-            known.insert(volume.name.as_str(), is_device);
+            known.insert(volume.name.as_str(), volume);
         }
     }
     known
@@ -53,6 +56,7 @@ fn source(volume: &Volume, path: &Path<'_>, errors: &mut ErrorList) {
         ("nfs", volume.nfs.is_some()),
         ("iscsi", volume.iscsi.is_some()),
         ("glusterfs", volume.glusterfs.is_some()),
+        ("flocker", volume.flocker.is_some()),
         ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
         ("rbd", volume.rbd.is_some()),
         ("cinder", volume.cinder.is_some()),
@@ -62,24 +66,35 @@ fn source(volume: &Volume, path: &Path<'_>, errors: &mut ErrorList) {
         ("fc", volume.fc.is_some()),
         ("flexVolume", volume.flex_volume.is_some()),
         ("configMap", volume.config_map.is_some()),
-        ("flocker", volume.flocker.is_some()),
         ("azureFile", volume.azure_file.is_some()),
         ("vsphereVolume", volume.vsphere_volume.is_some()),
         ("photonPersistentDisk", volume.photon_persistent_disk.is_some()),
         ("portworxVolume", volume.portworx_volume.is_some()),
         ("azureDisk", volume.azure_disk.is_some()),
         ("storageos", volume.storageos.is_some()),
-        ("scaleIO", volume.scale_io.is_some()),
         ("projected", volume.projected.is_some()),
+        ("scaleIO", volume.scale_io.is_some()),
         ("csi", volume.csi.is_some()),
         ("ephemeral", volume.ephemeral.is_some()),
         ("image", volume.image.is_some()),
     ];
-    let Some(field) = first_of(&fields, path, "may not specify more than 1 volume type", errors) else {
-        errors.required(path, "must specify a volume type");
-        return;
-    };
-    let path = path.child(field);
+    match fields.iter().find(|(_, is_set)| *is_set).map(|(field, _)| *field) {
+        None => errors.required(path, "must specify a volume type"),
+        Some(field) => one_source(volume, field, path, errors),
+    }
+    for (field, _) in fields.iter().filter(|(_, is_set)| *is_set).skip(1) {
+        // Two of the names are upstream's slips.
+        let field = match *field {
+            "cephfs" => "cephFS",
+            "downwardAPI" => "downwarAPI",
+            field => field,
+        };
+        errors.forbidden(&path.child(field), "may not specify more than 1 volume type");
+    }
+}
+
+fn one_source(volume: &Volume, field: &str, path: &Path<'_>, errors: &mut ErrorList) {
+    let path = path.child(if field == "gcePersistentDisk" { "persistentDisk" } else { field });
     match field {
         "emptyDir" => {
             let limit = volume.empty_dir.as_ref().and_then(|source| source.size_limit.as_ref());

@@ -54,36 +54,38 @@ pub(super) fn validate(source: &ProjectedVolumeSource, path: &Path<'_>, errors: 
     let mut files = Files { paths: BTreeSet::new(), volume: path };
     for (index, entry) in source.sources.iter().flatten().enumerate() {
         let path_source = path_sources.index(index);
-        let mut count = 0;
-        let mut one_more = |field: &str, errors: &mut ErrorList| {
-            count += 1;
-            if count > 1 {
-                errors.forbidden(&path_source.child(field), "may not specify more than 1 volume type per source");
-            }
-            count == 1
-        };
-        if let Some(secret) = entry.secret.as_ref().filter(|_| one_more("secret", errors)) {
+        if let Some(secret) = &entry.secret {
             object(&secret.name, secret.items.as_deref(), &mut files, &path_source.child("secret"), errors);
         }
-        if let Some(map) = entry.config_map.as_ref().filter(|_| one_more("configMap", errors)) {
+        if let Some(map) = &entry.config_map {
             object(&map.name, map.items.as_deref(), &mut files, &path_source.child("configMap"), errors);
         }
-        if let Some(downward) = entry.downward_api.as_ref().filter(|_| one_more("downwardAPI", errors)) {
+        if let Some(downward) = &entry.downward_api {
             for file in downward.items.iter().flatten() {
                 downward_file(file, &path_source.child("downwardAPI"), errors);
                 files.add(&file.path, &file.path, errors);
             }
         }
-        if let Some(own) = entry.service_account_token.as_ref().filter(|_| one_more("serviceAccountToken", errors)) {
+        if let Some(own) = &entry.service_account_token {
             token(own, path, &path_source.child("serviceAccountToken"), errors);
-            files.add(&own.path, &own.path, errors);
         }
-        if let Some(bundle) = entry.cluster_trust_bundle.as_ref().filter(|_| one_more("clusterTrustBundle", errors)) {
+        if let Some(bundle) = &entry.cluster_trust_bundle {
             trust_bundle(bundle, &path_source.child("clusterTrustBundle"), errors);
             files.add(&bundle.path, &bundle.path, errors);
         }
-        if let Some(certificate) = entry.pod_certificate.as_ref().filter(|_| one_more("podCertificate", errors)) {
+        if let Some(certificate) = &entry.pod_certificate {
             pod_certificate(certificate, &path_source.child("podCertificate"), errors);
+        }
+        let count = [
+            entry.secret.is_some(),
+            entry.config_map.is_some(),
+            entry.downward_api.is_some(),
+            entry.service_account_token.is_some(),
+            entry.cluster_trust_bundle.is_some(),
+            entry.pod_certificate.is_some(),
+        ];
+        if count.into_iter().filter(|is_set| *is_set).count() > 1 {
+            errors.forbidden(&path_source, "may not specify more than 1 volume type per source");
         }
     }
 }

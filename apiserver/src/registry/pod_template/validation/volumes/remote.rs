@@ -20,12 +20,12 @@ pub(super) fn validate(volume: &Volume, field: &str, path: &Path<'_>, errors: &m
         "gcePersistentDisk" => {
             let own = volume.gce_persistent_disk.as_ref();
             all(&[("pdName", text(own.map(|own| &own.pd_name)))], errors);
-            unit(own.and_then(|own| own.partition), &path.child("partition"), errors);
+            partition(own.and_then(|own| own.partition), &path.child("partition"), errors);
         }
         "awsElasticBlockStore" => {
             let own = volume.aws_elastic_block_store.as_ref();
             all(&[("volumeID", text(own.map(|own| &own.volume_id)))], errors);
-            unit(own.and_then(|own| own.partition), &path.child("partition"), errors);
+            partition(own.and_then(|own| own.partition), &path.child("partition"), errors);
         }
         "iscsi" => volume.iscsi.iter().for_each(|own| iscsi(own, path, errors)),
         "glusterfs" => {
@@ -105,6 +105,13 @@ pub(super) fn validate(volume: &Volume, field: &str, path: &Path<'_>, errors: &m
 fn unit(number: Option<i32>, path: &Path<'_>, errors: &mut ErrorList) {
     if let Some(number) = number.filter(|number| !(0..=UNIT_MAX).contains(&i64::from(*number))) {
         errors.invalid(path, number, format::between(0, UNIT_MAX));
+    }
+}
+
+/// The message names a range that is not quite the one that is checked, as upstream's does.
+fn partition(number: Option<i32>, path: &Path<'_>, errors: &mut ErrorList) {
+    if let Some(number) = number.filter(|number| !(0..=UNIT_MAX).contains(&i64::from(*number))) {
+        errors.invalid(path, number, format::between(1, UNIT_MAX));
     }
 }
 
