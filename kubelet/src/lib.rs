@@ -4,12 +4,14 @@
 //! - [`agent`]: the event loop that owns the pods' workers, and the executor that does what the core asks for.
 //! - [`runtime`]: CRI and containerd.
 //! - [`volume`]: pods' files; [`file_watch`]: their changes.
+//! - [`certificate`]: the kubelet's own certificates, how it joins a cluster.
 //! - [`node`]: the node's object, lease and cgroups.
 //! - [`static_pods`]: pods of the node's own files.
 //! - [`pressure`]: what is done before the node runs out of memory or disk; [`log_rotation`]: of logs that have grown.
 //! - [`server`]: logs, exec, attach and port-forward for the API server.
 
 pub mod agent;
+pub mod certificate;
 pub mod config;
 pub mod log_rotation;
 pub mod node;

@@ -8,17 +8,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{ArgAction, Args, Parser};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use reeve_api::ObjectKey;
 use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
-use reeve_client::{Change, EventRecorder, Scope, View as _, reflect};
+use reeve_client::{Change, Client, EventRecorder, Scope, View as _, reflect};
 use reeve_kubelet::agent::Agent;
 use reeve_kubelet::agent::executor::Executor;
 use reeve_kubelet::agent::inbox::{Changed, Inbox};
 use reeve_kubelet::agent::inventory::Inventory;
 use reeve_kubelet::agent::references::References;
 use reeve_kubelet::agent::services::ServiceView;
+use reeve_kubelet::certificate::Purpose;
+use reeve_kubelet::certificate::join::{self, Joining};
+use reeve_kubelet::certificate::rotation::Rotation;
+use reeve_kubelet::certificate::store::Store;
 use reeve_kubelet::config::{Config, Tuning};
 use reeve_kubelet::node::allocatable;
 use reeve_kubelet::node::facts::NodeFacts;
@@ -78,12 +83,8 @@ struct Options {
     /// The port for the kubelet to serve on
     #[arg(long, default_value_t = 10250)]
     port: u16,
-    /// File containing the x509 certificate used for serving
-    #[arg(long, value_name = "FILE")]
-    tls_cert_file: PathBuf,
-    /// File containing the x509 private key matching --tls-cert-file
-    #[arg(long, value_name = "FILE")]
-    tls_private_key_file: PathBuf,
+    #[command(flatten)]
+    certificates: CertificateOptions,
     /// Clients must present a certificate signed by one of the authorities in this file
     #[arg(long, value_name = "FILE")]
     client_ca_file: PathBuf,
@@ -104,6 +105,90 @@ struct Options {
     pod_infra_container_image: Option<String>,
     #[command(flatten)]
     resources: ResourceOptions,
+}
+
+/// The flags about the kubelet's own certificates.
+#[derive(Args, Debug)]
+struct CertificateOptions {
+    /// Path to a kubeconfig file that will be used to get client certificate for kubelet. If the file specified by
+    /// --kubeconfig does not exist, the bootstrap kubeconfig is used to request a client certificate from the API
+    /// server. On success, a kubeconfig file referencing the generated client certificate and key is written to the
+    /// path specified by --kubeconfig
+    #[arg(long, value_name = "FILE")]
+    bootstrap_kubeconfig: Option<PathBuf>,
+    /// The directory where the TLS certs are located
+    #[arg(long, default_value = "/var/lib/kubelet/pki", value_name = "DIR")]
+    cert_dir: PathBuf,
+    /// Auto rotate the kubelet client certificates by requesting new certificates from the API server when the
+    /// certificate expiration approaches
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    rotate_certificates: bool,
+    /// Auto-request and rotate the kubelet serving certificates by requesting new certificates from the API server
+    /// when the certificate expiration approaches; the requests must be approved by somebody
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    rotate_server_certificates: bool,
+    /// File containing the x509 certificate used for serving. If neither it nor --rotate-server-certificates is given,
+    /// a self-signed certificate is made in --cert-dir
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// File containing the x509 private key matching --tls-cert-file
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_private_key_file: Option<PathBuf>,
+}
+
+impl CertificateOptions {
+    /// Joins the cluster where this machine has not, and returns the client of the node.
+    async fn client(&self, kubeconfig: &KubeconfigOptions, config: &Config) -> Result<Client> {
+        if let Some(bootstrap_kubeconfig) = &self.bootstrap_kubeconfig {
+            let joining = Joining {
+                bootstrap_kubeconfig: bootstrap_kubeconfig.clone(),
+                kubeconfig: kubeconfig.kubeconfig.clone(),
+                cert_dir: self.cert_dir.clone(),
+                node: config.node_name.clone(),
+            };
+            join::join(&joining).await?;
+        }
+        let client = kubeconfig.client()?;
+        if self.rotate_certificates {
+            let store = Store::new(&self.cert_dir, Purpose::Client.prefix());
+            if client.config().files().contains(&store.current()) {
+                self.rotate(&client, config, Purpose::Client);
+            } else {
+                let path = kubeconfig.kubeconfig.display();
+                tracing::warn!(kubeconfig = %path, "does not name --cert-dir's certificate, which is not rotated");
+            }
+        }
+        Ok(client)
+    }
+
+    /// Keeps a certificate valid; tells when there is one.
+    fn rotate(&self, client: &Client, config: &Config, purpose: Purpose) -> watch::Receiver<bool> {
+        let (present, receiver) = watch::channel(false);
+        let store = Store::new(&self.cert_dir, purpose.prefix());
+        let rotation = Rotation { client: client.clone(), node: config.node_name.clone(), purpose, store, present };
+        tokio::spawn(async move {
+            if let Err(error) = rotation.run().await {
+                tracing::error!(%error, "the kubelet's certificate is not renewed");
+            }
+        });
+        receiver
+    }
+
+    /// What is served with, once it is there.
+    async fn serving(&self, client: &Client, config: &Config, client_ca: PathBuf) -> Result<ServerFiles> {
+        if let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_private_key_file) {
+            return Ok(ServerFiles { certificate: certificate.clone(), key: key.clone(), client_ca });
+        }
+        if !self.rotate_server_certificates {
+            let (certificate, key) =
+                join::self_signed(&self.cert_dir, &config.node_name, config.node_ip, Timestamp::now())?;
+            return Ok(ServerFiles { certificate, key, client_ca });
+        }
+        let purpose = Purpose::Serving { names: vec![config.node_name.clone()], addresses: vec![config.node_ip] };
+        let current = Store::new(&self.cert_dir, purpose.prefix()).current();
+        self.rotate(client, config, purpose).wait_for(|present| *present).await?;
+        Ok(ServerFiles { certificate: current.clone(), key: current, client_ca })
+    }
 }
 
 impl Options {
@@ -179,7 +264,10 @@ async fn run(options: Options) -> Result<()> {
     for folder in [&config.root_dir, &config.pod_logs_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let client = options.api.client()?;
+    let client = tokio::select! {
+        client = options.certificates.client(&options.api, &config) => client?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let facts = NodeFacts::read(&config.root_dir).context("cannot read the machine's facts")?;
     let runtime = Runtime::new(&config.runtime_endpoint, config.tuning.runtime_timeout)?;
     let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
@@ -270,18 +358,16 @@ async fn run(options: Options) -> Result<()> {
         logs: options.resources.logs()?,
     };
     tokio::spawn(keeper.run(shutdown.clone()));
-    let node = NodeKeeper { config: config.clone(), client, runtime: runtime.clone(), facts, recorder, pressure };
+    let node = NodeKeeper { config: config.clone(), client: client.clone(), runtime: runtime.clone(), facts, recorder, pressure };
     tokio::spawn(node.run(health.clone(), shutdown.clone()));
 
-    let files = ServerFiles {
-        certificate: options.tls_cert_file,
-        key: options.tls_private_key_file,
-        client_ca: options.client_ca_file,
-    };
     let exec_dir = config.root_dir.join("exec");
     let service = Service { pods: pods.clone(), runtime, exec_dir };
     let address = SocketAddr::new(options.address.unwrap_or(config.node_ip), config.port);
-    let serving = server::serve(address, &files, service, shutdown.clone());
+    let serving = async {
+        let files = options.certificates.serving(&client, &config, options.client_ca_file).await?;
+        server::serve(address, &files, service, shutdown.clone()).await
+    };
     let agent = Agent::new(executor, pods, inventory, inbox, health).run(events_receiver, shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {
