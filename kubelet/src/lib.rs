@@ -8,7 +8,8 @@
 //! - [`node`]: the node's object, lease and cgroups.
 //! - [`static_pods`]: pods of the node's own files.
 //! - [`pressure`]: what is done before the node runs out of memory or disk; [`log_rotation`]: of logs that have grown.
-//! - [`server`]: logs, exec, attach and port-forward for the API server.
+//! - [`server`]: the kubelet's port: logs, exec, attach and port-forward for the API server, figures for those who may.
+//! - [`stats`]: what the node and its pods use.
 
 pub mod agent;
 pub mod certificate;
@@ -21,6 +22,7 @@ pub mod quantity;
 pub mod runtime;
 pub mod server;
 pub mod static_pods;
+pub mod stats;
 pub mod volume;
 
 pub use reeve_client::file_watch;

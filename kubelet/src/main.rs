@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Args, Parser};
@@ -34,10 +35,13 @@ use reeve_kubelet::pressure::keeper::PressureKeeper;
 use reeve_kubelet::runtime::convert::HostDns;
 use reeve_kubelet::runtime::health::{HealthKeeper, Link};
 use reeve_kubelet::runtime::{Runtime, events};
+use reeve_kubelet::server::access::{Access, AccessOptions};
+use reeve_kubelet::server::pages::Pages;
 use reeve_kubelet::server::{self, ServerFiles, Service};
 use reeve_kubelet::static_pods::StaticPods;
 use reeve_kubelet::static_pods::mirror::{self, Mirrors};
 use reeve_kubelet::static_pods::source::Source;
+use reeve_kubelet::stats::collect::Collector;
 use tokio::sync::{mpsc, watch};
 
 use self::options::ResourceOptions;
@@ -85,7 +89,16 @@ struct Options {
     port: u16,
     #[command(flatten)]
     certificates: CertificateOptions,
-    /// Clients must present a certificate signed by one of the authorities in this file
+    #[command(flatten)]
+    access: AccessFlags,
+    /// The IP address for the healthz server to serve on
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    healthz_bind_address: IpAddr,
+    /// The port of the localhost healthz endpoint (set to 0 to disable)
+    #[arg(long, default_value_t = 10248, value_name = "PORT")]
+    healthz_port: u16,
+    /// Any request presenting a client certificate signed by one of the authorities in this file is authenticated with
+    /// an identity corresponding to the CommonName of the client certificate
     #[arg(long, value_name = "FILE")]
     client_ca_file: PathBuf,
     /// Number of pods that can run on this kubelet
@@ -105,6 +118,63 @@ struct Options {
     pod_infra_container_image: Option<String>,
     #[command(flatten)]
     resources: ResourceOptions,
+}
+
+/// The flags about who may use the kubelet's port.
+#[derive(Args, Debug)]
+struct AccessFlags {
+    /// Enables anonymous requests to the kubelet server
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    anonymous_auth: bool,
+    /// Use the TokenReview API to determine authentication for bearer tokens
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    authentication_token_webhook: bool,
+    /// The duration to cache responses from the webhook token authenticator
+    #[arg(long, default_value = "2m0s", value_parser = duration, value_name = "DURATION")]
+    authentication_token_webhook_cache_ttl: Duration,
+    /// Authorization mode for kubelet server
+    #[arg(long, default_value = "Webhook", value_name = "MODE", value_parser = ["Webhook", "AlwaysAllow"])]
+    authorization_mode: String,
+    /// The duration to cache 'authorized' responses from the webhook authorizer
+    #[arg(long, default_value = "5m0s", value_parser = duration, value_name = "DURATION")]
+    authorization_webhook_cache_authorized_ttl: Duration,
+    /// The duration to cache 'unauthorized' responses from the webhook authorizer
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    authorization_webhook_cache_unauthorized_ttl: Duration,
+}
+
+impl AccessFlags {
+    fn options(&self) -> AccessOptions {
+        AccessOptions {
+            anonymous: self.anonymous_auth,
+            token_webhook: self.authentication_token_webhook,
+            token_ttl: self.authentication_token_webhook_cache_ttl,
+            webhook: self.authorization_mode == "Webhook",
+            allowed_ttl: self.authorization_webhook_cache_authorized_ttl,
+            denied_ttl: self.authorization_webhook_cache_unauthorized_ttl,
+        }
+    }
+}
+
+/// A duration as Go writes it: `30s`, `2m0s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration like 30s or 2m0s");
+    let (mut seconds, mut digits) = (0_u64, String::new());
+    for c in text.chars() {
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            c if c.is_ascii_digit() => {
+                digits.push(c);
+                continue;
+            }
+            _ => return Err(wrong()),
+        };
+        let count: u64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
+        seconds = count.checked_mul(unit).and_then(|it| it.checked_add(seconds)).ok_or_else(wrong)?;
+    }
+    if digits.is_empty() && !text.is_empty() { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
 }
 
 /// The flags about the kubelet's own certificates.
@@ -362,11 +432,24 @@ async fn run(options: Options) -> Result<()> {
     tokio::spawn(node.run(health.clone(), shutdown.clone()));
 
     let exec_dir = config.root_dir.join("exec");
-    let service = Service { pods: pods.clone(), runtime, exec_dir };
+    let service = Service { pods: pods.clone(), runtime: runtime.clone(), exec_dir };
+    let collector = Collector::new(runtime, pods.clone(), config.clone());
+    let pages = Pages::new(service.clone(), collector, config.clone());
+    let access = Access::new(client.clone(), &config.node_name, options.access.options());
+    if options.healthz_port != 0 {
+        let shutdown_of_health = shutdown.clone();
+        let address = SocketAddr::new(options.healthz_bind_address, options.healthz_port);
+        tokio::spawn(async move {
+            // Upstream's goes on without it as well: the node works, only its supervisor cannot ask.
+            if let Err(error) = server::health::serve(address, shutdown_of_health).await {
+                tracing::error!(%error, "healthz is not served");
+            }
+        });
+    }
     let address = SocketAddr::new(options.address.unwrap_or(config.node_ip), config.port);
     let serving = async {
         let files = options.certificates.serving(&client, &config, options.client_ca_file).await?;
-        server::serve(address, &files, service, shutdown.clone()).await
+        server::serve(address, &files, (service, pages, access), shutdown.clone()).await
     };
     let agent = Agent::new(executor, pods, inventory, inbox, health).run(events_receiver, shutdown.clone());
     tokio::pin!(serving);

@@ -21,7 +21,7 @@ pub fn renewal(validity: Validity, got: Option<Timestamp>, unit: f64) -> Timesta
     let begin = got.map_or(validity.not_before, |got| got.max(validity.not_before));
     let life = validity.not_after.duration_since(begin);
     let part = 0.7 + 0.2 * unit.clamp(0.0, 1.0);
-    let wait = SignedDuration::try_from_secs_f64(life.as_secs_f64() * part).unwrap_or(SignedDuration::ZERO);
+    let wait = SignedDuration::try_from_secs_f64((life.as_secs_f64() * part).round()).unwrap_or(SignedDuration::ZERO);
     begin.saturating_add(wait.max(SignedDuration::ZERO)).unwrap_or(validity.not_after)
 }
 

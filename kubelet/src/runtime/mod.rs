@@ -324,6 +324,31 @@ impl Runtime {
         Ok((answer.exit_code, output))
     }
 
+    /// Bytes and inodes of containers' writable layers, by the containers' ids.
+    pub async fn layers(&self) -> Result<HashMap<String, (u64, u64)>, RuntimeError> {
+        let request = cri::ListContainerStatsRequest { filter: None };
+        let answer = self.look("ListContainerStats", self.client().list_container_stats(request)).await?;
+        let value = |value: Option<cri::UInt64Value>| value.map_or(0, |value| value.value);
+        Ok(answer
+            .stats
+            .into_iter()
+            .filter_map(|stats| {
+                let layer = stats.writable_layer?;
+                Some((stats.attributes?.id, (value(layer.used_bytes), value(layer.inodes_used))))
+            })
+            .collect())
+    }
+
+    /// Where images lie, and how many bytes they use.
+    pub async fn image_file_system(&self) -> Result<Option<(String, u64)>, RuntimeError> {
+        let answer = self.look("ImageFsInfo", self.images().image_fs_info(cri::ImageFsInfoRequest::default())).await?;
+        Ok(answer
+            .image_filesystems
+            .into_iter()
+            .next()
+            .and_then(|system| Some((system.fs_id?.mountpoint, system.used_bytes.map_or(0, |value| value.value)))))
+    }
+
     /// Asks for a container's log to be opened anew.
     pub async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
