@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::edges::grpc;
 use crate::edges::rest::{Readiness, Rest};
-use crate::handlers::{HandlerOptions, Handlers};
+use crate::handlers::{HandlerOptions, Handlers, Meters};
 use crate::options::Options;
 use crate::pod_streams::PodStreams;
 use crate::registry::Registry;
@@ -68,7 +68,17 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let store = EtcdStore::connect(&etcd_options(&options)?).await?;
     let store: SharedStore = Arc::new(Turns::new(store, ETCD_REQUEST_TIMEOUT));
     let cache = Cache::new(store.clone(), CacheOptions::default());
-    let registry = Arc::new(Registry::builtin());
+    let pods = Arc::new(PodStreams::new(
+        options.kubelet_client_certificate.as_deref(),
+        options.kubelet_client_key.as_deref(),
+        options.kubelet_certificate_authority.as_deref(),
+    )?);
+    tokio::spawn({
+        let pods = pods.clone();
+        async move { pods.follow().await }
+    });
+    let registry = Registry::builtin();
+    let registry = Arc::new(if pods.has_credentials() { registry.with_metrics() } else { registry });
     let handler_options = HandlerOptions {
         service_range: options.service_cluster_ip_range,
         node_ports: options.service_node_port_range,
@@ -76,11 +86,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         access: options.access()?,
     };
     let handlers = Arc::new(Handlers::new(registry, store.clone(), &cache, handler_options, Timestamp::now));
-    let pods = Arc::new(PodStreams::new(
-        options.kubelet_client_certificate.as_deref(),
-        options.kubelet_client_key.as_deref(),
-        options.kubelet_certificate_authority.as_deref(),
-    )?);
+    handlers.measure_with(Meters::new(pods.clone()));
     let readiness = Readiness::default();
     let address = SocketAddr::new(advertised, options.secure_port).to_string();
     let rest = Arc::new(Rest::new(handlers.clone(), pods.clone(), readiness.clone(), &address));

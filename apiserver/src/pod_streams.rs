@@ -1,14 +1,18 @@
 //! The way to the kubelet that runs a pod: logs, exec, attach and port-forward.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use reeve_api::{Reason, StatusError};
 use reeve_proto::v1;
 use reeve_proto::v1::streams_client::StreamsClient;
 use tonic::Streaming;
+use tonic::body::Body;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::edges::status::to_grpc;
@@ -17,10 +21,32 @@ use crate::edges::status::to_grpc;
 const CONNECTIONS_MAX: usize = 256;
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The longest page of a kubelet that is read: a summary of 250 pods with four containers has a megabyte.
+const PAGE_BYTES_MAX: usize = 16 << 20;
+
 /// Connections to kubelets.
 pub struct PodStreams {
-    tls: Option<ClientTlsConfig>,
-    connections: Mutex<HashMap<String, StreamsClient<Channel>>>,
+    files: Option<Files>,
+    tls: ArcSwapOption<ClientTlsConfig>,
+    connections: Mutex<HashMap<String, Channel>>,
+}
+
+/// What kubelets know us by, and we them.
+#[derive(Clone)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: PathBuf,
+}
+
+impl Files {
+    fn tls(&self) -> anyhow::Result<ClientTlsConfig> {
+        use anyhow::Context as _;
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(&self.authority)?))
+            .identity(Identity::from_pem(read(&self.certificate)?, read(&self.key)?)))
+    }
 }
 
 /// Where a pod runs.
@@ -37,22 +63,82 @@ pub struct PodLocation {
 impl PodStreams {
     /// With the certificate that kubelets know us by. Without one, streams answer that they are not set up.
     pub fn new(certificate: Option<&Path>, key: Option<&Path>, authority: Option<&Path>) -> anyhow::Result<Self> {
-        use anyhow::Context as _;
-        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let tls = match (certificate, key, authority) {
-            (Some(certificate), Some(key), Some(authority)) => Some(
-                ClientTlsConfig::new()
-                    .ca_certificate(Certificate::from_pem(read(authority)?))
-                    .identity(Identity::from_pem(read(certificate)?, read(key)?)),
-            ),
+        let files = match (certificate, key, authority) {
+            (Some(certificate), Some(key), Some(authority)) => Some(Files {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+                authority: authority.to_owned(),
+            }),
             _ => None,
         };
-        Ok(Self { tls, connections: Mutex::new(HashMap::new()) })
+        let tls = files.as_ref().map(Files::tls).transpose()?;
+        Ok(Self { files, tls: ArcSwapOption::from_pointee(tls), connections: Mutex::new(HashMap::new()) })
     }
 
-    /// The kubelet at a location.
+    /// Whether kubelets can be asked at all.
+    pub fn has_credentials(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Takes up the credentials whenever they are replaced, for ever. Streams that stand go on.
+    pub async fn follow(&self) {
+        let Some(files) = &self.files else { return };
+        let paths = || vec![files.certificate.clone(), files.key.clone(), files.authority.clone()];
+        let contents = || paths().iter().map(|path| std::fs::read(path).unwrap_or_default()).collect::<Vec<_>>();
+        // What was read at the start may have been replaced since: the first change brings both into line.
+        let known = Mutex::new(contents());
+        let reload = || {
+            let read = contents();
+            if *known.lock() == read {
+                return;
+            }
+            match files.tls() {
+                Ok(tls) => {
+                    self.tls.store(Some(std::sync::Arc::new(tls)));
+                    self.connections.lock().clear();
+                    *known.lock() = read;
+                    tracing::info!("connecting to kubelets with the new credentials");
+                }
+                Err(error) => tracing::warn!(%error, "the new credentials for kubelets are not taken up"),
+            }
+        };
+        reeve_client::renewal::follow(paths, reload).await;
+    }
+
+    /// The kubelet at a location, for streams.
     pub fn kubelet(&self, location: &PodLocation) -> Result<StreamsClient<Channel>, StatusError> {
-        let Some(tls) = &self.tls else {
+        Ok(StreamsClient::new(self.channel(location)?))
+    }
+
+    /// Reads a page of the kubelet at a location.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not answer with success.
+    pub async fn page(&self, location: &PodLocation, path: &str) -> Result<Bytes, StatusError> {
+        let mut channel = self.channel(location)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            StatusError::internal(format_args!(
+                "the kubelet of node {} at {}: {error}",
+                location.node, location.kubelet
+            ))
+        };
+        let request = http::Request::get(path).body(Body::empty()).map_err(|error| failed(&error))?;
+        std::future::poll_fn(|context| tower::Service::poll_ready(&mut channel, context))
+            .await
+            .map_err(|error| failed(&error))?;
+        let response = tower::Service::call(&mut channel, request).await.map_err(|error| failed(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), PAGE_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| failed(&error))?.to_bytes();
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(failed(&format_args!("{status}: {}", String::from_utf8_lossy(&body))))
+        }
+    }
+
+    fn channel(&self, location: &PodLocation) -> Result<Channel, StatusError> {
+        let Some(tls) = self.tls.load_full() else {
             return Err(StatusError::unavailable(
                 "the API server has no credentials for kubelets: start it with --kubelet-client-certificate, \
                  --kubelet-client-key and --kubelet-certificate-authority",
@@ -64,7 +150,7 @@ impl PodStreams {
             return Ok(connection.clone());
         }
         let endpoint = Endpoint::from_shared(format!("https://{}", location.kubelet))
-            .and_then(|endpoint| endpoint.tls_config(tls.clone()))
+            .and_then(|endpoint| endpoint.tls_config(ClientTlsConfig::clone(&tls)))
             .map_err(|error| {
                 StatusError::internal(format_args!(
                     "the kubelet of node {} cannot be addressed: {error}",
@@ -76,9 +162,9 @@ impl PodStreams {
         if connections.len() >= CONNECTIONS_MAX {
             connections.clear();
         }
-        let client = StreamsClient::new(endpoint.connect_lazy());
-        connections.insert(location.kubelet.clone(), client.clone());
-        Ok(client)
+        let channel = endpoint.connect_lazy();
+        connections.insert(location.kubelet.clone(), channel.clone());
+        Ok(channel)
     }
 }
 

@@ -9,6 +9,7 @@ mod create;
 mod definitions;
 mod delete;
 mod eviction;
+mod measures;
 mod ownership;
 mod patch;
 mod pods;
@@ -21,7 +22,7 @@ mod update;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,7 @@ use crate::storage::cache::{Cache, Extract, NoFields, Resource, ResourceConfig};
 use crate::storage::{Hint, SharedStore, StoreError, Stored};
 
 pub use definitions::Served;
+pub use measures::Meters;
 pub use read::{Listed, Listing};
 pub use watch::{WatchItem, WatchStream};
 
@@ -207,6 +209,8 @@ pub struct Handlers {
     cached: Cached,
     authenticator: Authenticator,
     clock: fn() -> Timestamp,
+    /// Where kubelets can be asked what is used.
+    meters: OnceLock<measures::Meters>,
 }
 
 /// What a request is about.
@@ -249,7 +253,7 @@ impl Handlers {
         clock: fn() -> Timestamp,
     ) -> Self {
         let mut resources = HashMap::new();
-        for row in registry.rows().iter().filter(|row| row.review.is_none()) {
+        for row in registry.rows().iter().filter(|row| row.review.is_none() && !row.is_measured()) {
             resources.entry(row.storage_prefix).or_insert_with(|| {
                 let gvk = row.kind.group_version_kind();
                 cache.register(ResourceConfig {
@@ -294,7 +298,19 @@ impl Handlers {
         let authenticator = Authenticator::new(tokens, access.bootstrap_tokens, access.anonymous);
         let cached = Cached::new(resources.clone());
         let served = ArcSwap::from_pointee(Served::new(registry));
-        Self { served, store, resources, claims, options, authorizer, policy, cached, authenticator, clock }
+        Self {
+            served,
+            store,
+            resources,
+            claims,
+            options,
+            authorizer,
+            policy,
+            cached,
+            authenticator,
+            clock,
+            meters: OnceLock::new(),
+        }
     }
 
     /// Who may do what.

@@ -60,7 +60,7 @@ impl Handlers {
     }
 }
 
-fn kubelet_address(node: &Node) -> Option<String> {
+pub(super) fn kubelet_address(node: &Node) -> Option<String> {
     let status = node.status.as_ref()?;
     let addresses = status.addresses.as_ref()?;
     // The order in which upstream's --kubelet-preferred-address-types prefers an address that needs no resolver.

@@ -20,6 +20,11 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// One that is made for this answer.
+    pub(super) fn made(entry: Entry) -> Self {
+        Self { entry: Arc::new(entry), conversion: None }
+    }
+
     /// The whole object with apiVersion and kind.
     pub fn object(&self) -> Bytes {
         match &self.conversion {
@@ -69,6 +74,9 @@ impl Handlers {
     pub async fn get(&self, user: &User, target: &Target, version: &str) -> Result<ObjectAnswer, StatusError> {
         let found = self.row(user, Verb::Get, target)?;
         let (row, subresource) = found.parts();
+        if row.is_measured() {
+            return self.measured(row, target).await;
+        }
         let namespace = if row.info.namespaced { target.namespace.as_str() } else { "" };
         let entry = self
             .resource(row)?
@@ -88,6 +96,9 @@ impl Handlers {
     pub async fn list(&self, user: &User, target: &Target, options: ListOptions) -> Result<Listing, StatusError> {
         let found = self.row_selecting(user, Verb::List, target, &options.selection.fields)?;
         let row = &found.row;
+        if row.is_measured() {
+            return self.list_measured(row, target, options).await;
+        }
         self.list_row(row, target, options).await
     }
 

@@ -120,6 +120,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether its objects are measured when somebody asks; nothing of it is stored.
+    pub fn is_measured(&self) -> bool {
+        self.info.resource.group == kinds::metrics::GROUP && self.storage_prefix.is_empty()
+    }
+
     /// The subresource of a name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
@@ -143,6 +148,13 @@ impl Registry {
     /// The built-in kinds.
     pub fn builtin() -> Self {
         Self::new(rows::builtin())
+    }
+
+    /// These rows and those of `metrics.k8s.io`.
+    #[must_use]
+    pub fn with_metrics(&self) -> Self {
+        let rows: Vec<Arc<Row>> = rows::metrics::rows().into_iter().map(Arc::new).collect();
+        self.with(&rows)
     }
 
     /// Whether a kind is built in, though it may have no resource of its own.

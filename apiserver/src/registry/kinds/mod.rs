@@ -20,6 +20,7 @@ pub mod flow_control;
 pub mod job;
 pub mod lease;
 pub mod limit_range;
+pub mod metrics;
 pub mod namespace;
 pub mod networking;
 pub mod node;

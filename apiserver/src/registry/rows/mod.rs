@@ -12,6 +12,7 @@ mod discovery;
 mod events;
 mod extensions;
 mod flow_control;
+pub(super) mod metrics;
 mod networking;
 mod node;
 mod policy;
@@ -156,7 +157,7 @@ fn words(singular: &'static str, short_names: &'static [&'static str], categorie
 
 /// Whether a built-in row has objects of a kind.
 pub(super) fn names(kind: &GroupVersionKind) -> bool {
-    builtin().iter().any(|row| row.info.kind() == *kind)
+    builtin().iter().chain(&metrics::rows()).any(|row| row.info.kind() == *kind)
 }
 
 /// All rows: the core group first, then the others by name.

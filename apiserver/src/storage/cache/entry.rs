@@ -89,6 +89,13 @@ impl Entry {
         Self { key, revision, object, header_len, terms: terms.into() }
     }
 
+    /// An object that is made for one answer: it has no key, version or terms.
+    pub(crate) fn unstored(object: &[u8]) -> Self {
+        let object = Bytes::copy_from_slice(object);
+        let header_len = u32::try_from(json::header_len(&object)).unwrap_or(1);
+        Self { key: Arc::from(""), revision: 0, object, header_len, terms: Box::default() }
+    }
+
     /// `namespace/name`, or the name alone for cluster-scoped resources.
     pub fn key(&self) -> &Arc<str> {
         &self.key
