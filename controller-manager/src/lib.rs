@@ -8,6 +8,7 @@
 //! see [`executor::Executor::perform`].
 
 pub mod action;
+pub mod bootstrap;
 pub mod certificates;
 pub mod cluster_role;
 pub mod deployment;

@@ -24,8 +24,8 @@ use crate::executor::{ExecuteError, Executor};
 use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
-use crate::{certificates, cluster_role, deployment, endpointslice, garbage, handover, namespace, node_ipam};
-use crate::{node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account};
+use crate::{bootstrap, certificates, cluster_role, deployment, endpointslice, garbage, handover, namespace};
+use crate::{node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account};
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
@@ -65,11 +65,15 @@ pub enum Controller {
     CertificateCleaning,
     /// `endpoint-handover-controller`: Reeve's own, see [`handover`]
     EndpointHandover,
+    /// `bootstrap-signer-controller`
+    BootstrapSigner,
+    /// `token-cleaner-controller`
+    TokenCleaner,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 16] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 18] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -86,7 +90,14 @@ impl Controller {
         (Controller::CertificateSigning, "certificatesigningrequest-signing-controller", "csrsigning"),
         (Controller::CertificateCleaning, "certificatesigningrequest-cleaner-controller", "csrcleaner"),
         (Controller::EndpointHandover, "endpoint-handover-controller", "endpointhandover"),
+        (Controller::BootstrapSigner, "bootstrap-signer-controller", "bootstrapsigner"),
+        (Controller::TokenCleaner, "token-cleaner-controller", "tokencleaner"),
     ];
+
+    /// Whether `*` leaves it out, as upstream does.
+    pub fn is_off_by_default(self) -> bool {
+        matches!(self, Controller::BootstrapSigner | Controller::TokenCleaner)
+    }
 }
 
 /// How many keys of each controller are worked on at a time.
@@ -170,6 +181,10 @@ pub struct Queues {
     pub certificate_ends: Queue<ObjectKey>,
     /// Pods that wait for the proxies to drop them.
     pub handovers: Queue<ObjectKey>,
+    /// Bootstrap tokens, which may have expired.
+    pub bootstrap_tokens: Queue<ObjectKey>,
+    /// The one key of what bootstrap tokens sign.
+    pub cluster_info: Queue<()>,
 }
 
 struct Runners {
@@ -189,6 +204,8 @@ struct Runners {
     certificate_signatures: Runner<ObjectKey>,
     certificate_ends: Runner<ObjectKey>,
     handovers: Runner<ObjectKey>,
+    bootstrap_tokens: Runner<ObjectKey>,
+    cluster_info: Runner<()>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -209,6 +226,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (certificate_signatures, run_certificate_signatures) = runner(config("csrsigning", 5));
     let (certificate_ends, run_certificate_ends) = runner(config("csrcleaner", 1));
     let (handovers, run_handovers) = runner(config("endpoint-handover", 16));
+    let (bootstrap_tokens, run_bootstrap_tokens) = runner(config("token-cleaner", 1));
+    let (cluster_info, run_cluster_info) = runner(config("bootstrap-signer", 1));
     (
         Queues {
             deployments,
@@ -227,6 +246,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             certificate_signatures,
             certificate_ends,
             handovers,
+            bootstrap_tokens,
+            cluster_info,
         },
         Runners {
             deployments: run_deployments,
@@ -245,6 +266,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             certificate_signatures: run_certificate_signatures,
             certificate_ends: run_certificate_ends,
             handovers: run_handovers,
+            bootstrap_tokens: run_bootstrap_tokens,
+            cluster_info: run_cluster_info,
         },
     )
 }
@@ -503,6 +526,9 @@ impl Context {
         for key in garbage::shell::keys(self, resource, old, new) {
             self.queues.garbage.add(key);
         }
+        if let Some(meta) = new.or(old) {
+            bootstrap::shell::changed(self, resource, meta);
+        }
         match (old, new) {
             (None, Some(new)) => self.usage_changed(&new.namespace, &resource.qualified(), true),
             (Some(old), None) => self.usage_changed(&old.namespace, &resource.qualified(), false),
@@ -716,5 +742,7 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(CertificateSigning, runners.certificate_signatures, certificates::shell::sign_turn);
     run!(EndpointHandover, runners.handovers, handover::shell::turn);
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
+    run!(TokenCleaner, runners.bootstrap_tokens, bootstrap::shell::clean_turn);
+    run!(BootstrapSigner, runners.cluster_info, bootstrap::shell::sign_turn);
     running
 }

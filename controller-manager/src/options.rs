@@ -35,7 +35,8 @@ pub struct Options {
     /// How long between attempts to take or renew the lease
     #[arg(long, default_value = "2s", value_parser = duration)]
     pub leader_elect_retry_period: Duration,
-    /// Which controllers to run: '*' for all, NAME for one more, -NAME for one less
+    /// Which controllers to run: '*' for all that are on by default, NAME for one more, -NAME for one less; off by
+    /// default are bootstrap-signer-controller and token-cleaner-controller
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
     /// The ranges of pod addresses, at most one a family
@@ -213,7 +214,8 @@ fn chosen(words: &[String]) -> Result<BTreeSet<Controller>, OptionsError> {
     let mut without = BTreeSet::new();
     for word in words {
         if word == "*" {
-            chosen.extend(Controller::ALL.iter().map(|(controller, _, _)| *controller));
+            let all = Controller::ALL.iter().map(|(controller, _, _)| *controller);
+            chosen.extend(all.filter(|controller| !controller.is_off_by_default()));
             continue;
         }
         let (name, set) = match word.strip_prefix('-') {
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn defaults_are_upstreams() {
         let settings = parse(&[]).unwrap();
-        assert_eq!(settings.controllers.len(), Controller::ALL.len());
+        assert_eq!(settings.controllers.len(), Controller::ALL.len() - 2, "all but those of bootstrap tokens");
         assert_eq!(settings.node_monitor_grace_period, SignedDuration::from_secs(50));
         assert!(settings.node_cidrs.is_none());
     }
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn controllers_are_chosen_by_name() {
         let names = |flag: &str| parse(&[&format!("--controllers={flag}")]).map(|settings| settings.controllers);
-        assert_eq!(names("*,-podgc").unwrap().len(), Controller::ALL.len() - 1);
+        assert_eq!(names("*,tokencleaner,bootstrapsigner,-podgc").unwrap().len(), Controller::ALL.len() - 1);
         let two = BTreeSet::from([Controller::Deployment, Controller::ReplicaSet]);
         assert_eq!(names("deployment,replicaset-controller").unwrap(), two);
         assert!(names("nothing").unwrap_err().contains("is not in the list of known controllers"));

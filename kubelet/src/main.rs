@@ -1,30 +1,25 @@
 //! The kubelet's command line and wiring.
 
+mod credentials;
 mod options;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{ArgAction, Args, Parser};
-use jiff::Timestamp;
+use clap::Parser;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use reeve_api::ObjectKey;
 use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
-use reeve_client::{Change, Client, EventRecorder, Scope, View as _, reflect};
+use reeve_client::{Change, EventRecorder, Scope, View as _, reflect};
 use reeve_kubelet::agent::Agent;
 use reeve_kubelet::agent::executor::Executor;
 use reeve_kubelet::agent::inbox::{Changed, Inbox};
 use reeve_kubelet::agent::inventory::Inventory;
 use reeve_kubelet::agent::references::References;
 use reeve_kubelet::agent::services::ServiceView;
-use reeve_kubelet::certificate::Purpose;
-use reeve_kubelet::certificate::join::{self, Joining};
-use reeve_kubelet::certificate::rotation::Rotation;
-use reeve_kubelet::certificate::store::Store;
 use reeve_kubelet::config::{Config, Tuning};
 use reeve_kubelet::node::allocatable;
 use reeve_kubelet::node::facts::NodeFacts;
@@ -35,15 +30,16 @@ use reeve_kubelet::pressure::keeper::PressureKeeper;
 use reeve_kubelet::runtime::convert::HostDns;
 use reeve_kubelet::runtime::health::{HealthKeeper, Link};
 use reeve_kubelet::runtime::{Runtime, events};
-use reeve_kubelet::server::access::{Access, AccessOptions};
+use reeve_kubelet::server::access::Access;
 use reeve_kubelet::server::pages::Pages;
-use reeve_kubelet::server::{self, ServerFiles, Service};
+use reeve_kubelet::server::{self, Service};
 use reeve_kubelet::static_pods::StaticPods;
 use reeve_kubelet::static_pods::mirror::{self, Mirrors};
 use reeve_kubelet::static_pods::source::Source;
 use reeve_kubelet::stats::collect::Collector;
 use tokio::sync::{mpsc, watch};
 
+use self::credentials::{AccessFlags, CertificateOptions};
 use self::options::ResourceOptions;
 
 #[global_allocator]
@@ -118,147 +114,6 @@ struct Options {
     pod_infra_container_image: Option<String>,
     #[command(flatten)]
     resources: ResourceOptions,
-}
-
-/// The flags about who may use the kubelet's port.
-#[derive(Args, Debug)]
-struct AccessFlags {
-    /// Enables anonymous requests to the kubelet server
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    anonymous_auth: bool,
-    /// Use the TokenReview API to determine authentication for bearer tokens
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    authentication_token_webhook: bool,
-    /// The duration to cache responses from the webhook token authenticator
-    #[arg(long, default_value = "2m0s", value_parser = duration, value_name = "DURATION")]
-    authentication_token_webhook_cache_ttl: Duration,
-    /// Authorization mode for kubelet server
-    #[arg(long, default_value = "Webhook", value_name = "MODE", value_parser = ["Webhook", "AlwaysAllow"])]
-    authorization_mode: String,
-    /// The duration to cache 'authorized' responses from the webhook authorizer
-    #[arg(long, default_value = "5m0s", value_parser = duration, value_name = "DURATION")]
-    authorization_webhook_cache_authorized_ttl: Duration,
-    /// The duration to cache 'unauthorized' responses from the webhook authorizer
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
-    authorization_webhook_cache_unauthorized_ttl: Duration,
-}
-
-impl AccessFlags {
-    fn options(&self) -> AccessOptions {
-        AccessOptions {
-            anonymous: self.anonymous_auth,
-            token_webhook: self.authentication_token_webhook,
-            token_ttl: self.authentication_token_webhook_cache_ttl,
-            webhook: self.authorization_mode == "Webhook",
-            allowed_ttl: self.authorization_webhook_cache_authorized_ttl,
-            denied_ttl: self.authorization_webhook_cache_unauthorized_ttl,
-        }
-    }
-}
-
-/// A duration as Go writes it: `30s`, `2m0s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration like 30s or 2m0s");
-    let (mut seconds, mut digits) = (0_u64, String::new());
-    for c in text.chars() {
-        let unit = match c {
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            c if c.is_ascii_digit() => {
-                digits.push(c);
-                continue;
-            }
-            _ => return Err(wrong()),
-        };
-        let count: u64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
-        seconds = count.checked_mul(unit).and_then(|it| it.checked_add(seconds)).ok_or_else(wrong)?;
-    }
-    if digits.is_empty() && !text.is_empty() { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
-}
-
-/// The flags about the kubelet's own certificates.
-#[derive(Args, Debug)]
-struct CertificateOptions {
-    /// Path to a kubeconfig file that will be used to get client certificate for kubelet. If the file specified by
-    /// --kubeconfig does not exist, the bootstrap kubeconfig is used to request a client certificate from the API
-    /// server. On success, a kubeconfig file referencing the generated client certificate and key is written to the
-    /// path specified by --kubeconfig
-    #[arg(long, value_name = "FILE")]
-    bootstrap_kubeconfig: Option<PathBuf>,
-    /// The directory where the TLS certs are located
-    #[arg(long, default_value = "/var/lib/kubelet/pki", value_name = "DIR")]
-    cert_dir: PathBuf,
-    /// Auto rotate the kubelet client certificates by requesting new certificates from the API server when the
-    /// certificate expiration approaches
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    rotate_certificates: bool,
-    /// Auto-request and rotate the kubelet serving certificates by requesting new certificates from the API server
-    /// when the certificate expiration approaches; the requests must be approved by somebody
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    rotate_server_certificates: bool,
-    /// File containing the x509 certificate used for serving. If neither it nor --rotate-server-certificates is given,
-    /// a self-signed certificate is made in --cert-dir
-    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
-    tls_cert_file: Option<PathBuf>,
-    /// File containing the x509 private key matching --tls-cert-file
-    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
-    tls_private_key_file: Option<PathBuf>,
-}
-
-impl CertificateOptions {
-    /// Joins the cluster where this machine has not, and returns the client of the node.
-    async fn client(&self, kubeconfig: &KubeconfigOptions, config: &Config) -> Result<Client> {
-        if let Some(bootstrap_kubeconfig) = &self.bootstrap_kubeconfig {
-            let joining = Joining {
-                bootstrap_kubeconfig: bootstrap_kubeconfig.clone(),
-                kubeconfig: kubeconfig.kubeconfig.clone(),
-                cert_dir: self.cert_dir.clone(),
-                node: config.node_name.clone(),
-            };
-            join::join(&joining).await?;
-        }
-        let client = kubeconfig.client()?;
-        if self.rotate_certificates {
-            let store = Store::new(&self.cert_dir, Purpose::Client.prefix());
-            if client.config().files().contains(&store.current()) {
-                self.rotate(&client, config, Purpose::Client);
-            } else {
-                let path = kubeconfig.kubeconfig.display();
-                tracing::warn!(kubeconfig = %path, "does not name --cert-dir's certificate, which is not rotated");
-            }
-        }
-        Ok(client)
-    }
-
-    /// Keeps a certificate valid; tells when there is one.
-    fn rotate(&self, client: &Client, config: &Config, purpose: Purpose) -> watch::Receiver<bool> {
-        let (present, receiver) = watch::channel(false);
-        let store = Store::new(&self.cert_dir, purpose.prefix());
-        let rotation = Rotation { client: client.clone(), node: config.node_name.clone(), purpose, store, present };
-        tokio::spawn(async move {
-            if let Err(error) = rotation.run().await {
-                tracing::error!(%error, "the kubelet's certificate is not renewed");
-            }
-        });
-        receiver
-    }
-
-    /// What is served with, once it is there.
-    async fn serving(&self, client: &Client, config: &Config, client_ca: PathBuf) -> Result<ServerFiles> {
-        if let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_private_key_file) {
-            return Ok(ServerFiles { certificate: certificate.clone(), key: key.clone(), client_ca });
-        }
-        if !self.rotate_server_certificates {
-            let (certificate, key) =
-                join::self_signed(&self.cert_dir, &config.node_name, config.node_ip, Timestamp::now())?;
-            return Ok(ServerFiles { certificate, key, client_ca });
-        }
-        let purpose = Purpose::Serving { names: vec![config.node_name.clone()], addresses: vec![config.node_ip] };
-        let current = Store::new(&self.cert_dir, purpose.prefix()).current();
-        self.rotate(client, config, purpose).wait_for(|present| *present).await?;
-        Ok(ServerFiles { certificate: current.clone(), key: current, client_ca })
-    }
 }
 
 impl Options {
@@ -428,7 +283,14 @@ async fn run(options: Options) -> Result<()> {
         logs: options.resources.logs()?,
     };
     tokio::spawn(keeper.run(shutdown.clone()));
-    let node = NodeKeeper { config: config.clone(), client: client.clone(), runtime: runtime.clone(), facts, recorder, pressure };
+    let node = NodeKeeper {
+        config: config.clone(),
+        client: client.clone(),
+        runtime: runtime.clone(),
+        facts,
+        recorder,
+        pressure,
+    };
     tokio::spawn(node.run(health.clone(), shutdown.clone()));
 
     let exec_dir = config.root_dir.join("exec");

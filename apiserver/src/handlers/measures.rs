@@ -144,8 +144,8 @@ impl Handlers {
         let kind = if of_pod { "podmetrics" } else { "nodemetrics" };
         let absent =
             || StatusError::not_found(&GroupVersionResource::new(&row.info.resource.group, "v1beta1", kind), &name);
-        let listing = self.list_measured(row, target, ListOptions::default()).await?;
-        let listed = listing.entries.into_iter().next().ok_or_else(absent)?;
+        let mut listing = self.list_measured(row, target, ListOptions::default()).await?;
+        let listed = listing.entries.next().ok_or_else(absent)?;
         Ok(ObjectAnswer { bytes: listed.object(), revision: 0, warnings: vec![], created: false })
     }
 

@@ -3,19 +3,22 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DnType, SanType};
-use reeve_client::backoff::retry;
+use reeve_client::backoff::{Backoff, retry};
 use reeve_client::config::Pem;
 use reeve_client::{Client, ConfigError, ConnectionConfig, Kubeconfig};
 
 use super::request::{self, Naming};
-use super::rotation::BACKOFF;
 use super::store::{Store, Validity, new_key, write_private};
 use super::{CertificateError, Purpose};
+
+/// Between requests that failed: the token may be offered a moment after the machine is there.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(30) };
 
 /// What joining needs to know.
 #[derive(Clone, Debug)]

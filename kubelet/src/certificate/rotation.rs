@@ -12,7 +12,7 @@ use super::store::{Store, Validity, new_key};
 use super::{CertificateError, Purpose};
 
 /// Between requests that failed: certificates are renewed long before they end.
-pub(crate) const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(300) };
+const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(300) };
 
 /// The moment of renewal: after 70 to 90 % of the certificate's life, `unit` in `[0, 1)` says where between, so that
 /// the nodes of a cluster do not all ask at once. Signers backdate what they sign: the life of a certificate that this

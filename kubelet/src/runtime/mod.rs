@@ -341,7 +341,8 @@ impl Runtime {
 
     /// Where images lie, and how many bytes they use.
     pub async fn image_file_system(&self) -> Result<Option<(String, u64)>, RuntimeError> {
-        let answer = self.look("ImageFsInfo", self.images().image_fs_info(cri::ImageFsInfoRequest::default())).await?;
+        let answer =
+            self.look("ImageFsInfo", self.image_client().image_fs_info(cri::ImageFsInfoRequest::default())).await?;
         Ok(answer
             .image_filesystems
             .into_iter()

@@ -149,7 +149,7 @@ impl Port {
         // What is done by streams is done to the node's pods: upstream's part for it is `proxy`.
         let subresources = if is_grpc { vec!["proxy"] } else { access::subresources(path) };
         if let Err(refusal) = self.access.admit(peer, request.headers(), verb, &subresources).await {
-            tracing::info!(path, %refusal, "a request is refused");
+            tracing::debug!(path, %refusal, "a request is refused");
             return if is_grpc { grpc_refusal(&refusal) } else { refuse(&refusal) };
         }
         if is_grpc {
