@@ -78,6 +78,7 @@ impl Bare {
             mounts: Vec::new(),
             image: xtask::images::DEMO_1,
             run_as: RunAs::default(),
+            pid_target: None,
             seccomp_dir: std::path::Path::new(""),
             termination_file: None,
             node_memory: 1 << 30,

@@ -245,6 +245,24 @@ fn restart_policies() {
 }
 
 #[test]
+fn containers_have_policies_and_rules_of_their_own() {
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}});
+    let mut world = World::new(pod(json!({"restartPolicy": "Always", "containers": [
+        {"name": "a", "restartPolicy": "Never", "restartPolicyRules": [rule]}, {"name": "b", "restartPolicy": "OnFailure"},
+    ]})));
+    world.settle();
+    world.end_named("a", 42);
+    assert_eq!(world.settle(), ["image a", "start a 1"]);
+    world.end_named("a", 1);
+    assert_eq!(world.settle(), Vec::<String>::new());
+    world.end_named("b", 1);
+    assert_eq!(world.settle(), ["image b", "start b 1"]);
+    world.end_named("b", 0);
+    assert_eq!(world.settle(), ["StopSandbox"]);
+    assert_eq!(world.phase(), "Failed ready=False Error");
+}
+
+#[test]
 fn a_deleted_pod_goes_in_order_and_keeps_its_grace() {
     let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
     world.settle();
@@ -254,6 +272,24 @@ fn a_deleted_pod_goes_in_order_and_keeps_its_grace() {
     world.worker.status_written = true;
     assert_eq!(world.settle(), ["DeleteObject"]);
     assert_eq!(world.plan(), [Action::Forget]);
+}
+
+#[test]
+fn a_pod_that_is_held_serves_until_it_is_let_go() {
+    let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
+    world.settle();
+    world.worker.intent = Intent::Terminate(Termination { since: world.now, grace_seconds: 30, remove: true });
+    world.worker.held_until = Some(world.now.checked_add(SignedDuration::from_secs(3)).unwrap());
+    assert_eq!(world.settle(), ["wait 3s"]);
+    world.pass(1);
+    world.worker.held_until = None;
+    assert_eq!(world.settle()[0], "stop a 29s");
+    let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
+    world.settle();
+    world.worker.intent = Intent::Terminate(Termination { since: world.now, grace_seconds: 30, remove: true });
+    world.worker.held_until = Some(world.now.checked_add(SignedDuration::from_secs(3)).unwrap());
+    world.pass(3);
+    assert_eq!(world.settle()[0], "stop a 27s");
 }
 
 #[test]
@@ -271,6 +307,18 @@ fn what_is_in_flight_is_not_asked_for_again_and_failures_wait() {
     assert!(!world.plan().contains(&sandbox));
     world.now = world.now.checked_add(SignedDuration::try_from(Duration::from_millis(500)).unwrap()).unwrap();
     assert!(world.plan().contains(&sandbox));
+}
+
+#[test]
+fn a_container_that_never_ran_does_not_count() {
+    let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
+    world.settle();
+    let container = &mut world.observed.containers[0];
+    (container.state, container.started_at) = (ContainerState::Created, None);
+    world.worker.in_flight.insert(Target::Start("a".into()));
+    assert_eq!(world.plan(), []);
+    world.worker.in_flight.clear();
+    assert_eq!(world.settle(), ["RemoveContainer", "image a", "start a 0"]);
 }
 
 #[test]

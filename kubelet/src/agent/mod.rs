@@ -11,6 +11,7 @@
 mod admission;
 pub mod event;
 pub mod executor;
+mod handover;
 pub mod inbox;
 pub mod inventory;
 pub mod look;

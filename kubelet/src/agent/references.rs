@@ -134,7 +134,8 @@ fn referenced(pod: &Pod) -> BTreeSet<Reference> {
             secrets.extend(source.secret.as_ref().map(|it| it.name.as_str()));
         }
     }
-    for container in spec::all_containers(pod) {
+    let ephemeral: Vec<_> = spec::ephemeral_containers(pod).collect();
+    for container in spec::all_containers(pod).chain(&ephemeral) {
         for source in container.env_from.iter().flatten() {
             if let Some(source) = &source.config_map_ref {
                 config_map(&source.name);

@@ -1,5 +1,7 @@
 //! Services as containers' environment sees them.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Pod, Service};
 use reeve_api::ObjectKey;
 use reeve_client::{Store, View};
@@ -30,6 +32,11 @@ struct Spec {
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
     ports: Vec<Port>,
+    selector: BTreeMap<String, String>,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "publishNotReadyAddresses")]
+    publishes_all: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,8 +49,16 @@ struct Port {
 
 impl View for ServiceView {
     type Kind = Service;
-    const FIELDS: &'static [&'static str] =
-        &["metadata.name", "metadata.namespace", "metadata.resourceVersion", "spec.clusterIP", "spec.ports"];
+    const FIELDS: &'static [&'static str] = &[
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.resourceVersion",
+        "spec.clusterIP",
+        "spec.ports",
+        "spec.selector",
+        "spec.type",
+        "spec.publishNotReadyAddresses",
+    ];
 
     fn key(&self) -> ObjectKey {
         ObjectKey::new(self.metadata.namespace.clone(), self.metadata.name.clone())
@@ -52,6 +67,17 @@ impl View for ServiceView {
     fn revision(&self) -> i64 {
         self.metadata.resource_version.parse().unwrap_or_default()
     }
+}
+
+/// Whether a Service has the pod among its endpoints only while it is ready.
+pub fn selects(store: &Store<ServiceView>, pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let namespace = spec::key(pod).namespace;
+    store.namespace(&namespace).iter().any(|service| {
+        let Spec { selector, kind, publishes_all, .. } = &service.spec;
+        let matches = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        kind != "ExternalName" && !publishes_all && !selector.is_empty() && matches
+    })
 }
 
 /// The Services that a pod's environment names: those of its namespace unless it asks for none, and the API

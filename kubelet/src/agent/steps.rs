@@ -21,6 +21,7 @@ impl Agent {
             return;
         }
         self.judge(uid, now);
+        self.hold(uid, now);
         let Some(worker) = self.workers.get_mut(uid) else { return };
         if worker.blind {
             return;

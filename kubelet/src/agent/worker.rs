@@ -239,7 +239,9 @@ impl Worker {
     pub fn inventory(&self, uid: &str) -> PodEntry {
         let containers = self.observed.containers.iter();
         let pulled = self.state.images.values().map(|it| it.reference.clone());
-        let wanted = self.pod.iter().flat_map(|pod| spec::all_containers(pod)).filter_map(|it| it.image.clone());
+        let ephemeral: Vec<_> = self.pod.iter().flat_map(|pod| spec::ephemeral_containers(pod)).collect();
+        let wanted = self.pod.iter().flat_map(|pod| spec::all_containers(pod)).chain(&ephemeral);
+        let wanted = wanted.filter_map(|it| it.image.clone());
         let images = containers.clone().flat_map(|it| [it.image.clone(), it.image_id.clone()]);
         PodEntry {
             uid: uid.to_owned(),

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod backoff;
 pub mod env;
+pub mod image;
 pub mod observed;
 pub mod plan;
 pub mod probe;

@@ -1,6 +1,8 @@
 //! Questions about a pod's specification that several decisions ask.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, ResourceRequirements};
 use reeve_api::ObjectKey;
 use sha2::{Digest as _, Sha256};
 
@@ -59,14 +61,80 @@ pub fn all_containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     init_containers(pod).iter().chain(containers(pod))
 }
 
-/// The container of that name.
+/// The container of that name, ephemeral ones aside.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     all_containers(pod).find(|container| container.name == name)
+}
+
+/// The ephemeral containers, which users put into a running pod to look at it, as if they were others: never started
+/// again, without probes.
+pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = Container> {
+    spec(pod).ephemeral_containers.iter().flatten().map(|it| Container {
+        name: it.name.clone(),
+        image: it.image.clone(),
+        command: it.command.clone(),
+        args: it.args.clone(),
+        working_dir: it.working_dir.clone(),
+        env: it.env.clone(),
+        env_from: it.env_from.clone(),
+        image_pull_policy: it.image_pull_policy.clone(),
+        security_context: it.security_context.clone(),
+        stdin: it.stdin,
+        stdin_once: it.stdin_once,
+        tty: it.tty,
+        termination_message_path: it.termination_message_path.clone(),
+        termination_message_policy: it.termination_message_policy.clone(),
+        volume_mounts: it.volume_mounts.clone(),
+        volume_devices: it.volume_devices.clone(),
+        ..Container::default()
+    })
+}
+
+/// The container of that name, whichever kind it is of.
+pub fn any_container<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
+    let ephemeral = || ephemeral_containers(pod).find(|it| it.name == name).map(Cow::Owned);
+    container(pod, name).map(Cow::Borrowed).or_else(ephemeral)
+}
+
+/// The container whose processes an ephemeral container sees.
+pub fn ephemeral_target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let own = spec(pod).ephemeral_containers.iter().flatten().find(|it| it.name == name)?;
+    own.target_container_name.as_deref().filter(|it| !it.is_empty())
+}
+
+/// Whether the container of that name is an ephemeral one.
+pub fn is_ephemeral(pod: &Pod, name: &str) -> bool {
+    spec(pod).ephemeral_containers.iter().flatten().any(|it| it.name == name)
 }
 
 /// Whether an init container is a sidecar: it is not waited for, and runs as long as the pod.
 pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Whether a container that ended with this code is started again: its own rules come before its own policy, and that
+/// before the pod's. Init containers of pods that always restart do so after a failure only.
+pub fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
+    let rules = container.restart_policy_rules.iter().flatten();
+    let applies = |rule: &ContainerRestartRule| {
+        let Some(codes) = &rule.exit_codes else { return false };
+        let listed = codes.values.iter().flatten().any(|it| *it == exit_code);
+        rule.action == "Restart" && if codes.operator == "In" { listed } else { !listed }
+    };
+    if rules.into_iter().any(applies) {
+        return true;
+    }
+    match container.restart_policy.as_deref() {
+        Some("Always") => return true,
+        Some("OnFailure") => return exit_code != 0,
+        Some("Never") => return false,
+        _ => {}
+    }
+    let is_init = init_containers(pod).iter().any(|it| it.name == container.name);
+    match restart_policy(pod) {
+        RestartPolicy::Always if is_init => exit_code != 0,
+        policy => policy.restarts(exit_code),
+    }
 }
 
 /// Whether something is done in a container before it counts as running.

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -52,6 +53,8 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
     let terminating = matches!(worker.intent, Intent::Terminate(_));
     let init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref(), true, now);
     let apps = statuses(input, spec::containers(pod), old.container_statuses.as_deref(), false, now);
+    let ephemeral: Vec<ContainerSpec> = spec::ephemeral_containers(pod).collect();
+    let ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref(), false, now);
     let phase = phase(input, &old, &init, &apps);
     let terminal = matches!(phase, "Succeeded" | "Failed");
 
@@ -119,6 +122,7 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         conditions: Some(merge_conditions(old.conditions.as_deref().unwrap_or_default(), &own, pod, now)),
         container_statuses: Some(apps).filter(|it| !it.is_empty()),
         init_container_statuses: Some(init).filter(|it| !it.is_empty()),
+        ephemeral_container_statuses: Some(ephemeral).filter(|it| !it.is_empty()),
         host_ip: Some(input.host_ip.into()),
         host_ips: Some(vec![HostIP { ip: input.host_ip.into() }]),
         pod_ip: ips.first().cloned(),
@@ -203,9 +207,15 @@ fn readiness_gates(pod: &Pod, old: &PodStatus) -> Option<String> {
         .readiness_gates
         .iter()
         .flatten()
-        .filter(|gate| !conditions.iter().any(|it| it.type_ == gate.condition_type && it.status == "True"))
-        .map(|gate| {
-            format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)
+        .filter_map(|gate| {
+            let kind = &gate.condition_type;
+            match conditions.iter().find(|it| it.type_ == *kind) {
+                None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+                Some(it) if it.status != "True" => {
+                    Some(format!("the status of pod readiness gate \"{kind}\" is not \"True\", but {}", it.status))
+                }
+                Some(_) => None,
+            }
         })
         .collect();
     Some(missing.join(", ")).filter(|message| !message.is_empty())
@@ -289,6 +299,9 @@ fn container_status(
             .map(terminated)
             .or_else(|| old.filter(|it| it.restart_count == latest.restart_count).and_then(|it| it.last_state.clone())),
         started: Some(false),
+        allocated_resources: container.resources.as_ref().and_then(|it| it.requests.clone()),
+        resources: container.resources.clone().filter(|it| it.limits.is_some() || it.requests.is_some()),
+        volume_mounts: mounted(container),
         ..ContainerStatus { name: container.name.clone(), ..ContainerStatus::default() }
     };
     match latest.state {
@@ -315,7 +328,7 @@ fn container_status(
             let again = !terminating
                 && !spec::is_terminal(pod)
                 && outcome(pod, observed).is_none()
-                && will_restart(pod, container, latest, init);
+                && will_restart(pod, container, latest);
             if again {
                 status.last_state = Some(terminated(latest));
                 status.state = Some(waiting(restart_reason(input, container, latest, now)));
@@ -331,14 +344,24 @@ fn container_status(
     status
 }
 
-fn will_restart(pod: &Pod, container: &ContainerSpec, latest: &Container, init: bool) -> bool {
-    if spec::is_sidecar(container) {
-        return true;
-    }
-    match spec::restart_policy(pod) {
-        spec::RestartPolicy::Always if init => latest.exit_code != 0,
-        policy => policy.restarts(latest.exit_code),
-    }
+fn will_restart(pod: &Pod, container: &ContainerSpec, latest: &Container) -> bool {
+    !spec::is_ephemeral(pod, &container.name) && spec::restarts(pod, container, latest.exit_code)
+}
+
+/// The volumes that a container has, as its status shows them.
+fn mounted(container: &ContainerSpec) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref().filter(|it| !it.is_empty())?;
+    let describe = |mount: &VolumeMount| {
+        let read_only = mount.read_only.filter(|it| *it);
+        VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only,
+            recursive_read_only: read_only.map(|_| "Disabled".to_owned()),
+            ..VolumeMountStatus::default()
+        }
+    };
+    Some(mounts.iter().map(describe).collect())
 }
 
 fn terminated(container: &Container) -> ApiState {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext,
+};
 
 use crate::config::Config;
 use crate::node::cgroup;
@@ -140,6 +142,8 @@ pub struct ContainerInput<'a> {
     pub image: &'a str,
     /// Who its process is.
     pub run_as: RunAs,
+    /// The container (by id) whose processes it sees beside its own.
+    pub pid_target: Option<&'a str>,
     /// Where the node's own seccomp profiles lie.
     pub seccomp_dir: &'a Path,
     /// The file on the node for the termination message.
@@ -192,7 +196,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
         tty: container.tty == Some(true),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(container_resources(pod, container, input.node_memory)),
-            security_context: Some(security(pod, container, &input.run_as, input.seccomp_dir)),
+            security_context: Some(security(pod, container, &input.run_as, input.pid_target, input.seccomp_dir)),
         }),
         ..Default::default()
     }
@@ -242,6 +246,7 @@ fn security(
     pod: &Pod,
     container: &Container,
     run_as: &RunAs,
+    pid_target: Option<&str>,
     seccomp_dir: &Path,
 ) -> cri::LinuxContainerSecurityContext {
     let of_pod = spec::spec(pod).security_context.clone().unwrap_or_default();
@@ -259,7 +264,19 @@ fn security(
     cri::LinuxContainerSecurityContext {
         capabilities,
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(match pid_target {
+            Some(target) => cri::NamespaceOption {
+                pid: cri::NamespaceMode::Target as i32,
+                target_id: target.to_owned(),
+                ..namespaces(pod)
+            },
+            None => namespaces(pod),
+        }),
+        supplemental_groups_policy: match of_pod.supplemental_groups_policy.as_deref() {
+            Some("Strict") => cri::SupplementalGroupsPolicy::Strict as i32,
+            _ => cri::SupplementalGroupsPolicy::Merge as i32,
+        },
+        apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(app_armor),
         run_as_user: run_as.uid.map(|value| cri::Int64Value { value }),
         run_as_username: run_as.name.clone(),
         run_as_group: run_as.gid.map(|value| cri::Int64Value { value }),
@@ -310,6 +327,17 @@ fn profile(wanted: Option<&SeccompProfile>, unconfined: bool, folder: &Path) -> 
         .map(|path| folder.join(path).display().to_string())
         .unwrap_or_default();
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref: localhost }
+}
+
+/// Without a profile the runtime takes its own where the kernel enforces any.
+fn app_armor(wanted: &AppArmorProfile) -> cri::SecurityProfile {
+    use cri::security_profile::ProfileType;
+    let (kind, name) = match wanted.type_.as_str() {
+        "Localhost" => (ProfileType::Localhost, wanted.localhost_profile.clone().unwrap_or_default()),
+        "Unconfined" => (ProfileType::Unconfined, String::new()),
+        _ => (ProfileType::RuntimeDefault, String::new()),
+    };
+    cri::SecurityProfile { profile_type: kind as i32, localhost_ref: name }
 }
 
 fn namespaces(pod: &Pod) -> cri::NamespaceOption {

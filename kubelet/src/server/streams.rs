@@ -103,7 +103,7 @@ impl Streams for Service {
         let mut input = request.into_inner();
         let start = exec_start(&mut input).await?;
         let (pod, container) = self.running(&start).await?;
-        let wanted = attach::Wanted::new(&start, spec::container(&pod, &container.name));
+        let wanted = attach::Wanted::new(&start, spec::any_container(&pod, &container.name).as_deref());
         let attached = self.runtime.attach(&container.id, wanted.spec()).await;
         let attached = attached.map_err(|error| Status::internal(format!("error attaching to container: {error}")))?;
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
@@ -204,7 +204,7 @@ impl Service {
                     names.join(" ")
                 )));
             }
-            (wanted, _) if spec::container(&pod, wanted).is_some() => wanted.to_owned(),
+            (wanted, _) if spec::any_container(&pod, wanted).is_some() => wanted.to_owned(),
             (wanted, _) => {
                 return Err(Status::invalid_argument(format!("container {wanted} is not valid for pod {name}")));
             }

@@ -77,6 +77,7 @@ impl Node {
 
     /// Starts containerd and the API, not the kubelet.
     pub async fn with(network: Network) -> Self {
+        remove_stale_namespaces();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let (authority, key) = authority();
@@ -297,6 +298,33 @@ impl Drop for Node {
             rustix::mount::unmount(*point, rustix::mount::UnmountFlags::DETACH).ok();
         }
         remove_cgroups(Path::new("/sys/fs/cgroup"), self.cgroup.trim_start_matches('/'));
+    }
+}
+
+/// Removes the network namespaces that killed tests left behind: nobody lives in them, and they are older than any test.
+fn remove_stale_namespaces() {
+    use std::os::unix::fs::MetadataExt as _;
+    const OLD: Duration = Duration::from_secs(600);
+    let list = |folder: &str| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut stale: Vec<PathBuf> = list("/run/netns")
+        .filter(|it| it.file_name().to_string_lossy().starts_with("cni-"))
+        .map(|it| it.path())
+        .filter(|path| {
+            // The kernel stamps a namespace's file when it makes it.
+            let made = std::fs::metadata(path).and_then(|it| it.modified());
+            made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD))
+        })
+        .collect();
+    if stale.is_empty() {
+        return;
+    }
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|it| it.ino());
+    let inhabited: std::collections::BTreeSet<u64> =
+        list("/proc").filter_map(|it| inode(&it.path().join("ns/net"))).collect();
+    stale.retain(|path| inode(path).is_some_and(|it| !inhabited.contains(&it)));
+    for path in stale {
+        rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).ok();
+        std::fs::remove_file(&path).ok();
     }
 }
 

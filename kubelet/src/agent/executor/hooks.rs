@@ -47,10 +47,9 @@ const MINIMUM_GRACE_SECONDS: i64 = 2;
 impl Executor {
     /// Runs the hook of a container that has just started. One that fails is told; the plan then ends the container.
     pub(super) async fn post_start(&self, subject: &Subject, id: &str, container: &str) -> Done {
-        let hook = find(subject, container)
-            .and_then(|(_, definition)| Some((definition, definition.lifecycle.as_ref()?.post_start.as_ref()?)));
-        let Some((definition, hook)) = hook else { return Done::Ok };
-        match self.run_hook(subject, id, definition, hook, UNBOUNDED).await {
+        let hook = find(subject, container).and_then(|(_, it)| Some((it.lifecycle.as_ref()?.post_start.clone()?, it)));
+        let Some((hook, definition)) = hook else { return Done::Ok };
+        match self.run_hook(subject, id, &definition, &hook, UNBOUNDED).await {
             Ok(()) => Done::Ok,
             Err(error) => {
                 tracing::warn!(pod = %subject.key, container, %error, "a postStart hook failed");
@@ -62,12 +61,11 @@ impl Executor {
 
     /// Runs the hook of a container that is to end, within its grace period; returns what is left of that.
     pub(super) async fn pre_stop(&self, subject: &Subject, id: &str, container: &str, grace_seconds: i64) -> i64 {
-        let hook = find(subject, container)
-            .and_then(|(_, definition)| Some((definition, definition.lifecycle.as_ref()?.pre_stop.as_ref()?)));
-        let Some((definition, hook)) = hook.filter(|_| grace_seconds > 0) else { return grace_seconds };
+        let hook = find(subject, container).and_then(|(_, it)| Some((it.lifecycle.as_ref()?.pre_stop.clone()?, it)));
+        let Some((hook, definition)) = hook.filter(|_| grace_seconds > 0) else { return grace_seconds };
         let began = Instant::now();
         let period = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or_default());
-        match tokio::time::timeout(period, self.run_hook(subject, id, definition, hook, period)).await {
+        match tokio::time::timeout(period, self.run_hook(subject, id, &definition, &hook, period)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(pod = %subject.key, container, %error, "a preStop hook failed");

@@ -8,13 +8,20 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use reeve_client::EventType;
 
 use super::{Done, Executor, Subject};
+use crate::pod::image::{self, Credentials};
 use crate::pod::user::{ImageUser, PresentImage};
 use crate::pod::{env, spec};
+use crate::runtime::RuntimeError;
 
 impl Executor {
     pub(super) async fn ensure_image(&self, subject: &Subject, pod: &Pod, container: &Container) -> Done {
         let image = container.image.clone().unwrap_or_default();
         let name = Some(container.name.as_str());
+        if let Some(why) = image::invalid(&image) {
+            let message = format!("Failed to apply default image tag \"{image}\": {why}");
+            self.event(subject, name, EventType::Warning, "InspectFailed", &message);
+            return Done::Failed { reason: "InvalidImageName", message };
+        }
         let present = match self.runtime.image(&image).await {
             Ok(present) => present,
             Err(error) => {
@@ -39,6 +46,27 @@ impl Executor {
         }
     }
 
+    /// Pulls an image with each of the credentials until one will do; without any where there are none.
+    async fn pull_as_any(&self, image: &str, credentials: Vec<Credentials>) -> Result<String, RuntimeError> {
+        let mut last = None;
+        for it in credentials {
+            let auth = cri::AuthConfig {
+                username: it.user,
+                password: it.password,
+                server_address: it.server,
+                ..Default::default()
+            };
+            match self.runtime.pull_image(image, Some(auth)).await {
+                Ok(resolved) => return Ok(resolved),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            None => self.runtime.pull_image(image, None).await,
+        }
+    }
+
     pub(super) async fn pull(&self, subject: &Subject, pod: &Pod, container: &Container, image: &str) -> Done {
         let name = Some(container.name.as_str());
         self.event(subject, name, EventType::Normal, "Pulling", &format!("Pulling image \"{image}\""));
@@ -50,7 +78,7 @@ impl Executor {
             .flatten()
             .filter_map(|it| env::References::secret(&references, &it.name))
             .collect();
-        match self.runtime.pull_image(image, pull_credentials(&secrets, image)).await {
+        match self.pull_as_any(image, image::credentials(&secrets, image)).await {
             Ok(resolved) => {
                 let took = go_duration(began.elapsed());
                 match self.runtime.image(&resolved).await {
@@ -108,46 +136,6 @@ fn default_pull_policy(image: &str) -> &'static str {
     }
 }
 
-/// The credentials for an image's registry among pull secrets of type `kubernetes.io/dockerconfigjson`.
-fn pull_credentials(secrets: &[Arc<Secret>], image: &str) -> Option<cri::AuthConfig> {
-    use base64::Engine as _;
-    let first = image.split('/').next().unwrap_or_default();
-    let registry =
-        if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") { first } else { "docker.io" };
-    for secret in secrets {
-        let raw = secret.data.as_ref().and_then(|data| data.get(".dockerconfigjson"));
-        let Some(config) = raw.and_then(|raw| serde_json::from_slice::<serde_json::Value>(&raw.0).ok()) else {
-            continue;
-        };
-        let Some(auths) = config.get("auths").and_then(|it| it.as_object()) else { continue };
-        for (server, auth) in auths {
-            let host = server
-                .trim_start_matches("https://")
-                .trim_start_matches("http://")
-                .split('/')
-                .next()
-                .unwrap_or_default();
-            if host != registry && !(registry == "docker.io" && host.ends_with("docker.io")) {
-                continue;
-            }
-            let text = |field: &str| auth.get(field).and_then(|it| it.as_str()).map(str::to_owned);
-            let packed = text("auth").and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
-            let packed = packed.and_then(|it| String::from_utf8(it).ok());
-            let (user, password) = match packed.as_deref().and_then(|it| it.split_once(':')) {
-                Some((user, password)) => (user.to_owned(), password.to_owned()),
-                None => (text("username")?, text("password")?),
-            };
-            return Some(cri::AuthConfig {
-                username: user,
-                password,
-                server_address: server.clone(),
-                ..Default::default()
-            });
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,18 +152,5 @@ mod tests {
         let policy = |image| default_pull_policy(image);
         assert_eq!((policy("web"), policy("web:latest"), policy("host:5000/web")), ("Always", "Always", "Always"));
         assert_eq!((policy("web:1"), policy("host:5000/web@sha256:0")), ("IfNotPresent", "IfNotPresent"));
-    }
-
-    #[test]
-    fn credentials_go_by_the_registry() {
-        let config = r#"{"auths": {"https://one.example/v1/": {"auth": "dXNlcjpwYXNz"}}}"#;
-        let mut secret = Secret::default();
-        let data = k8s_openapi::ByteString(config.as_bytes().to_vec());
-        secret.data = Some([(".dockerconfigjson".to_owned(), data)].into());
-        let secrets = [Arc::new(secret)];
-        let found = pull_credentials(&secrets, "one.example/team/web:1").unwrap();
-        assert_eq!((found.username.as_str(), found.password.as_str()), ("user", "pass"));
-        assert!(pull_credentials(&secrets, "two.example/web:1").is_none());
-        assert!(pull_credentials(&secrets, "web:1").is_none());
     }
 }

@@ -6,6 +6,7 @@ mod hooks;
 mod images;
 mod volumes;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -149,11 +150,11 @@ impl Executor {
                 None => Done::Ok,
             },
             Action::EnsureImage { container } => match find(subject, container) {
-                Some((pod, container)) => self.ensure_image(subject, pod, container).await,
+                Some((pod, container)) => self.ensure_image(subject, pod, &container).await,
                 None => Done::Ok,
             },
             Action::StartContainer { container, sandbox_id, attempt } => match find(subject, container) {
-                Some((pod, container)) => self.start_container(subject, pod, container, sandbox_id, *attempt).await,
+                Some((pod, container)) => self.start_container(subject, pod, &container, sandbox_id, *attempt).await,
                 None => Done::Ok,
             },
             Action::PostStart { id, container } => self.post_start(subject, id, container).await,
@@ -167,7 +168,12 @@ impl Executor {
             .pod
             .as_ref()
             .is_some_and(|pod| spec::init_containers(pod).iter().any(|it| Some(it.name.as_str()) == container));
-        let list = if is_init { "initContainers" } else { "containers" };
+        let is_ephemeral = subject.pod.as_ref().zip(container).is_some_and(|(pod, name)| spec::is_ephemeral(pod, name));
+        let list = match (is_init, is_ephemeral) {
+            (true, _) => "initContainers",
+            (_, true) => "ephemeralContainers",
+            _ => "containers",
+        };
         let reference = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
@@ -269,6 +275,9 @@ impl Executor {
             mounts,
             image: &image.reference,
             run_as,
+            pid_target: spec::ephemeral_target(pod, &container.name)
+                .and_then(|target| subject.observed.latest(target))
+                .map(|it| it.id.as_str()),
             seccomp_dir: &self.config.root_dir.join("seccomp"),
             termination_file: Some(&files.termination),
             node_memory: self.memory,
@@ -308,7 +317,7 @@ fn done(result: Result<(), crate::runtime::RuntimeError>, reason: &'static str) 
     }
 }
 
-fn find<'a>(subject: &'a Subject, name: &str) -> Option<(&'a Arc<Pod>, &'a Container)> {
+fn find<'a>(subject: &'a Subject, name: &str) -> Option<(&'a Arc<Pod>, Cow<'a, Container>)> {
     let pod = subject.pod.as_ref()?;
-    Some((pod, spec::container(pod, name)?))
+    Some((pod, spec::any_container(pod, name)?))
 }

@@ -63,6 +63,11 @@ impl Plan<'_> {
     /// Ends everything of the pod, then removes it where that is asked for.
     pub(super) fn terminate(&mut self, pod: Option<&Pod>, termination: &Termination) {
         let observed = self.observed;
+        // The proxies may still send requests: the pod goes on serving them, and nothing of it is stopped.
+        if let Some(until) = self.worker.held_until.filter(|it| *it > self.now) {
+            self.wake_at(until);
+            return;
+        }
         let starting = |target: &Target| matches!(target, Target::Start(_) | Target::Sandbox);
         self.stop_in_order(pod, termination.since, termination.grace_seconds);
         // What is being started is stopped when it is there: its id is not known before.

@@ -31,19 +31,18 @@ pub enum Outcome {
 
 /// How the pod ended, if it has ended for good by its restart policy.
 pub fn outcome(pod: &Pod, observed: &PodObserved) -> Option<Outcome> {
-    let policy = spec::restart_policy(pod);
-    if policy == spec::RestartPolicy::Never {
-        let failed_init = spec::init_containers(pod).iter().filter(|init| !spec::is_sidecar(init)).any(|init| {
-            observed.latest(&init.name).is_some_and(|it| it.state == ContainerState::Exited && it.exit_code != 0)
-        });
-        if failed_init {
-            return Some(Outcome::Failed);
-        }
+    let failed_init = spec::init_containers(pod).iter().filter(|init| !spec::is_sidecar(init)).any(|init| {
+        observed.latest(&init.name).is_some_and(|it| {
+            it.state == ContainerState::Exited && it.exit_code != 0 && !spec::restarts(pod, init, it.exit_code)
+        })
+    });
+    if failed_init {
+        return Some(Outcome::Failed);
     }
     let mut outcome = Outcome::Succeeded;
     for container in spec::containers(pod) {
         let latest = observed.latest(&container.name)?;
-        if latest.state != ContainerState::Exited || policy.restarts(latest.exit_code) {
+        if latest.state != ContainerState::Exited || spec::restarts(pod, container, latest.exit_code) {
             return None;
         }
         if latest.exit_code != 0 {

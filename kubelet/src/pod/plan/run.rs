@@ -36,6 +36,11 @@ impl Plan<'_> {
         if (!self.worker.volumes_ready || self.worker.volumes_stale) && !self.worker.starts_a_container() {
             self.ask(Action::PrepareVolumes);
         }
+        for container in spec::ephemeral_containers(pod) {
+            if observed.latest(&container.name).is_none() {
+                self.start(&container, &sandbox.id, 0);
+            }
+        }
         let app_started = spec::containers(pod)
             .iter()
             .any(|app| observed.latest(&app.name).is_some_and(|it| it.sandbox_id == sandbox.id));
@@ -107,7 +112,6 @@ impl Plan<'_> {
     /// other container that ended well.
     fn advance(&mut self, pod: &Pod, container: &ContainerSpec, sandbox_id: &str, sidecar: bool) -> bool {
         let observed = self.observed;
-        let policy = if sidecar { spec::RestartPolicy::Always } else { init_policy(pod, container) };
         let Some(latest) = observed.latest(&container.name) else {
             self.start(container, sandbox_id, 0);
             return false;
@@ -132,8 +136,11 @@ impl Plan<'_> {
                 false
             }
             ContainerState::Created => {
-                // The kubelet ended between create and start, or a start is in flight now.
-                self.start(container, sandbox_id, latest.attempt + 1);
+                // A start is in flight now, or the kubelet or the runtime ended between create and start: such a
+                // container never ran, so it goes and does not count.
+                if !self.worker.busy(&Target::Start(container.name.clone())) {
+                    self.ask(Action::RemoveContainer { id: latest.id.clone() });
+                }
                 false
             }
             ContainerState::Exited => {
@@ -143,7 +150,7 @@ impl Plan<'_> {
                     return true;
                 }
                 // A new sandbox runs the init containers again, whatever their code.
-                let again = (is_init && !here) || policy.restarts(latest.exit_code);
+                let again = (is_init && !here) || spec::restarts(pod, container, latest.exit_code);
                 if !again {
                     return false;
                 }
@@ -199,15 +206,5 @@ impl Plan<'_> {
                 self.ask(Action::StopSandbox { id: sandbox.id.clone() });
             }
         }
-    }
-}
-
-/// Init containers restart on failure unless the pod never restarts; app containers follow the pod.
-fn init_policy(pod: &Pod, container: &ContainerSpec) -> spec::RestartPolicy {
-    let policy = spec::restart_policy(pod);
-    let is_init = spec::init_containers(pod).iter().any(|init| init.name == container.name);
-    match policy {
-        spec::RestartPolicy::Always if is_init => spec::RestartPolicy::OnFailure,
-        policy => policy,
     }
 }

@@ -78,6 +78,8 @@ pub struct WorkerState {
     pub pre_stopped: BTreeSet<String>,
     /// Containers (by id) whose startup is over: no startup probe, or it succeeded.
     pub started: BTreeSet<String>,
+    /// Until when the pod's end waits for the proxies.
+    pub held_until: Option<Timestamp>,
     /// Sandboxes whose stop succeeded.
     pub stopped_sandboxes: BTreeSet<String>,
     /// The pod's files and cgroups are gone.

@@ -1,0 +1,179 @@
+//! Names of images and the credentials that pull them, by upstream's rules. Pure.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::Value;
+
+/// Why a name is no image's; upstream's words.
+pub fn invalid(image: &str) -> Option<String> {
+    let refused = |why: &str| Some(format!("couldn't parse image name \"{image}\": invalid reference format{why}"));
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    let last = name.rfind('/').map_or(0, |at| at + 1);
+    let (path, tag) = match name[last..].split_once(':') {
+        Some((_, tag)) => (&name[..name.len() - tag.len() - 1], Some(tag)),
+        None => (name, None),
+    };
+    let word = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    let tag_is_good = tag.is_none_or(|it| !it.is_empty() && it.len() <= 128 && it.chars().all(word));
+    let digest_is_good = digest.is_none_or(|it| {
+        it.split_once(':').is_some_and(|(kind, hex)| {
+            !kind.is_empty() && hex.len() >= 32 && hex.chars().all(|it| it.is_ascii_hexdigit())
+        })
+    });
+    let (registry, repository) = split(path);
+    let registry_is_good = registry.chars().all(|it| word(it) || matches!(it, ':' | '[' | ']'));
+    let part_is_good = |part: &str| {
+        let ends = |it: Option<char>| it.is_some_and(|it| it.is_ascii_alphanumeric());
+        part.chars().all(word) && ends(part.chars().next()) && ends(part.chars().last())
+    };
+    if !tag_is_good || !digest_is_good || !registry_is_good || !repository.split('/').all(part_is_good) {
+        return refused("");
+    }
+    if repository.contains(|it: char| it.is_ascii_uppercase()) {
+        return refused(&format!(": repository name ({repository}) must be lowercase"));
+    }
+    None
+}
+
+/// The registry of a name and the rest of it; images without a registry are Docker's.
+fn split(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
+        _ => ("docker.io", name),
+    }
+}
+
+/// A user of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The registry as the secret names it.
+    pub server: String,
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// All credentials in pull secrets that are for an image, those for the longest part of its name first. Secrets of type
+/// `kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`.
+pub fn credentials(secrets: &[Arc<Secret>], image: &str) -> Vec<Credentials> {
+    let mut found = Vec::new();
+    for secret in secrets {
+        let file = |name: &str| -> Option<Value> { serde_json::from_slice(&secret.data.as_ref()?.get(name)?.0).ok() };
+        let servers = file(".dockerconfigjson").and_then(|mut it| it.get_mut("auths").map(Value::take));
+        for servers in [servers, file(".dockercfg")].into_iter().flatten() {
+            for (server, auth) in servers.as_object().into_iter().flatten() {
+                if matches(server, image) {
+                    found.extend(login(server, auth));
+                }
+            }
+        }
+    }
+    found.sort_by_key(|it| std::cmp::Reverse(it.server.len()));
+    found
+}
+
+fn login(server: &str, auth: &Value) -> Option<Credentials> {
+    let text = |field: &str| auth.get(field).and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
+    let packed = text("auth").and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
+    let packed = packed.and_then(|it| String::from_utf8(it).ok());
+    let (user, password) = match packed.as_deref().and_then(|it| it.split_once(':')) {
+        Some((user, password)) => (user.to_owned(), password.to_owned()),
+        None => (text("username")?, text("password")?),
+    };
+    Some(Credentials { server: server.to_owned(), user, password })
+}
+
+/// Whether a secret's server, which may have a path and a `*` for a part of its host, is for an image.
+fn matches(server: &str, image: &str) -> bool {
+    let server = server.trim_start_matches("https://").trim_start_matches("http://");
+    let (host, path) = server.split_once('/').unwrap_or((server, ""));
+    let path = path.trim_end_matches('/');
+    let (registry, repository) = split(image);
+    let docker = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
+    if docker(registry) {
+        // Docker's own server is named with the version of its API.
+        return docker(host) && (matches!(path, "" | "v1" | "v2") || below(repository, path));
+    }
+    let (host_name, host_port) = host.split_once(':').unwrap_or((host, ""));
+    let (name, port) = registry.split_once(':').unwrap_or((registry, ""));
+    let wanted: Vec<&str> = host_name.split('.').collect();
+    let given: Vec<&str> = name.split('.').collect();
+    let fits = wanted.len() == given.len() && wanted.iter().zip(&given).all(|(pattern, part)| glob(pattern, part));
+    fits && host_port == port && (matches!(path, "" | "v1" | "v2") || below(repository, path))
+}
+
+fn below(repository: &str, path: &str) -> bool {
+    repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@']))
+}
+
+/// Whether a part of a host matches a pattern with at most a few `*`.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            let Some(rest) = text.strip_prefix(head) else { return false };
+            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_image_has() {
+        for good in [
+            "web",
+            "web:1.2",
+            "a/b/web:x_y",
+            "host:5000/web",
+            "localhost/web",
+            "web@sha256:0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(invalid(good), None, "{good}");
+        }
+        for bad in ["", ":1", "web:", "we b", "a//b", "web@sha256:x", "/web", "web:1:2"] {
+            assert!(invalid(bad).is_some(), "{bad}");
+        }
+        assert_eq!(
+            invalid("host.example/Web:1").unwrap(),
+            "couldn't parse image name \"host.example/Web:1\": invalid reference format: repository name (Web) must be \
+             lowercase"
+        );
+    }
+
+    fn secret(kind: &str, text: &str) -> Arc<Secret> {
+        let data = k8s_openapi::ByteString(text.as_bytes().to_vec());
+        Arc::new(Secret { data: Some([(kind.to_owned(), data)].into()), ..Secret::default() })
+    }
+
+    #[test]
+    fn credentials_go_by_the_registry_the_longest_first() {
+        let config = r#"{"auths": {
+            "https://one.example/v1/": {"auth": "dXNlcjpwYXNz"},
+            "one.example/team": {"username": "team", "password": "p"},
+            "*.two.example:5000": {"username": "star", "password": "p"},
+            "https://index.docker.io/v1/": {"username": "hub", "password": "p"}
+        }}"#;
+        let secrets = [
+            secret(".dockerconfigjson", config),
+            secret(".dockercfg", r#"{"old.example": {"username": "old", "password": "p"}}"#),
+        ];
+        let users =
+            |image: &str| -> Vec<String> { credentials(&secrets, image).into_iter().map(|it| it.user).collect() };
+        assert_eq!(users("one.example/team/web:1"), ["user", "team"]);
+        assert_eq!(users("one.example/teams/web:1"), ["user"]);
+        assert_eq!(users("a.two.example:5000/web"), ["star"]);
+        assert!(users("a.two.example/web").is_empty() && users("b.a.two.example:5000/web").is_empty());
+        assert_eq!(users("old.example/web"), ["old"]);
+        assert_eq!((users("web"), users("library/web:1")), (vec!["hub".to_owned()], vec!["hub".to_owned()]));
+        assert_eq!(credentials(&secrets, "one.example/web")[0].password, "pass");
+    }
+}
