@@ -116,6 +116,10 @@ impl Client {
         ApiClient::new(self.live.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    pub(crate) fn channel(&self) -> AuthenticatedChannel {
+        self.live.channel()
+    }
+
     pub(crate) fn failed(&self, status: tonic::Status) -> Error {
         Error::from_grpc(status, &self.config.server)
     }
@@ -393,6 +397,17 @@ impl<K> Api<K> {
     /// Patches a subresource, such as `scale`; its object may be of another kind.
     pub async fn patch_subresource(&self, name: &str, subresource: &str, patch: &Patch) -> Result<Value, Error> {
         self.send_patch(name, subresource, patch, false).await
+    }
+
+    /// As [`Api::patch_subresource`], with the server's warnings.
+    pub async fn patch_subresource_written(
+        &self,
+        name: &str,
+        subresource: &str,
+        patch: &Patch,
+        options: &WriteOptions,
+    ) -> Result<Written<Value>, Error> {
+        self.send_patch_with(name, subresource, patch, options).await
     }
 
     async fn send_patch<T: DeserializeOwned>(

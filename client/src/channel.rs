@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -24,16 +24,16 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-/// Adds the bearer token, if there is one.
+/// Adds the bearer token, if there is one, and whom to act as.
 #[derive(Clone)]
 pub struct Credentials {
-    authorization: Option<MetadataValue<Ascii>>,
+    headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
 }
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
-        if let Some(value) = &self.authorization {
-            request.metadata_mut().insert("authorization", value.clone());
+        for (name, value) in &self.headers {
+            request.metadata_mut().append(name.clone(), value.clone());
         }
         Ok(request)
     }
@@ -102,14 +102,48 @@ fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, ConfigError> 
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_timeout(Duration::from_secs(10))
         .tcp_nodelay(true);
-    let authorization = match &config.token {
-        None => None,
-        Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ConfigError::Invalid {
-            what: "token".into(),
-            message: "holds characters that a header cannot carry".into(),
-        })?),
-    };
-    Ok(InterceptedService::new(endpoint.connect_lazy(), Credentials { authorization }))
+    Ok(InterceptedService::new(endpoint.connect_lazy(), Credentials { headers: headers(config)? }))
+}
+
+/// What each call carries: who we are, and whom to act as.
+fn headers(config: &ConnectionConfig) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, ConfigError> {
+    let mut texts: Vec<(String, String, &str)> = Vec::new();
+    if let Some(token) = &config.token {
+        texts.push(("authorization".to_owned(), format!("Bearer {token}"), "token"));
+    }
+    let as_user = &config.impersonate;
+    for (name, value) in [("impersonate-user", &as_user.user), ("impersonate-uid", &as_user.uid)] {
+        if !value.is_empty() {
+            texts.push((name.to_owned(), value.clone(), "the user to act as"));
+        }
+    }
+    let groups =
+        as_user.groups.iter().map(|group| ("impersonate-group".to_owned(), group.clone(), "a group to act as"));
+    texts.extend(groups);
+    let extra = as_user.extra.iter();
+    texts.extend(extra.map(|(key, value)| (extra_header(key), value.clone(), "an attribute to act with")));
+    texts
+        .into_iter()
+        .map(|(name, value, what)| {
+            let invalid = || ConfigError::Invalid {
+                what: what.to_owned(),
+                message: "holds characters that a header cannot carry".into(),
+            };
+            Ok((name.parse().map_err(|_| invalid())?, value.parse().map_err(|_| invalid())?))
+        })
+        .collect()
+}
+
+/// `Impersonate-Extra-KEY`, in lower case; what a header's name cannot hold is percent-encoded.
+fn extra_header(key: &str) -> String {
+    let mut name = "impersonate-extra-".to_owned();
+    for byte in key.to_ascii_lowercase().bytes() {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) => name.push(char::from(byte)),
+            byte => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

@@ -46,6 +46,8 @@ pub struct ConnectionConfig {
     pub token: Option<String>,
     /// The file that `token` was read from.
     pub token_file: Option<PathBuf>,
+    /// Whom to act as, if not as oneself.
+    pub impersonate: Impersonation,
     /// The name to expect in the server's certificate instead of the host in `server`.
     pub tls_server_name: Option<String>,
     /// The namespace of the context; `default` when it names none.
@@ -54,6 +56,19 @@ pub struct ConnectionConfig {
     pub user_agent: String,
     /// Where the configuration came from, for error messages: `/root/.kube/config, context "a"`.
     pub origin: String,
+}
+
+/// A user to act as; nobody when the name and the groups are empty. Upstream's `Impersonate-*` headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Impersonation {
+    /// The user's name.
+    pub user: String,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// The user's uid.
+    pub uid: String,
+    /// Extra attributes; a key may come several times.
+    pub extra: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for ConnectionConfig {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, ConnectionConfig, Pem};
+use crate::config::{ConfigError, ConnectionConfig, Impersonation, Pem};
 
 /// A kubeconfig, possibly merged from several files.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -254,6 +254,7 @@ impl Kubeconfig {
             client_certificate: certificate.zip(key),
             token,
             token_file: user.token_file.as_ref().filter(|_| user.token.is_none()).map(PathBuf::from),
+            impersonate: Impersonation::default(),
             tls_server_name: cluster.tls_server_name.clone(),
             namespace: context.namespace.clone().unwrap_or_else(|| "default".into()),
             user_agent: user_agent(),

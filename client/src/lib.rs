@@ -17,6 +17,7 @@ pub mod leader;
 pub mod pages;
 pub mod process;
 pub mod renewal;
+pub mod rest;
 pub mod runner;
 pub mod store;
 pub mod streams;
@@ -30,7 +31,7 @@ mod kubeconfig;
 pub use api::{
     Api, Client, DeleteOptions, Deleted, ListOptions, ObjectList, Patch, WatchOptions, WriteOptions, Written,
 };
-pub use config::{ConfigError, ConnectionConfig};
+pub use config::{ConfigError, ConnectionConfig, Impersonation, Pem};
 pub use error::Error;
 pub use events::{EventRecorder, EventType};
 pub use kubeconfig::Kubeconfig;

@@ -39,6 +39,42 @@ pub struct Globals {
     /// The address and port of the API server, such as https://127.0.0.1:6443
     #[arg(short = 's', long, global = true, value_name = "URL")]
     pub server: Option<String>,
+    /// Bearer token for authentication to the API server
+    #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Path to a client certificate file for TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_certificate: Option<String>,
+    /// Path to a client key file for TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_key: Option<String>,
+    /// Path to a cert file for the certificate authority
+    #[arg(long, global = true, value_name = "FILE")]
+    pub certificate_authority: Option<String>,
+    /// Server name to use for server certificate validation
+    #[arg(long, global = true, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Not supported: a server whose certificate is not checked may be anybody
+    #[arg(long, global = true)]
+    pub insecure_skip_tls_verify: bool,
+    /// Username to impersonate for the operation. User could be a regular user or a service account in a namespace
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Group to impersonate for the operation, this flag can be repeated to specify multiple groups
+    #[arg(long = "as-group", global = true, value_name = "GROUP")]
+    pub as_groups: Vec<String>,
+    /// UID to impersonate for the operation
+    #[arg(long = "as-uid", global = true, value_name = "UID")]
+    pub as_uid: Option<String>,
+    /// User extras to impersonate for the operation, this flag can be repeated to specify multiple values for the same key
+    #[arg(long = "as-user-extra", global = true, value_name = "KEY=VALUE")]
+    pub as_user_extra: Vec<String>,
+    /// Directory that what the server serves is remembered in; empty for not at all
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<String>,
+    /// Treat warnings received from the server as errors and exit with a non-zero exit code
+    #[arg(long, global = true)]
+    pub warnings_as_errors: bool,
     /// The length of time to wait before giving up on a single request (such as 1s, 2m, 3h); zero means no limit
     #[arg(long, global = true, value_name = "TIME", default_value = "0")]
     pub request_timeout: String,
@@ -63,6 +99,8 @@ pub enum Verb {
     Set(verbs::set::SetArgs),
     /// Display one or many resources
     Get(verbs::get::GetArgs),
+    /// Get documentation for a resource
+    Explain(verbs::explain::ExplainArgs),
     /// Edit a resource on the server
     Edit(verbs::edit::EditArgs),
     /// Delete resources by file names, stdin, resources and names, or by resources and label selector
@@ -132,7 +170,7 @@ pub enum Verb {
 /// The groups of `rctl --help`, in kubectl's order.
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Basic Commands (Beginner)", &["create", "expose", "run", "set"]),
-    ("Basic Commands (Intermediate)", &["get", "edit", "delete"]),
+    ("Basic Commands (Intermediate)", &["explain", "get", "edit", "delete"]),
     ("Deploy Commands", &["rollout", "scale", "autoscale"]),
     ("Cluster Management Commands", &["cluster-info", "top", "cordon", "uncordon", "drain", "taint"]),
     (

@@ -46,6 +46,9 @@ pub enum Failure {
     /// Printed as `error: TEXT`.
     #[error("{0}")]
     Message(String),
+    /// Printed as it is.
+    #[error("{0}")]
+    Plain(String),
     /// A wrong call; followed by where to read about the command.
     #[error("{message}")]
     Usage {
@@ -142,6 +145,7 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Failure::Message(message) => format!("error: {message}"),
+            Failure::Plain(message) => message.clone(),
             Failure::Usage { message, command } => {
                 format!("error: {message}\nSee '{command} -h' for help and examples")
             }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reeve_api::{Reason, ResourceInfo, StatusError};
 use reeve_client::config::ConfigError;
-use reeve_client::{Api, Client, ConnectionConfig, Error, Kubeconfig, Patch, WriteOptions, Written};
+use reeve_client::{
+    Api, Client, ConnectionConfig, Error, Impersonation, Kubeconfig, Patch, Pem, WriteOptions, Written,
+};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -48,7 +50,12 @@ impl Session {
                 self.io.warn(&warning)?;
             }
         }
-        Ok(())
+        match seen.len() {
+            count if count > 0 && self.globals.warnings_as_errors => {
+                fail(format!("{count} warning{} received", if count == 1 { "" } else { "s" }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How to colour standard output.
@@ -58,7 +65,7 @@ impl Session {
 
     /// The connection that flags and kubeconfig describe. Nothing is sent yet. Must be called inside a runtime.
     pub fn cluster(&self) -> Outcome<Cluster> {
-        let config = self.connection_config()?;
+        let config = self.with_credentials(self.connection_config()?)?;
         let (_, timeout) = duration::parse(&self.globals.request_timeout).map_err(Failure::Message)?;
         let namespace = match self.globals.namespace.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
@@ -80,6 +87,20 @@ impl Session {
     pub fn connection_config(&self) -> Outcome<ConnectionConfig> {
         let paths = Paths::choose(&self.globals, &self.io);
         let files = paths.existing()?;
+        if let (true, Some(server)) = (files.is_empty(), self.globals.server.as_deref()) {
+            return Ok(ConnectionConfig {
+                server: server.trim_end_matches('/').to_owned(),
+                certificate_authority: None,
+                client_certificate: None,
+                token: None,
+                token_file: None,
+                impersonate: Impersonation::default(),
+                tls_server_name: None,
+                namespace: "default".to_owned(),
+                user_agent: format!("rctl/{}", env!("CARGO_PKG_VERSION")),
+                origin: "--server".to_owned(),
+            });
+        }
         if files.is_empty() {
             let looked: Vec<String> = paths.files.iter().map(|path| path.display().to_string()).collect();
             return Err(Failure::Layer {
@@ -96,6 +117,58 @@ impl Session {
         }
         let config = Kubeconfig::load_all(&files).map_err(configuration)?;
         self.select(config)
+    }
+
+    /// Applies the flags that say who asks and whom to trust.
+    fn with_credentials(&self, mut config: ConnectionConfig) -> Outcome<ConnectionConfig> {
+        let globals = &self.globals;
+        if globals.insecure_skip_tls_verify {
+            return Err(Failure::Layer {
+                layer: Layer::Configuration,
+                message: "--insecure-skip-tls-verify is not supported".to_owned(),
+                hints: vec![
+                    "Give the CA that signed the server's certificate: --certificate-authority FILE.".to_owned(),
+                ],
+            });
+        }
+        let file = |path: &Option<String>| path.as_ref().map(|path| Pem::File(path.into()));
+        if let Some(authority) = file(&globals.certificate_authority) {
+            config.certificate_authority = Some(authority);
+        }
+        match (file(&globals.client_certificate), file(&globals.client_key)) {
+            (Some(certificate), Some(key)) => config.client_certificate = Some((certificate, key)),
+            (None, None) => {}
+            _ => return fail("--client-certificate and --client-key must be given together"),
+        }
+        if let Some(token) = &globals.token {
+            // Whoever names a token means to be its user.
+            if globals.client_certificate.is_none() {
+                config.client_certificate = None;
+            }
+            config.token = Some(token.clone());
+            config.token_file = None;
+        }
+        if let Some(name) = &globals.tls_server_name {
+            config.tls_server_name = Some(name.clone());
+        }
+        if let Some(server) = &globals.server {
+            config.server = server.trim_end_matches('/').to_owned();
+        }
+        let extra = globals.as_user_extra.iter().map(|pair| match pair.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => fail(format!("invalid argument {pair:?} for \"--as-user-extra\" flag: it is not KEY=VALUE")),
+        });
+        config.impersonate = Impersonation {
+            user: globals.as_user.clone().unwrap_or_default(),
+            groups: globals.as_groups.clone(),
+            uid: globals.as_uid.clone().unwrap_or_default(),
+            extra: extra.collect::<Outcome<_>>()?,
+        };
+        let asked = &config.impersonate;
+        if asked.user.is_empty() && (!asked.groups.is_empty() || !asked.uid.is_empty() || !asked.extra.is_empty()) {
+            return fail("requesting uid, groups or user-extra for a user requires a user name: --as USER");
+        }
+        Ok(config)
     }
 
     /// Applies `--context`, `--cluster`, `--user` and `--server`.
@@ -149,6 +222,17 @@ fn configuration(error: ConfigError) -> Failure {
         _ => vec![],
     };
     Failure::Layer { layer: Layer::Configuration, message: error.to_string(), hints }
+}
+
+/// Where an object, or a subresource of it, is found.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// Such as `status`; empty for the object itself.
+    pub subresource: &'a str,
 }
 
 /// A cluster to talk to, and the namespace to work in. Cheap to clone.
@@ -231,6 +315,24 @@ impl Cluster {
     ) -> Outcome<Value> {
         let options = self.write_options(dry_run);
         let written = self.call(self.api(info, namespace).patch_written(name, patch, &options)).await?;
+        Ok(self.note_warnings(written))
+    }
+
+    /// Changes parts of an object or, if one is named, of its subresource.
+    pub async fn patch_at(
+        &self,
+        info: &ResourceInfo,
+        place: Place<'_>,
+        patch: &Patch,
+        dry_run: bool,
+    ) -> Outcome<Value> {
+        let Place { namespace, name, subresource } = place;
+        if subresource.is_empty() {
+            return self.patch(info, namespace, name, patch, dry_run).await;
+        }
+        let options = self.write_options(dry_run);
+        let api = self.api(info, namespace);
+        let written = self.call(api.patch_subresource_written(name, subresource, patch, &options)).await?;
         Ok(self.note_warnings(written))
     }
 

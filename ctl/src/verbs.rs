@@ -16,6 +16,7 @@ pub mod drain;
 pub mod edit;
 pub mod events;
 pub mod exec;
+pub mod explain;
 pub mod expose;
 pub mod get;
 pub mod info;
@@ -25,6 +26,7 @@ pub mod node;
 pub mod patch;
 pub mod port_forward;
 pub mod prune;
+pub mod raw;
 pub mod replace;
 pub mod rollout;
 pub mod run;
@@ -67,6 +69,7 @@ pub fn dispatch(session: &mut Session, verb: Option<Verb>) -> Outcome {
         Some(Verb::Diff(args)) => block_on(diff::run(session, args)),
         Some(Verb::Drain(args)) => block_on(drain::run(session, args)),
         Some(Verb::Events(args)) => block_on(events::run(session, args)),
+        Some(Verb::Explain(args)) => block_on(explain::run(session, args)),
         Some(Verb::Expose(args)) => block_on(expose::run(session, args)),
         Some(Verb::PortForward(args)) => block_on(port_forward::run(session, args)),
         Some(Verb::Replace(args)) => block_on(replace::run(session, args)),

@@ -156,6 +156,7 @@ impl TestServer {
             )),
             token: None,
             token_file: None,
+            impersonate: reeve_client::Impersonation::default(),
             tls_server_name: None,
             namespace: "default".into(),
             user_agent: "test/1".into(),

@@ -6,7 +6,9 @@ use super::writer::Writer;
 use crate::value::{items, name, text};
 
 /// Describes a namespace; one that does not go says why.
-pub fn describe(writer: &mut Writer, object: &Value) {
+///
+/// Its quotas and limit ranges are related.
+pub fn describe(writer: &mut Writer, object: &Value, related: &[Value]) {
     writer.field(0, "Name", name(object));
     writer.map(0, "Labels", object, "metadata.labels", "=", &[]);
     writer.map(0, "Annotations", object, "metadata.annotations", ": ", &[crate::merge::LAST_APPLIED]);
@@ -23,5 +25,23 @@ pub fn describe(writer: &mut Writer, object: &Value) {
             })
             .collect();
         writer.table(1, &["Type", "Status", "LastTransitionTime", "Reason", "Message"], &rows);
+    }
+    let of = |kind: &'static str| related.iter().filter(move |one| text(one, "kind") == kind);
+    writer.line(0, "");
+    if of("ResourceQuota").next().is_none() {
+        writer.line(0, "No resource quota.");
+    } else {
+        writer.line(0, "Resource Quotas");
+        for quota in of("ResourceQuota") {
+            writer.field(1, "Name", name(quota));
+            super::policy::amounts(writer, 1, quota);
+        }
+    }
+    writer.line(0, "");
+    if of("LimitRange").next().is_none() {
+        writer.line(0, "No LimitRange resource.");
+    } else {
+        writer.line(0, "Resource Limits");
+        of("LimitRange").for_each(|range| super::policy::limits(writer, range));
     }
 }

@@ -98,7 +98,7 @@ fn containers(writer: &mut Writer, title: &str, pod: &Value, specs: &str, status
 }
 
 fn container(writer: &mut Writer, spec: &Value, status: Option<&Value>, of_pod: bool, level: usize) {
-    writer.line(level, &format!("{}:", text(spec, "name")));
+    writer.line(level, &format!(" {}:", text(spec, "name")));
     let below = level + 1;
     if let Some(status) = status {
         writer.field(below, "Container ID", text(status, "containerID"));
@@ -286,12 +286,17 @@ fn volumes(writer: &mut Writer, pod: &Value, path: &str, level: usize) {
     }
     writer.line(level, "Volumes:");
     for volume in volumes {
-        writer.line(level + 1, &format!("{}:", text(volume, "name")));
-        let source = volume.as_object().into_iter().flatten().find(|(key, _)| *key != "name");
-        let Some((kind, source)) = source else { continue };
+        writer.line(level + 1, &format!(" {}:", text(volume, "name")));
+        volume_source(writer, volume, level + 2);
+    }
+}
+
+/// Where a volume comes from.
+pub fn volume_source(writer: &mut Writer, volume: &Value, level: usize) {
+    for (kind, source) in volume.as_object().into_iter().flatten() {
         let mut fields = |title: &str, rows: &[(&str, String)]| {
-            writer.field(level + 2, "Type", title);
-            rows.iter().for_each(|(label, value)| writer.field(level + 2, label, value));
+            writer.field(level, "Type", title);
+            rows.iter().for_each(|(label, value)| writer.field(level, label, value));
         };
         match kind.as_str() {
             "emptyDir" => fields(
@@ -323,8 +328,66 @@ fn volumes(writer: &mut Writer, pod: &Value, path: &str, level: usize) {
                     ("ReadOnly", flag(source, "readOnly").to_string()),
                 ],
             ),
-            "projected" => fields("Projected (a volume that contains injected data from multiple sources)", &[]),
-            other => fields(other, &[]),
+            "projected" => {
+                fields("Projected (a volume that contains injected data from multiple sources)", &[]);
+                projected(writer, source, level);
+            }
+            "downwardAPI" => {
+                fields("DownwardAPI (a volume populated by information about the pod)", &[]);
+                writer.line(level, "Items:");
+                for item in items(source, "items") {
+                    let from = [text(item, "fieldRef.fieldPath"), text(item, "resourceFieldRef.resource")].concat();
+                    writer.line(level + 1, &format!("{from} -> {}", text(item, "path")));
+                }
+            }
+            "nfs" => fields(
+                "NFS (an NFS mount that lasts the lifetime of a pod)",
+                &[
+                    ("Server", text(source, "server").to_owned()),
+                    ("Path", text(source, "path").to_owned()),
+                    ("ReadOnly", flag(source, "readOnly").to_string()),
+                ],
+            ),
+            "local" => fields(
+                "LocalVolume (a persistent volume backed by local storage on a node)",
+                &[("Path", text(source, "path").to_owned())],
+            ),
+            "csi" => fields(
+                "CSI (a Container Storage Interface (CSI) volume source)",
+                &[
+                    ("Driver", text(source, "driver").to_owned()),
+                    ("VolumeHandle", text(source, "volumeHandle").to_owned()),
+                    ("ReadOnly", flag(source, "readOnly").to_string()),
+                ],
+            ),
+            "ephemeral" => fields(
+                "EphemeralVolume (an inline specification for a volume that gets created and deleted with the pod)",
+                &[],
+            ),
+            "image" => fields(
+                "Image (a container image or OCI artifact)",
+                &[("Reference", text(source, "reference").to_owned())],
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// The parts of a projected volume.
+fn projected(writer: &mut Writer, source: &Value, level: usize) {
+    for part in items(source, "sources") {
+        for (key, label) in [("configMap", "ConfigMapName"), ("secret", "SecretName")] {
+            if let Some(part) = at(part, key) {
+                writer.field(level, label, text(part, "name"));
+                writer.field(level, "Optional", &flag(part, "optional").to_string());
+            }
+        }
+        if at(part, "downwardAPI").is_some() {
+            writer.field(level, "DownwardAPI", "true");
+        }
+        if let Some(token) = at(part, "serviceAccountToken") {
+            let seconds = int(token, "expirationSeconds").unwrap_or(3600);
+            writer.field(level, "TokenExpirationSeconds", &seconds.to_string());
         }
     }
 }

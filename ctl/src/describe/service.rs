@@ -41,7 +41,7 @@ pub fn describe(writer: &mut Writer, object: &Value, slices: &[Value]) {
         if count(port, "nodePort") > 0 {
             writer.field(0, "NodePort", &format!("{port_name}\t{}/{protocol}", count(port, "nodePort")));
         }
-        writer.field(0, "Endpoints", &endpoints(slices, text(port, "name")));
+        writer.field(0, "Endpoints", &endpoints_of(slices, text(port, "name")));
     }
     writer.field(0, "Session Affinity", &plain_or(object, "spec.sessionAffinity", "None"));
     writer.optional(0, "External Traffic Policy", text(object, "spec.externalTrafficPolicy"));
@@ -52,7 +52,7 @@ pub fn describe(writer: &mut Writer, object: &Value, slices: &[Value]) {
 }
 
 /// `10.0.0.1:80,10.0.0.2:80 + 4 more...` of the ready endpoints of a named port.
-fn endpoints(slices: &[Value], port_name: &str) -> String {
+pub fn endpoints_of(slices: &[Value], port_name: &str) -> String {
     let mut addresses = Vec::new();
     for slice in slices {
         let Some(port) = items(slice, "ports").iter().find(|port| text(port, "name") == port_name) else { continue };
@@ -70,7 +70,7 @@ fn endpoints(slices: &[Value], port_name: &str) -> String {
     addresses.sort();
     addresses.dedup();
     match addresses.len() {
-        0 => String::new(),
+        0 => "<none>".to_owned(),
         shown if shown <= ENDPOINTS_SHOWN_MAX => addresses.join(","),
         all => {
             format!("{} + {} more...", addresses[..ENDPOINTS_SHOWN_MAX].join(","), all - ENDPOINTS_SHOWN_MAX)

@@ -97,14 +97,74 @@ pub fn replica_set(writer: &mut Writer, subject: &Subject) {
             int(object, "spec.replicas").unwrap_or(1)
         ),
     );
-    let phases = |phase: &str| {
-        let owned = |pod: &&Value| {
-            items(pod, "metadata.ownerReferences")
-                .iter()
-                .any(|owner| text(owner, "uid") == text(object, "metadata.uid"))
-        };
-        subject.related.iter().filter(owned).filter(|pod| text(pod, "status.phase") == phase).count()
-    };
+    pods_status(writer, subject);
+    pod_template(writer, at(object, "spec.template").unwrap_or(&Value::Null));
+    conditions(writer, object);
+}
+
+/// Describes a stateful set; its pods are related.
+pub fn stateful_set(writer: &mut Writer, subject: &Subject) {
+    let object = &subject.object;
+    writer.field(0, "Name", name(object));
+    writer.field(0, "Namespace", namespace(object));
+    writer.field(0, "CreationTimestamp", &time(object, "metadata.creationTimestamp"));
+    writer.field(0, "Selector", &selector_text(at(object, "spec.selector").unwrap_or(&Value::Null)));
+    writer.map(0, "Labels", object, "metadata.labels", "=", &[]);
+    writer.map(0, "Annotations", object, "metadata.annotations", ": ", &[LAST_APPLIED]);
+    let desired = int(object, "spec.replicas").unwrap_or(1);
+    writer.field(0, "Replicas", &format!("{desired} desired | {} total", count(object, "status.replicas")));
+    writer.field(0, "Update Strategy", text(object, "spec.updateStrategy.type"));
+    if let Some(partition) = int(object, "spec.updateStrategy.rollingUpdate.partition") {
+        writer.field(1, "Partition", &partition.to_string());
+    }
+    pods_status(writer, subject);
+    pod_template(writer, at(object, "spec.template").unwrap_or(&Value::Null));
+    let claims = items(object, "spec.volumeClaimTemplates");
+    if claims.is_empty() {
+        writer.field(0, "Volume Claims", "<none>");
+    } else {
+        writer.line(0, "Volume Claims:");
+    }
+    for claim in claims {
+        writer.field(1, "Name", name(claim));
+        writer.field(1, "StorageClass", text(claim, "spec.storageClassName"));
+        writer.map(1, "Labels", claim, "metadata.labels", "=", &[]);
+        writer.map(1, "Annotations", claim, "metadata.annotations", "=", &[]);
+        let capacity = at(claim, "spec.resources.requests").and_then(|amounts| amounts.get("storage"));
+        writer.field(1, "Capacity", &capacity.map_or_else(|| "<default>".to_owned(), crate::value::plain));
+        let modes: Vec<String> = items(claim, "spec.accessModes").iter().map(crate::value::plain).collect();
+        writer.field(1, "Access Modes", &format!("[{}]", modes.join(" ")));
+    }
+}
+
+/// Describes a daemon set; its pods are related.
+pub fn daemon_set(writer: &mut Writer, subject: &Subject) {
+    let object = &subject.object;
+    writer.field(0, "Name", name(object));
+    writer.field(0, "Namespace", namespace(object));
+    writer.field(0, "Selector", &selector_text(at(object, "spec.selector").unwrap_or(&Value::Null)));
+    writer.map(0, "Node-Selector", object, "spec.template.spec.nodeSelector", "=", &[]);
+    writer.map(0, "Labels", object, "metadata.labels", "=", &[]);
+    writer.map(0, "Annotations", object, "metadata.annotations", ": ", &[LAST_APPLIED]);
+    for (label, field) in [
+        ("Desired Number of Nodes Scheduled", "desiredNumberScheduled"),
+        ("Current Number of Nodes Scheduled", "currentNumberScheduled"),
+        ("Number of Nodes Scheduled with Up-to-date Pods", "updatedNumberScheduled"),
+        ("Number of Nodes Scheduled with Available Pods", "numberAvailable"),
+        ("Number of Nodes Misscheduled", "numberMisscheduled"),
+    ] {
+        writer.line(0, &format!("{label}: {}", count(object, &format!("status.{field}"))));
+    }
+    pods_status(writer, subject);
+    pod_template(writer, at(object, "spec.template").unwrap_or(&Value::Null));
+}
+
+/// How many of the object's own pods are in each phase.
+fn pods_status(writer: &mut Writer, subject: &Subject) {
+    let uid = text(&subject.object, "metadata.uid");
+    let owned = |pod: &&Value| items(pod, "metadata.ownerReferences").iter().any(|owner| text(owner, "uid") == uid);
+    let phases =
+        |phase: &str| subject.related.iter().filter(owned).filter(|pod| text(pod, "status.phase") == phase).count();
     writer.field(
         0,
         "Pods Status",
@@ -116,8 +176,6 @@ pub fn replica_set(writer: &mut Writer, subject: &Subject) {
             phases("Failed")
         ),
     );
-    pod_template(writer, at(object, "spec.template").unwrap_or(&Value::Null));
-    conditions(writer, object);
 }
 
 fn conditions(writer: &mut Writer, object: &Value) {

@@ -42,6 +42,13 @@ impl Writer {
         }
     }
 
+    /// The number at a path, unless there is none.
+    pub fn optional_number(&mut self, level: usize, name: &str, object: &Value, path: &str) {
+        if let Some(number) = crate::value::int(object, path) {
+            self.field(level, name, &number.to_string());
+        }
+    }
+
     /// A field whose value is a state.
     pub fn state(&mut self, level: usize, name: &str, state: &str) {
         let painted = match tone_of_state(state) {

@@ -23,13 +23,16 @@ pub enum Format {
     Name,
     /// A JSONPath template.
     JsonPath(Template),
+    /// A JSONPath template; what it finds as a JSON list.
+    JsonPathAsJson(Template),
     /// A Go template.
     GoTemplate(GoTemplate),
     /// Columns with a path each.
     CustomColumns(Vec<(String, Template)>),
 }
 
-const KNOWN: &str = "custom-columns,go-template,go-template-file,json,jsonpath,name,wide,yaml";
+const KNOWN: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,\
+                     template,templatefile,wide,yaml";
 
 impl Format {
     /// Reads the value of `-o`; empty for the default.
@@ -47,14 +50,21 @@ impl Format {
             ("json", None) => Ok(Format::Json),
             ("name", None) => Ok(Format::Name),
             ("jsonpath", Some(value)) if !value.is_empty() => Ok(Format::JsonPath(template(value)?)),
+            ("jsonpath-as-json", Some(value)) if !value.is_empty() => Ok(Format::JsonPathAsJson(template(value)?)),
+            ("jsonpath-as-json", _) => fail("template format specified but no template given"),
+            ("jsonpath-file", Some(path)) if !path.is_empty() => {
+                Ok(Format::JsonPath(template(file("template", path)?.trim_end_matches('\n'))?))
+            }
+            ("jsonpath-file", _) => fail("template format specified but no template given"),
             ("jsonpath", _) => fail("template format specified but no template given"),
             ("custom-columns", Some(value)) if !value.is_empty() => columns(value),
-            ("custom-columns", _) => fail("custom-columns format specified but no custom columns given"),
+            ("custom-columns-file", Some(path)) if !path.is_empty() => columns_file(&file("custom columns", path)?),
+            ("custom-columns" | "custom-columns-file", _) => {
+                fail("custom-columns format specified but no custom columns given")
+            }
             ("go-template" | "template", Some(value)) if !value.is_empty() => go_template(value),
             ("go-template-file" | "templatefile", Some(path)) if !path.is_empty() => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Failure::Message(format!("error reading --template {path}, {error}")))?;
-                go_template(&text)
+                go_template(&file("template", path)?)
             }
             ("go-template" | "template" | "go-template-file" | "templatefile", _) => {
                 fail("template format specified but no template given")
@@ -62,6 +72,20 @@ impl Format {
             _ => fail(format!(
                 "unable to match a printer suitable for the output format {text:?}, allowed formats are: {KNOWN}"
             )),
+        }
+    }
+
+    /// Reads `-o` and `--template`, which completes it.
+    pub fn with_template(output: &str, template: &str) -> Outcome<Format> {
+        match (output, template) {
+            (output, "") => Format::parse(output),
+            ("", template) => Format::parse(&format!("go-template={template}")),
+            (output, template) if !output.contains('=') => match Format::parse(output) {
+                // What needs no template takes none.
+                Ok(format) => Ok(format),
+                Err(_) => Format::parse(&format!("{output}={template}")),
+            },
+            (output, _) => Format::parse(output),
         }
     }
 
@@ -77,6 +101,9 @@ impl Format {
             Format::Json => json(object)?,
             Format::Name | Format::Default | Format::Wide => format!("{name}\n"),
             Format::JsonPath(template) => template.render(object),
+            Format::JsonPathAsJson(template) => {
+                json(&Value::Array(template.find(object).into_iter().cloned().collect()))?
+            }
             Format::GoTemplate(template) => template
                 .render(object)
                 .map_err(|error| Failure::Message(format!("error executing template: {error}")))?,
@@ -94,9 +121,35 @@ fn go_template(text: &str) -> Outcome<Format> {
     }
 }
 
+fn file(what: &str, path: &str) -> Outcome<String> {
+    std::fs::read_to_string(path).map_err(|error| Failure::Message(format!("error reading {what} {path}, {error}")))
+}
+
+/// A line of headers and a line of paths, with spaces between them.
+fn columns_file(text: &str) -> Outcome<Format> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (Some(headers), Some(paths)) = (lines.next(), lines.next()) else {
+        return fail("custom columns file must hold a line of headers and a line of field specs");
+    };
+    let (headers, paths): (Vec<&str>, Vec<&str>) =
+        (headers.split_whitespace().collect(), paths.split_whitespace().collect());
+    if headers.len() != paths.len() {
+        return fail(format!(
+            "number of headers ({}) and field specifications ({}) don't match",
+            headers.len(),
+            paths.len()
+        ));
+    }
+    let columns: Vec<String> = headers.iter().zip(paths).map(|(header, path)| format!("{header}:{path}")).collect();
+    columns_of(columns.iter().map(String::as_str))
+}
+
 fn columns(text: &str) -> Outcome<Format> {
-    let columns = text
-        .split(',')
+    columns_of(text.split(','))
+}
+
+fn columns_of<'a>(columns: impl Iterator<Item = &'a str>) -> Outcome<Format> {
+    let columns = columns
         .map(|column| {
             let Some((header, path)) = column.split_once(':') else {
                 return fail(format!("unexpected custom-columns spec: {column}, expected <header>:<json-path-expr>"));
@@ -151,7 +204,8 @@ mod tests {
         assert_eq!(
             error.text(),
             "error: unable to match a printer suitable for the output format \"foo\", allowed formats are: \
-             custom-columns,go-template,go-template-file,json,jsonpath,name,wide,yaml"
+             custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,\
+             name,template,templatefile,wide,yaml"
         );
         assert!(Format::parse("jsonpath").is_err());
         assert!(Format::parse("custom-columns=NAME").is_err());

@@ -109,7 +109,7 @@ pub struct How<'a> {
 /// Runs the command.
 pub async fn run(session: &mut Session, args: ApplyArgs) -> Outcome {
     session.validate_fields(args.validate.word());
-    if args.files.filenames.is_empty() {
+    if args.files.is_empty() {
         return fail("must specify one of -f and -k");
     }
     let dry_run = args.write.dry_run();

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::errors::{Failure, Outcome, fail};
 use crate::io::Io;
+use crate::kustomize;
 use crate::manifest::{self, Manifest};
 use crate::output::format::Format;
 use crate::resolve::{self, Words, display};
@@ -27,11 +28,25 @@ pub struct FileArgs {
     /// Process the directory used in -f, --filename recursively
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    /// Process the kustomization directory; needs the program kustomize or kubectl on PATH
+    #[arg(short = 'k', long, value_name = "DIR")]
+    pub kustomize: Option<String>,
 }
 
 impl FileArgs {
+    /// Whether no file is named.
+    pub fn is_empty(&self) -> bool {
+        self.filenames.is_empty() && self.kustomize.is_none()
+    }
+
     /// The objects in the files.
     pub fn read(&self, input: &mut dyn Read) -> Outcome<Vec<Manifest>> {
+        if let Some(folder) = &self.kustomize {
+            if !self.filenames.is_empty() {
+                return fail("only one of -f or -k can be specified");
+            }
+            return kustomize::read(folder);
+        }
         manifest::read(&self.filenames, self.recursive, input)
     }
 }
@@ -60,7 +75,7 @@ impl TargetArgs {
     /// Finds mistakes that need no cluster. `none` is the complaint when nothing is named.
     pub fn check(&self, none: &str) -> Outcome<Words> {
         let selects = !self.selector.is_empty() || self.all;
-        if !self.files.filenames.is_empty() {
+        if !self.files.is_empty() {
             if !self.words.is_empty() {
                 return fail(
                     "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
@@ -169,6 +184,14 @@ impl ValidateArgs {
     }
 }
 
+/// `--subresource` names one that objects can be read and changed by.
+pub fn check_subresource(subresource: &str) -> Outcome {
+    match subresource {
+        "" | "status" | "scale" | "resize" => Ok(()),
+        other => fail(format!("invalid subresource value: {other:?}. Must be one of [status scale resize]")),
+    }
+}
+
 /// The object as users want to see it.
 pub fn without_managed_fields(object: &Value) -> Value {
     let mut object = object.clone();
@@ -229,7 +252,7 @@ impl Found {
 /// What the words and files of a command line name. `none` is the complaint when they name nothing.
 pub async fn targets(cluster: &Cluster, io: &mut Io, args: &TargetArgs, none: &str) -> Outcome<Vec<Target>> {
     let words = args.check(none)?;
-    if !args.files.filenames.is_empty() {
+    if !args.files.is_empty() {
         let manifests = args.files.read(io.input.as_mut())?;
         let mut targets = Vec::with_capacity(manifests.len());
         for manifest in manifests {
@@ -312,6 +335,17 @@ pub fn manifest_namespace(cluster: &Cluster, info: &ResourceInfo, manifest: &Man
     Ok(own.to_owned())
 }
 
+/// Which objects of a resource are read, and how many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Selecting<'a> {
+    /// A label selector.
+    pub labels: &'a str,
+    /// A field selector.
+    pub fields: &'a str,
+    /// Objects per page; 0 for all at once.
+    pub page: i64,
+}
+
 /// All objects of a resource that selectors choose, page by page, with the version of the list.
 pub async fn list(
     cluster: &Cluster,
@@ -320,11 +354,20 @@ pub async fn list(
     labels: &str,
     fields: &str,
 ) -> Outcome<(Vec<Value>, i64)> {
+    list_in(cluster, info, namespace, &Selecting { labels, fields, page: PAGE }).await
+}
+
+async fn list_in(
+    cluster: &Cluster,
+    info: &ResourceInfo,
+    namespace: &str,
+    selecting: &Selecting<'_>,
+) -> Outcome<(Vec<Value>, i64)> {
     let api = cluster.api(info, namespace);
     let mut options = ListOptions {
-        label_selector: labels.to_owned(),
-        field_selector: fields.to_owned(),
-        limit: PAGE,
+        label_selector: selecting.labels.to_owned(),
+        field_selector: selecting.fields.to_owned(),
+        limit: selecting.page,
         ..ListOptions::default()
     };
     let mut objects = Vec::new();
@@ -371,6 +414,15 @@ pub async fn find(
     labels: &str,
     fields: &str,
 ) -> Outcome<(Vec<Found>, Vec<Failure>)> {
+    find_in(cluster, targets, &Selecting { labels, fields, page: PAGE }).await
+}
+
+/// As [`find`], with the size of pages.
+pub async fn find_in(
+    cluster: &Cluster,
+    targets: Vec<Target>,
+    selecting: &Selecting<'_>,
+) -> Outcome<(Vec<Found>, Vec<Failure>)> {
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for target in targets {
@@ -380,7 +432,7 @@ pub async fn find(
                 Err(failure @ Failure::Server { .. }) => failures.push(failure),
                 Err(failure) => return Err(failure),
             },
-            Target::Some { info, namespace } => match list(cluster, &info, &namespace, labels, fields).await {
+            Target::Some { info, namespace } => match list_in(cluster, &info, &namespace, selecting).await {
                 Ok((objects, _)) => {
                     found.extend(objects.into_iter().map(|object| Found { info: info.clone(), object }))
                 }

@@ -126,9 +126,33 @@ async fn events_of(cluster: &Cluster, object: &Value) -> Outcome<Option<Vec<Valu
 async fn related(cluster: &Cluster, found: &Found) -> Outcome<Vec<Value>> {
     let object = &found.object;
     let selector = || selector_text(at(object, "spec.selector").unwrap_or(&Value::Null));
+    // Several lists of the same namespace, whole.
+    let lists: &[&str] = match found.info.kind.as_str() {
+        "Namespace" => &["resourcequotas", "limitranges"],
+        "Ingress" => &["services", "endpointslices"],
+        "PersistentVolumeClaim" => &["pods"],
+        "ServiceAccount" => &["secrets"],
+        _ => &[],
+    };
+    if !lists.is_empty() {
+        let scope = if found.info.kind == "Namespace" { name(object) } else { namespace(object) };
+        let mut all = Vec::new();
+        for word in lists {
+            let info = resolve::resource(cluster, word).await?;
+            match common::list(cluster, &info, scope, "", "").await {
+                Ok((objects, _)) => all.extend(objects),
+                // Who may not read them gets the rest of the description.
+                Err(Failure::Server { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        return Ok(all);
+    }
     let (word, scope, labels, fields) = match found.info.kind.as_str() {
         "Deployment" => ("replicasets", namespace(object), selector(), String::new()),
-        "ReplicaSet" => ("pods", namespace(object), selector(), String::new()),
+        "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => {
+            ("pods", namespace(object), selector(), String::new())
+        }
         "Service" => {
             ("endpointslices", namespace(object), format!("kubernetes.io/service-name={}", name(object)), String::new())
         }

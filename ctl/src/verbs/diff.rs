@@ -58,7 +58,7 @@ pub async fn run(session: &mut Session, args: DiffArgs) -> Outcome {
 }
 
 async fn compare(session: &mut Session, args: &DiffArgs) -> Outcome {
-    if args.files.filenames.is_empty() {
+    if args.files.is_empty() {
         return fail("must specify one of -f and -k");
     }
     args.server_side.check(DryRun::Server)?;

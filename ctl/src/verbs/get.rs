@@ -7,11 +7,11 @@ use reeve_api::ResourceInfo;
 use serde_json::{Value, json};
 
 use super::common::{self, FileArgs, Target, TargetArgs, without_managed_fields};
-use crate::errors::{Failure, Outcome, fail};
+use crate::errors::{Failure, Outcome, fail, usage};
 use crate::output::format::{Format, custom_columns};
 use crate::output::jsonpath::Template;
 use crate::output::objects::{Layout, table};
-use crate::output::table::Printer;
+use crate::output::table::{Printer, Table};
 use crate::resolve::display;
 use crate::session::{Cluster, Session, is_not_found};
 use crate::value::{name, text};
@@ -91,6 +91,18 @@ pub struct GetArgs {
     /// Keep the managedFields when printing objects in JSON or YAML format
     #[arg(long)]
     show_managed_fields: bool,
+    /// Raw URI to request from the server. Uses the transport specified by the kubeconfig file
+    #[arg(long, value_name = "URI", default_value = "", hide_default_value = true)]
+    raw: String,
+    /// If specified, gets the subresource of the requested object: status, scale, resize
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    subresource: String,
+    /// Return large lists in chunks rather than all at once. Pass 0 to disable
+    #[arg(long, value_name = "N", default_value_t = common::PAGE)]
+    chunk_size: i64,
+    /// Template string or path to template file to use when -o=go-template, -o=go-template-file, -o=jsonpath
+    #[arg(long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
+    template: String,
     /// Sort list types using this field, such as {.metadata.name}
     #[arg(long, value_name = "JSONPATH")]
     sort_by: Option<String>,
@@ -104,15 +116,22 @@ struct Group {
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
-    let format = Format::parse(&args.output)?;
+    if !args.raw.is_empty() {
+        if !args.words.is_empty() || !args.files.is_empty() {
+            return usage("rctl get", "arguments may not be passed when --raw is specified");
+        }
+        return super::raw::send(session, http::Method::GET, &args.raw, &FileArgs::default()).await;
+    }
+    let format = args.format()?;
+    common::check_subresource(&args.subresource)?;
     let sort = args.sort_by.as_deref().map(Template::parse_relaxed).transpose();
     let sort = sort.map_err(|error| Failure::Message(error.to_string()))?;
-    if args.words.is_empty() && args.files.filenames.is_empty() {
+    if args.words.is_empty() && args.files.is_empty() {
         session.io.note(
             "You must specify the type of resource to get. Use \"rctl api-resources\" for a complete list of supported \
              resources.\n",
         )?;
-        return crate::errors::usage("rctl get", "Required resource not specified.");
+        return usage("rctl get", "Required resource not specified.");
     }
     let target_args = TargetArgs {
         words: args.words.clone(),
@@ -124,6 +143,9 @@ pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
     target_args.check("Required resource not specified.")?;
     let cluster = session.cluster()?;
     let targets = common::targets(&cluster, &mut session.io, &target_args, "Required resource not specified.").await?;
+    if !args.subresource.is_empty() {
+        return subresources(session, &cluster, &args, &format, targets).await;
+    }
     if args.watch || args.watch_only {
         return follow(session, &cluster, &args, &format, targets).await;
     }
@@ -143,13 +165,59 @@ pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
     Failure::collect(failures)
 }
 
+impl GetArgs {
+    fn format(&self) -> Outcome<Format> {
+        Format::with_template(&self.output, &self.template)
+    }
+
+    fn selection(&self) -> common::Selecting<'_> {
+        common::Selecting { labels: &self.selector, fields: &self.field_selector, page: self.chunk_size.max(0) }
+    }
+}
+
+/// Prints a part of each object, such as its scale.
+async fn subresources(
+    session: &mut Session,
+    cluster: &Cluster,
+    args: &GetArgs,
+    format: &Format,
+    targets: Vec<Target>,
+) -> Outcome {
+    let (found, mut failures) = common::find_in(cluster, targets, &args.selection()).await?;
+    let single = found.len() == 1;
+    let mut groups: Vec<Group> = Vec::new();
+    for one in found {
+        let api = cluster.api(&one.info, crate::value::namespace(&one.object));
+        match cluster.call(api.get_subresource(name(&one.object), &args.subresource)).await {
+            Ok(object) => groups.push(Group { info: one.info, objects: vec![object] }),
+            Err(failure @ Failure::Server { .. }) => failures.push(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if !format.is_table() {
+        print_objects(session, args, format, groups, single)?;
+    } else if args.subresource == "scale" {
+        let mut table = Table::new(["NAME", "DESIRED", "AVAILABLE", "AGE"]);
+        let now = (session.io.now)();
+        for object in groups.iter().flat_map(|group| &group.objects) {
+            let number = |path: &str| crate::value::count(object, path).to_string();
+            let age = crate::output::age::since(text(object, "metadata.creationTimestamp"), now);
+            table.rows.push(vec![name(object).to_owned(), number("spec.replicas"), number("status.replicas"), age]);
+        }
+        write!(session.io.out, "{}", table.render(!args.no_headers, session.palette()))?;
+    } else {
+        print_tables(session, cluster, args, &groups, failures.is_empty())?;
+    }
+    Failure::collect(failures)
+}
+
 /// What the targets stand for, neighbours of one resource together.
 async fn fetch(cluster: &Cluster, args: &GetArgs, targets: Vec<Target>) -> Outcome<(Vec<Group>, Vec<Failure>)> {
     let mut groups: Vec<Group> = Vec::new();
     let mut failures = Vec::new();
     for target in targets {
         let info = target.info().clone();
-        let (found, failed) = common::find(cluster, vec![target], &args.selector, &args.field_selector).await?;
+        let (found, failed) = common::find_in(cluster, vec![target], &args.selection()).await?;
         failures.extend(failed);
         let objects = found.into_iter().map(|found| found.object);
         match groups.last_mut().filter(|group| group.info.resource == info.resource) {
@@ -187,7 +255,7 @@ fn layout(args: &GetArgs, format: &Format, info: &ResourceInfo, several: bool) -
 
 fn print_tables(session: &mut Session, cluster: &Cluster, args: &GetArgs, groups: &[Group], complain: bool) -> Outcome {
     let palette = session.palette();
-    let format = Format::parse(&args.output)?;
+    let format = args.format()?;
     let now = (session.io.now)();
     let filled: Vec<&Group> = groups.iter().filter(|group| !group.objects.is_empty()).collect();
     let several = groups.len() > 1;

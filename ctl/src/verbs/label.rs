@@ -145,7 +145,7 @@ async fn run(session: &mut Session, args: MetadataArgs, field: &Field) -> Outcom
         all: args.all,
         all_namespaces: args.all_namespaces,
     };
-    if targets.words.is_empty() && targets.files.filenames.is_empty() {
+    if targets.words.is_empty() && targets.files.is_empty() {
         return fail("one or more resources must be specified as <resource> <name> or <resource>/<name>");
     }
     let cluster = session.cluster()?;

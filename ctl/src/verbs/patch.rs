@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::common::{self, DryRun, TargetArgs, WriteArgs};
 use crate::errors::{Failure, Outcome, fail};
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::value::{name, namespace, text};
 
 const EXAMPLES: &str = "  \
@@ -33,6 +33,9 @@ pub struct PatchArgs {
     /// The type of patch being provided
     #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "strategic")]
     kind: PatchKind,
+    /// If specified, patch will operate on the subresource of the requested object: status, scale, resize
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    subresource: String,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -60,6 +63,7 @@ pub async fn run(session: &mut Session, args: PatchArgs) -> Outcome {
         PatchKind::Merge => Patch::Merge(body),
         PatchKind::Strategic => Patch::Strategic(body),
     };
+    common::check_subresource(&args.subresource)?;
     let none = "You must provide one or more resources by argument or filename.";
     args.targets.check(none)?;
     let cluster = session.cluster()?;
@@ -71,8 +75,8 @@ pub async fn run(session: &mut Session, args: PatchArgs) -> Outcome {
     }
     for found in found {
         let object = &found.object;
-        let patched =
-            cluster.patch(&found.info, namespace(object), name(object), &patch, dry_run == DryRun::Server).await;
+        let place = Place { namespace: namespace(object), name: name(object), subresource: &args.subresource };
+        let patched = cluster.patch_at(&found.info, place, &patch, dry_run == DryRun::Server).await;
         match patched {
             Ok(patched) => {
                 let version = |object| text(object, "metadata.resourceVersion").to_owned();

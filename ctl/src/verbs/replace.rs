@@ -52,7 +52,7 @@ pub struct ReplaceArgs {
 /// Runs the command.
 pub async fn run(session: &mut Session, args: ReplaceArgs) -> Outcome {
     session.validate_fields(args.validate.word());
-    if args.files.filenames.is_empty() {
+    if args.files.is_empty() {
         return fail("must specify --filename to replace");
     }
     if args.grace_period >= 0 && !args.force {

@@ -1,12 +1,18 @@
-//! `rctl set image`.
+//! `rctl set`: changes of single features, as one JSON patch for each object.
+
+mod env;
+mod identity;
+mod image;
+mod resources;
 
 use clap::{Args, Subcommand};
 use reeve_client::Patch;
 use serde_json::{Value, json};
 
-use super::common::{self, DryRun, FileArgs, Found, TargetArgs, WriteArgs, pod_spec_path};
+use super::common::{self, DryRun, FileArgs, TargetArgs, WriteArgs, pod_spec_path};
 use crate::errors::{Failure, Outcome, fail};
-use crate::session::{Cluster, Session};
+use crate::resolve;
+use crate::session::Session;
 use crate::value::{at, items, name, namespace, text};
 
 /// Configure application resources.
@@ -14,7 +20,8 @@ use crate::value::{at, items, name, namespace, text};
 /// These commands help you make changes to existing application resources.
 #[derive(Args, Debug)]
 #[command(
-    before_help = "  # Set a deployment's web container image to 'web:2'\n  rctl set image deployment/web web=web:2"
+    arg_required_else_help = true,
+    before_help = "  # Set a deployment's web container image to 'web:2'\n  rctl set image deployment/web web=web:2\n\n  # Set an environment variable in all its containers\n  rctl set env deployment/web STORAGE_DIR=/local"
 )]
 pub struct SetArgs {
     #[command(subcommand)]
@@ -23,30 +30,24 @@ pub struct SetArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Update environment variables on a pod template
+    Env(env::EnvArgs),
     /// Update the image of a pod template
-    Image(ImageArgs),
+    Image(image::ImageArgs),
+    /// Update resource requests/limits on objects with pod templates
+    Resources(resources::ResourcesArgs),
+    /// Set the selector on a resource
+    Selector(identity::SelectorArgs),
+    /// Update the service account of a resource
+    #[command(visible_alias = "sa")]
+    Serviceaccount(identity::ServiceAccountArgs),
+    /// Update the user, group, or service account in a role binding or cluster role binding
+    Subject(identity::SubjectArgs),
 }
 
-const EXAMPLES: &str = "  \
-  # Set a deployment's web container image to 'web:2', and its sidecar container image to 'sidecar'
-  rctl set image deployment/web sidecar=sidecar web=web:2
-
-  # Update all deployments' and rc's web container's image to 'web:2'
-  rctl set image deployments,rc web=web:2 --all
-
-  # Update image of all containers of daemonset abc to 'web:2'
-  rctl set image daemonset abc *=web:2";
-
-/// Update existing container image(s) of resources.
-///
-/// Possible resources include (case insensitive): pod, replicationcontroller, deployment, daemonset, statefulset,
-/// cronjob, replicaset.
-#[derive(Args, Debug)]
-#[command(before_help = EXAMPLES)]
-struct ImageArgs {
-    /// TYPE NAME or TYPE/NAME, then CONTAINER=IMAGE...
-    #[arg(value_name = "TYPE NAME | TYPE/NAME | CONTAINER=IMAGE")]
-    words: Vec<String>,
+/// What all of them take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
     #[command(flatten)]
     files: FileArgs,
     /// Selector (label query) to filter on
@@ -55,59 +56,71 @@ struct ImageArgs {
     /// Select all resources, in the namespace of the specified resource types
     #[arg(long)]
     all: bool,
+    /// If true, the command will not contact the API server but run locally
+    #[arg(long)]
+    local: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
 
 /// Runs the command.
 pub async fn run(session: &mut Session, args: SetArgs) -> Outcome {
-    let What::Image(args) = args.what;
-    image(session, args).await
+    match args.what {
+        What::Env(args) => env::run(session, args).await,
+        What::Image(args) => image::run(session, args).await,
+        What::Resources(args) => resources::run(session, args).await,
+        What::Selector(args) => identity::selector(session, args).await,
+        What::Serviceaccount(args) => identity::service_account(session, args).await,
+        What::Subject(args) => identity::subject(session, args).await,
+    }
 }
 
-/// A container's name and its new image.
-type Change = (String, String);
+const NONE: &str = "You must provide one or more resources by argument or filename.\n\
+Example resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
 
-/// Splits words into those that name objects and `KEY=VALUE` changes that follow.
-fn split_changes(words: &[String], what: &str) -> Outcome<(Vec<String>, Vec<Change>)> {
-    let mut targets = Vec::new();
-    let mut changes = Vec::new();
-    for word in words {
-        match word.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !value.is_empty() => {
-                changes.push((key.to_owned(), value.to_owned()))
-            }
-            Some(_) => return fail(format!("invalid {what}: {word:?} is not KEY=VALUE")),
-            None if !changes.is_empty() => {
-                return fail(format!("all resources must be specified before {what} changes: {word}"));
-            }
-            None => targets.push(word.clone()),
+/// What is changed in an object of a kind.
+type Change<'a> = &'a dyn Fn(&str, &mut Value) -> Outcome;
+
+/// The objects that words, files and selectors name.
+async fn chosen(
+    session: &mut Session,
+    common: &Common,
+    words: Vec<String>,
+) -> Outcome<(Vec<common::Found>, Vec<Failure>)> {
+    if common.local {
+        if !words.is_empty() || common.files.is_empty() {
+            return fail("when --local is set, objects must come from files (-f)");
         }
-    }
-    Ok((targets, changes))
-}
-
-async fn image(session: &mut Session, args: ImageArgs) -> Outcome {
-    let (words, changes) = split_changes(&args.words, "image")?;
-    let none = "one or more resources must be specified as <resource> <name> or <resource>/<name>";
-    if words.is_empty() && args.files.filenames.is_empty() {
-        return fail(none);
-    }
-    if changes.is_empty() {
-        return fail("at least one image update is required");
+        let manifests = common.files.read(session.io.input.as_mut())?;
+        let found = manifests.into_iter().map(|manifest| match resolve::builtin_kind(&manifest.kind()) {
+            Some(info) => Ok(common::Found { info: info.clone(), object: manifest.object }),
+            None => Err(manifest.unknown_kind()),
+        });
+        return Ok((found.collect::<Outcome<_>>()?, Vec::new()));
     }
     let cluster = session.cluster()?;
     let targets = TargetArgs {
         words,
-        files: args.files.clone(),
-        selector: args.selector.clone(),
-        all: args.all,
+        files: common.files.clone(),
+        selector: common.selector.clone(),
+        all: common.all,
         all_namespaces: false,
     };
-    let targets = common::targets(&cluster, &mut session.io, &targets, none).await?;
-    let (found, mut failures) = common::find(&cluster, targets, &args.selector, "").await?;
+    let targets = common::targets(&cluster, &mut session.io, &targets, NONE).await?;
+    common::find(&cluster, targets, &common.selector, "").await
+}
+
+/// Changes each chosen object and says what was done; an object that is as wanted is left alone, without a word.
+async fn change_all(
+    session: &mut Session,
+    common: &Common,
+    words: Vec<String>,
+    done: &str,
+    change: Change<'_>,
+) -> Outcome {
+    let (found, mut failures) = chosen(session, common, words).await?;
     for found in found {
-        match one(session, &cluster, &args, &changes, &found).await {
+        match one(session, common, &found, done, change).await {
             Ok(()) => {}
             Err(failure @ (Failure::Server { .. } | Failure::Message(_))) => failures.push(failure),
             Err(failure) => return Err(failure),
@@ -116,92 +129,110 @@ async fn image(session: &mut Session, args: ImageArgs) -> Outcome {
     Failure::collect(failures)
 }
 
-async fn one(session: &mut Session, cluster: &Cluster, args: &ImageArgs, changes: &[Change], found: &Found) -> Outcome {
-    let operations = operations(&found.object, &found.info.kind, changes)?;
-    if operations.is_empty() {
-        // As kubectl: nothing to change is nothing to say.
-        return Ok(());
-    }
-    let patch = json_patch::Patch(
-        serde_json::from_value::<Vec<json_patch::PatchOperation>>(json!(operations))
-            .map_err(|error| Failure::Message(format!("cannot change images: {error}")))?,
-    );
-    let object = match args.write.dry_run() {
-        DryRun::Client => {
-            let mut object = found.object.clone();
-            json_patch::patch(&mut object, &patch)
-                .map_err(|error| Failure::Message(format!("cannot change images: {error}")))?;
-            object
+async fn one(session: &mut Session, common: &Common, found: &common::Found, done: &str, change: Change<'_>) -> Outcome {
+    let before = &found.object;
+    let mut after = before.clone();
+    change(&found.info.kind, &mut after)?;
+    let printed_only = common.local || common.write.dry_run() == DryRun::Client;
+    let object = if printed_only {
+        after
+    } else {
+        let patch = patch(&found.info.kind, before, &after);
+        if patch.is_empty() {
+            return Ok(());
         }
-        how => {
-            let patch = Patch::Json(json!(operations));
-            let object = &found.object;
-            cluster.patch(&found.info, namespace(object), name(object), &patch, how == DryRun::Server).await?
-        }
+        let cluster = session.cluster()?;
+        let dry_run = common.write.dry_run() == DryRun::Server;
+        cluster.patch(&found.info, namespace(before), name(before), &Patch::Json(json!(patch)), dry_run).await?
     };
-    args.write.report(&mut session.io, &found.info, &object, "image updated")
+    common.write.report(&mut session.io, &found.info, &object, done)
 }
 
-/// The JSON patch that sets images. Each change tests that the container is still where it was, so that a list that
-/// changed meanwhile is refused instead of mixed up.
-fn operations(object: &Value, kind: &str, changes: &[Change]) -> Outcome<Vec<Value>> {
-    let Some(path) = pod_spec_path(kind) else {
-        return fail(format!("cannot set an image: a {kind} has no pod template"));
-    };
-    let spec = at(object, path).cloned().unwrap_or(Value::Null);
-    let pointer = path.replace('.', "/");
+/// The JSON patch between two states of an object. It tests that the containers are still where they were, so that a
+/// list that changed meanwhile is refused instead of mixed up.
+fn patch(kind: &str, before: &Value, after: &Value) -> Vec<Value> {
+    let changes: Vec<Value> = json_patch::diff(before, after).0.iter().map(|change| json!(change)).collect();
+    if changes.is_empty() {
+        return changes;
+    }
     let mut operations = Vec::new();
-    for (container, image) in changes {
-        let mut seen = false;
+    if let Some(path) = pod_spec_path(kind) {
+        let pointer = path.replace('.', "/");
         for list in ["initContainers", "containers"] {
-            for (index, existing) in items(&spec, list).iter().enumerate() {
-                let existing_name = text(existing, "name");
-                if container != "*" && existing_name != container {
-                    continue;
-                }
-                seen = true;
-                if text(existing, "image") != image {
-                    let place = format!("/{pointer}/{list}/{index}");
-                    operations.push(json!({"op": "test", "path": format!("{place}/name"), "value": existing_name}));
-                    operations.push(json!({"op": "replace", "path": format!("{place}/image"), "value": image}));
+            let place = format!("/{pointer}/{list}/");
+            for (index, container) in items(before, &format!("{path}.{list}")).iter().enumerate() {
+                let place = format!("{place}{index}/");
+                if changes.iter().any(|change| text(change, "path").starts_with(&place)) {
+                    let path = format!("{place}name");
+                    operations.push(json!({"op": "test", "path": path, "value": text(container, "name")}));
                 }
             }
         }
-        if !seen {
-            return fail(format!("unable to find container named {container:?}"));
+    }
+    operations.extend(changes);
+    operations
+}
+
+/// Changes the containers of an object's pod template that a name (`*` for all) chooses; says whether there were any.
+fn containers(kind: &str, object: &mut Value, name: &str, change: &mut dyn FnMut(&mut Value)) -> Outcome<bool> {
+    let Some(path) = pod_spec_path(kind) else {
+        return fail(format!("a {kind} has no pod template"));
+    };
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let mut seen = false;
+    for list in ["initContainers", "containers"] {
+        let list = object.pointer_mut(&format!("{pointer}/{list}")).and_then(Value::as_array_mut);
+        for container in list.into_iter().flatten().filter(|container| chooses(name, text(container, "name"))) {
+            seen = true;
+            change(container);
         }
     }
-    Ok(operations)
+    Ok(seen)
+}
+
+/// Whether a pattern with stars matches a container's name.
+fn chooses(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name
+            .strip_prefix(start)
+            .is_some_and(|name| rest.is_empty() || name.char_indices().any(|(index, _)| chooses(rest, &name[index..]))),
+    }
+}
+
+/// The pod template's spec of an object.
+fn pod_spec<'a>(kind: &str, object: &'a Value) -> Outcome<&'a Value> {
+    match pod_spec_path(kind).and_then(|path| at(object, path)) {
+        Some(spec) => Ok(spec),
+        None => fail(format!("a {kind} has no pod template")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn change(container: &str, image: &str) -> Vec<Change> {
-        vec![(container.to_owned(), image.to_owned())]
+    #[test]
+    fn patterns_choose_containers() {
+        for (pattern, name, chosen) in
+            [("*", "web", true), ("web", "web", true), ("w*", "web", true), ("*b", "web", true), ("x*", "web", false)]
+        {
+            assert_eq!(chooses(pattern, name), chosen, "{pattern} {name}");
+        }
     }
 
     #[test]
-    fn images_are_set_by_container_name() {
-        let object = json!({"spec": {"template": {"spec": {
-            "initContainers": [{"name": "i", "image": "a:1"}],
-            "containers": [{"name": "c", "image": "b:1"}]}}}});
-        let patch = operations(&object, "Deployment", &change("c", "b:2")).expect("a patch");
-        assert_eq!(patch[1]["path"], "/spec/template/spec/containers/0/image");
-        assert_eq!(patch[0]["op"], "test");
-        assert_eq!(operations(&object, "Deployment", &change("*", "x")).expect("a patch").len(), 4);
-        assert!(operations(&object, "Deployment", &change("c", "b:1")).expect("no patch").is_empty());
-        let error = operations(&object, "Deployment", &change("z", "x")).expect_err("no such container");
-        assert_eq!(error.text(), "error: unable to find container named \"z\"");
-        assert!(operations(&object, "Service", &change("*", "x")).is_err());
-    }
-
-    #[test]
-    fn objects_come_before_changes() {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let (targets, changes) = split_changes(&words("deploy/web a=b:1"), "image").expect("splits");
-        assert_eq!((targets.len(), changes.len()), (1, 1));
-        assert!(split_changes(&words("a=b deploy/web"), "image").is_err());
+    fn a_patch_tests_the_containers_that_it_changes() {
+        let object =
+            |image: &str| json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": image}]}});
+        let patch = patch("Pod", &object("1"), &object("2"));
+        assert_eq!(
+            patch,
+            [
+                json!({"op": "test", "path": "/spec/containers/1/name", "value": "b"}),
+                json!({"op": "replace", "path": "/spec/containers/1/image", "value": "2"}),
+            ]
+        );
+        assert!(super::patch("Pod", &object("1"), &object("1")).is_empty());
     }
 }
