@@ -24,10 +24,12 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
+type Header = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
 /// Adds the bearer token, if there is one, and whom to act as.
 #[derive(Clone)]
 pub struct Credentials {
-    headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
+    headers: Vec<Header>,
 }
 
 impl Interceptor for Credentials {
@@ -106,7 +108,7 @@ fn open(config: &ConnectionConfig) -> Result<AuthenticatedChannel, ConfigError> 
 }
 
 /// What each call carries: who we are, and whom to act as.
-fn headers(config: &ConnectionConfig) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, ConfigError> {
+fn headers(config: &ConnectionConfig) -> Result<Vec<Header>, ConfigError> {
     let mut texts: Vec<(String, String, &str)> = Vec::new();
     if let Some(token) = &config.token {
         texts.push(("authorization".to_owned(), format!("Bearer {token}"), "token"));

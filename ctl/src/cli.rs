@@ -18,6 +18,27 @@ pub struct Cli {
     pub verb: Option<Verb>,
 }
 
+impl Cli {
+    /// Where a command has a flag `--user` of its own, it is not the kubeconfig's user, whatever the parser thinks.
+    pub fn settled(mut self) -> Cli {
+        if self.verb.as_ref().is_some_and(Verb::names_subjects) {
+            self.globals.user = None;
+        }
+        self
+    }
+}
+
+impl Verb {
+    /// Whether `--user` is somebody to be bound to a role.
+    fn names_subjects(&self) -> bool {
+        match self {
+            Verb::Create(args) => args.names_subjects(),
+            Verb::Set(args) => args.names_subjects(),
+            _ => false,
+        }
+    }
+}
+
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Globals {
@@ -111,6 +132,8 @@ pub enum Verb {
     Scale(verbs::scale::ScaleArgs),
     /// Auto-scale a deployment, replica set, stateful set, or replication controller
     Autoscale(verbs::autoscale::AutoscaleArgs),
+    /// Modify certificate resources
+    Certificate(verbs::certificate::CertificateArgs),
     /// Display cluster information
     ClusterInfo(verbs::info::ClusterInfoArgs),
     /// Display resource (CPU/memory) usage
@@ -161,6 +184,8 @@ pub enum Verb {
     ApiVersions(verbs::info::ApiVersionsArgs),
     /// Modify kubeconfig files
     Config(verbs::config::ConfigArgs),
+    /// Provides utilities for interacting with plugins
+    Plugin(verbs::plugin::PluginArgs),
     /// Print the client and server version information
     Version(verbs::version::VersionArgs),
     /// Print the list of flags inherited by all commands
@@ -172,7 +197,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Basic Commands (Beginner)", &["create", "expose", "run", "set"]),
     ("Basic Commands (Intermediate)", &["explain", "get", "edit", "delete"]),
     ("Deploy Commands", &["rollout", "scale", "autoscale"]),
-    ("Cluster Management Commands", &["cluster-info", "top", "cordon", "uncordon", "drain", "taint"]),
+    ("Cluster Management Commands", &["certificate", "cluster-info", "top", "cordon", "uncordon", "drain", "taint"]),
     (
         "Troubleshooting and Debugging Commands",
         &["describe", "logs", "attach", "exec", "port-forward", "cp", "auth", "events"],
@@ -180,7 +205,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Advanced Commands", &["diff", "apply", "patch", "replace", "wait"]),
     ("Settings Commands", &["label", "annotate", "completion"]),
 ];
-const OTHERS: &[&str] = &["api-resources", "api-versions", "config", "version"];
+const OTHERS: &[&str] = &["api-resources", "api-versions", "config", "plugin", "version"];
 
 const FOOTER: &str = "Use \"rctl <command> --help\" for more information about a given command.\n\
                       Use \"rctl options\" for a list of global command-line options (applies to all commands).";
@@ -189,6 +214,11 @@ const LEAF: &str = "{about}\n\n{before-help}Options:\n{options}\n\nUsage:\n  {us
 const BRANCH: &str = "{about}\n\n{before-help}Available Commands:\n{subcommands}\n\nUsage:\n  {usage}\n\n\
                       Use \"rctl <command> --help\" for more information about a given command.\n\
                       Use \"rctl options\" for a list of global command-line options (applies to all commands).\n";
+
+/// Whether a first word is a flag or one of rctl's own commands.
+pub fn is_command(word: &str) -> bool {
+    word.starts_with('-') || Cli::command().find_subcommand(word).is_some()
+}
 
 /// The command with help texts in kubectl's form and flags that take `=true` and `=false`.
 pub fn command() -> Command {

@@ -6,6 +6,7 @@
 pub mod attached;
 pub mod builtins;
 pub mod cli;
+pub mod completion;
 pub mod describe;
 pub mod duration;
 pub mod errors;
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod merge;
 pub mod names;
 pub mod output;
+pub mod plugins;
 pub mod resolve;
 pub mod session;
 pub mod terminal;
@@ -35,8 +37,18 @@ use crate::session::Session;
 
 /// Runs one command line (the first element is the program's name) and returns the exit code.
 pub fn run(args: &[String], mut io: Io) -> i32 {
+    let words = args.get(1..).unwrap_or_default();
+    if let Some(("__complete", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return completion::run(rest, io);
+    }
+    if let Some(first) = words.first()
+        && !cli::is_command(first)
+        && let Some((plugin, count)) = plugins::find(words, &io)
+    {
+        return plugins::run(&plugin, words.get(count..).unwrap_or_default(), &mut io);
+    }
     let cli = match cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+        Ok(cli) => cli.settled(),
         Err(error) => {
             let (code, written) = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
                 (1, write!(io.err, "{}", error.render()))

@@ -24,6 +24,11 @@ fn row(builtin: &Builtin) -> ResourceInfo {
     }
 }
 
+/// The built-in resources.
+pub fn builtins() -> &'static [ResourceInfo] {
+    &BUILTIN_ROWS
+}
+
 /// A built-in resource by a word for it.
 pub fn builtin(word: &str) -> Option<&'static ResourceInfo> {
     BUILTIN_ROWS.iter().find(|info| info.answers_to(word))

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod attach;
 pub mod auth;
 pub mod autoscale;
+pub mod certificate;
 pub mod common;
 pub mod completion;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod label;
 pub mod logs;
 pub mod node;
 pub mod patch;
+pub mod plugin;
 pub mod port_forward;
 pub mod prune;
 pub mod raw;
@@ -48,6 +50,8 @@ pub fn dispatch(session: &mut Session, verb: Option<Verb>) -> Outcome {
         None => Ok(write!(session.io.out, "{}", cli::command().render_help())?),
         Some(Verb::Options) => Ok(write!(session.io.out, "{}", cli::options_text())?),
         Some(Verb::Completion(args)) => completion::run(session, &args),
+        Some(Verb::Plugin(args)) => plugin::run(session, &args),
+        Some(Verb::Certificate(args)) => block_on(certificate::run(session, args)),
         Some(Verb::Config(args)) => config::run(session, args),
         Some(Verb::Create(args)) => block_on(create::run(session, args)),
         Some(Verb::Set(args)) => block_on(set::run(session, args)),

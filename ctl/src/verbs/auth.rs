@@ -1,5 +1,7 @@
 //! `rctl auth`: who the user is and what the user may do.
 
+mod reconcile;
+
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
@@ -54,6 +56,8 @@ pub struct AuthArgs {
 enum What {
     /// Check whether an action is allowed
     CanI(CanIArgs),
+    /// Reconciles rules for RBAC role, role binding, cluster role, and cluster role binding objects
+    Reconcile(reconcile::ReconcileArgs),
     /// Experimental: Check self subject attributes
     Whoami(WhoamiArgs),
 }
@@ -91,11 +95,33 @@ struct WhoamiArgs {
     output: String,
 }
 
+/// The verbs that rules are written with.
+const KNOWN_VERBS: [&str; 17] = [
+    "*",
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "use",
+    "bind",
+    "impersonate",
+    "escalate",
+    "approve",
+    "sign",
+    "proxy",
+    "attest",
+];
+
 /// Runs the command.
 pub async fn run(session: &mut Session, args: AuthArgs) -> Outcome {
     match args.what {
         What::CanI(args) if args.list => list(session, &args).await,
         What::CanI(args) => can_i(session, &args).await,
+        What::Reconcile(args) => reconcile::run(session, args).await,
         What::Whoami(args) => whoami(session, &args).await,
     }
 }
@@ -116,7 +142,7 @@ async fn can_i(session: &mut Session, args: &CanIArgs) -> Outcome {
         _ => {
             return usage(
                 "rctl auth can-i",
-                "you must specify two or three arguments: verb, resource, and optional resourceName",
+                "you must specify two arguments: verb resource or verb resource/resourceName.",
             );
         }
     };
@@ -141,8 +167,11 @@ async fn can_i(session: &mut Session, args: &CanIArgs) -> Outcome {
                 Err(failure) => return Err(failure),
             }
         };
-        if !namespaced && !args.all_namespaces && cluster.namespace_is_explicit {
+        if !namespaced && !args.all_namespaces {
             session.io.warn(&format!("resource '{resource}' is not namespace scoped{}\n", in_group(&group)))?;
+        }
+        if !KNOWN_VERBS.contains(&verb.as_str()) {
+            session.io.warn(&format!("verb '{verb}' is not a known verb\n"))?;
         }
         let namespace = if args.all_namespaces { "" } else { &cluster.namespace };
         json!({"resourceAttributes": {
@@ -178,22 +207,55 @@ async fn list(session: &mut Session, args: &CanIArgs) -> Outcome {
     if flag(&answer, "status.incomplete") {
         session.io.warn(&format!("the list may be incomplete: {}", text(&answer, "status.evaluationError")))?;
     }
-    let words =
-        |rule: &Value, path: &str| format!("[{}]", items(rule, path).iter().map(plain).collect::<Vec<_>>().join(" "));
     let mut table = Table::new(["Resources", "Non-Resource URLs", "Resource Names", "Verbs"]);
-    for rule in items(&answer, "status.resourceRules") {
-        for group in items(rule, "apiGroups") {
-            let group = plain(group);
-            for resource in items(rule, "resources") {
-                let name = reeve_api::resource::qualified(&plain(resource), &group);
-                table.rows.push(vec![name, "[]".to_owned(), words(rule, "resourceNames"), words(rule, "verbs")]);
+    table.rows = rows(&answer);
+    Ok(write!(session.io.out, "{}", table.render(!args.no_headers, session.palette()))?)
+}
+
+/// The rules of a review, taken apart into single resources and URLs and joined by them again, in upstream's order.
+fn rows(answer: &Value) -> Vec<Vec<String>> {
+    let texts = |rule: &Value, path: &str| items(rule, path).iter().map(plain).collect::<Vec<String>>();
+    // Group, resource, names; and the verbs that all rules together allow.
+    let mut resources: Vec<((String, String, String), Vec<String>)> = Vec::new();
+    for rule in items(answer, "status.resourceRules") {
+        let names = texts(rule, "resourceNames");
+        let names = if names.is_empty() { vec![String::new()] } else { names };
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                for name in &names {
+                    let key = (group.clone(), resource.clone(), name.clone());
+                    if !resources.iter().any(|(known, _)| *known == key) {
+                        resources.push((key.clone(), Vec::new()));
+                    }
+                    for (_, verbs) in resources.iter_mut().filter(|(known, _)| *known == key) {
+                        for verb in texts(rule, "verbs") {
+                            if !verbs.contains(&verb) {
+                                verbs.push(verb);
+                            }
+                        }
+                    }
+                }
             }
         }
     }
-    for rule in items(&answer, "status.nonResourceRules") {
-        table.rows.push(vec![String::new(), words(rule, "nonResourceURLs"), "[]".to_owned(), words(rule, "verbs")]);
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for ((group, resource, name), verbs) in resources {
+        let verbs = format!("[{}]", verbs.join(" "));
+        let order = format!("Verbs:{verbs},APIGroups:[{group}],Resources:[{resource}],ResourceNames:[{name}],");
+        let resource = reeve_api::resource::qualified(&resource, &group);
+        rows.push((order, vec![resource, "[]".to_owned(), format!("[{name}]"), verbs]));
     }
-    Ok(write!(session.io.out, "{}", table.render(!args.no_headers, session.palette()))?)
+    for rule in items(answer, "status.nonResourceRules") {
+        for url in texts(rule, "nonResourceURLs") {
+            for verb in texts(rule, "verbs") {
+                let order =
+                    format!("Verbs:[{verb}],APIGroups:[],Resources:[],ResourceNames:[],NonResourceURLs:[{url}],");
+                rows.push((order, vec![String::new(), format!("[{url}]"), "[]".to_owned(), format!("[{verb}]")]));
+            }
+        }
+    }
+    rows.sort_by(|(left, _), (right, _)| left.cmp(right));
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 async fn whoami(session: &mut Session, args: &WhoamiArgs) -> Outcome {

@@ -54,6 +54,13 @@ pub struct CreateArgs {
     kind: Option<Kind>,
 }
 
+impl CreateArgs {
+    /// Whether `--user` is a subject here.
+    pub fn names_subjects(&self) -> bool {
+        matches!(self.kind, Some(Kind::Rolebinding(_) | Kind::Clusterrolebinding(_)))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Kind {
     /// Create a cluster role

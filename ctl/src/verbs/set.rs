@@ -45,6 +45,13 @@ enum What {
     Subject(identity::SubjectArgs),
 }
 
+impl SetArgs {
+    /// Whether `--user` is a subject here.
+    pub fn names_subjects(&self) -> bool {
+        matches!(self.what, What::Subject(_))
+    }
+}
+
 /// What all of them take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Common {
