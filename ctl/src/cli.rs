@@ -148,6 +148,10 @@ pub enum Verb {
     Taint(verbs::taint::TaintArgs),
     /// Show details of a specific resource or group of resources
     Describe(verbs::describe::DescribeArgs),
+    /// Say what keeps an object from being as it should, and what would help
+    Why(verbs::why::WhyArgs),
+    /// Show an object and all that it owns
+    Tree(verbs::tree::TreeArgs),
     /// Print the logs for a container in a pod
     Logs(verbs::logs::LogsArgs),
     /// Attach to a running container
@@ -200,7 +204,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Cluster Management Commands", &["certificate", "cluster-info", "top", "cordon", "uncordon", "drain", "taint"]),
     (
         "Troubleshooting and Debugging Commands",
-        &["describe", "logs", "attach", "exec", "port-forward", "cp", "auth", "events"],
+        &["describe", "why", "tree", "logs", "attach", "exec", "port-forward", "cp", "auth", "events"],
     ),
     ("Advanced Commands", &["diff", "apply", "patch", "replace", "wait"]),
     ("Settings Commands", &["label", "annotate", "completion"]),

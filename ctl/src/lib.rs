@@ -8,6 +8,8 @@ pub mod builtins;
 pub mod cli;
 pub mod completion;
 pub mod describe;
+pub mod diagnose;
+pub mod discovery_cache;
 pub mod duration;
 pub mod errors;
 pub mod explain;

@@ -124,9 +124,22 @@ fn collect(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> Outcome 
 
 /// Adds the objects of a source.
 pub fn parse(content: &str, source: &str, manifests: &mut Vec<Manifest>) -> Outcome {
-    if content.trim_start().starts_with('{') {
-        return parse_json(content, source, manifests);
+    if !content.trim_start().starts_with('{') {
+        return parse_yaml(content, source, manifests);
     }
+    // JSON, or YAML in flow style; a mistake is told as one of JSON, which most such files are meant to be.
+    let (mut as_json, mut as_yaml) = (Vec::new(), Vec::new());
+    match parse_json(content, source, &mut as_json) {
+        Ok(()) => manifests.extend(as_json),
+        Err(failure) => match parse_yaml(content, source, &mut as_yaml) {
+            Ok(()) => manifests.extend(as_yaml),
+            Err(_) => return Err(failure),
+        },
+    }
+    Ok(())
+}
+
+fn parse_yaml(content: &str, source: &str, manifests: &mut Vec<Manifest>) -> Outcome {
     for (index, (line, document)) in documents(content).into_iter().enumerate() {
         let place = |problem: String, line: usize| {
             Failure::Message(format!("error parsing {source}: document {}, line {line}: {problem}", index + 1))
@@ -340,6 +353,13 @@ mod tests {
     fn json_documents_may_follow_each_other() {
         let one = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}"#;
         assert_eq!(parsed(&format!("{one}\n{one}\n")).expect("parses").len(), 2);
+    }
+
+    #[test]
+    fn yaml_may_be_in_flow_style() {
+        let one =
+            "{apiVersion: v1, kind: Pod, metadata: {name: a}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: b}}\n";
+        assert_eq!(names(&parsed(one).expect("parses")), ["a", "b"]);
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub async fn resource(cluster: &Cluster, word: &str) -> Outcome<ResourceInfo> {
     if let Some(info) = builtin(word) {
         return Ok(info.clone());
     }
+    if let Some(info) = cluster.known().await?.iter().find(|info| info.answers_to(word)) {
+        return Ok(info.clone());
+    }
+    // It may be new.
     let discovered = cluster.discovered().await?;
     match discovered.iter().find(|info| info.answers_to(word)) {
         Some(info) => Ok(info.clone()),
@@ -56,6 +60,9 @@ pub async fn kind(cluster: &Cluster, kind: &GroupVersionKind) -> Outcome<Option<
     if let Some(info) = builtin_kind(kind) {
         return Ok(Some(info.clone()));
     }
+    if let Some(info) = cluster.known().await?.iter().find(|info| info.kind() == *kind) {
+        return Ok(Some(info.clone()));
+    }
     Ok(cluster.discovered().await?.iter().find(|info| info.kind() == *kind).cloned())
 }
 
@@ -64,10 +71,10 @@ pub async fn resources(cluster: &Cluster, word: &str) -> Outcome<Vec<ResourceInf
     let in_category = |info: &&ResourceInfo| info.categories.iter().any(|category| category == word);
     if BUILTIN_ROWS.iter().any(|info| in_category(&info)) {
         // Only the server knows which of them it serves, and which custom ones have joined the category.
-        return Ok(cluster.discovered().await?.iter().filter(in_category).cloned().collect());
+        return Ok(cluster.known().await?.iter().filter(in_category).cloned().collect());
     }
     if builtin(word).is_none() {
-        let members: Vec<ResourceInfo> = cluster.discovered().await?.iter().filter(in_category).cloned().collect();
+        let members: Vec<ResourceInfo> = cluster.known().await?.iter().filter(in_category).cloned().collect();
         if !members.is_empty() {
             return Ok(members);
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::cli::Globals;
+use crate::discovery_cache::DiscoveryCache;
 use crate::duration;
 use crate::errors::{Failure, Layer, Outcome, fail};
 use crate::io::Io;
@@ -71,12 +72,15 @@ impl Session {
             Some(name) => name.to_owned(),
             None => config.namespace.clone(),
         };
+        let cache = DiscoveryCache::of_server(&config.server, &self.globals, &self.io);
         Ok(Cluster {
             client: Client::new(config).map_err(configuration)?,
             namespace,
             namespace_is_explicit: self.globals.namespace.as_deref().is_some_and(|name| !name.is_empty()),
             timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
             discovered: Rc::new(OnceCell::new()),
+            remembered: Rc::new(OnceCell::new()),
+            cache,
             field_validation: self.field_validation.clone(),
             field_manager: Rc::default(),
             warnings: self.warnings.clone(),
@@ -245,6 +249,8 @@ pub struct Cluster {
     pub namespace_is_explicit: bool,
     timeout: Option<Duration>,
     discovered: Rc<OnceCell<Vec<ResourceInfo>>>,
+    remembered: Rc<OnceCell<Option<Vec<ResourceInfo>>>>,
+    cache: DiscoveryCache,
     field_validation: Rc<RefCell<String>>,
     field_manager: Rc<RefCell<String>>,
     warnings: Rc<RefCell<Vec<String>>>,
@@ -279,12 +285,26 @@ impl Cluster {
         }
     }
 
+    /// All resources of the server as it is remembered, else as it says.
+    pub async fn known(&self) -> Outcome<&[ResourceInfo]> {
+        if self.discovered.get().is_none()
+            && let Some(known) = self.remembered.get_or_init(async || self.cache.load()).await
+        {
+            return Ok(known);
+        }
+        self.discovered().await
+    }
+
     /// All resources of the server, asked for once.
     pub async fn discovered(&self) -> Outcome<&[ResourceInfo]> {
         let resources = self
             .discovered
             .get_or_try_init(|| async {
-                self.call(self.client.resources()).await.map_err(|failure| match failure {
+                let found = self.call(self.client.resources()).await;
+                if let Ok(resources) = &found {
+                    self.cache.store(resources);
+                }
+                found.map_err(|failure| match failure {
                     Failure::Server { status, context: None } => Failure::Layer {
                         layer: Layer::Discovery,
                         message: format!("the server's resources could not be listed: {status}"),
@@ -375,6 +395,10 @@ impl Cluster {
 
     /// What a failed call tells the user.
     pub fn explain(&self, error: Error) -> Failure {
+        if error.status().is_some_and(|status| status.message.contains("could not find the requested resource")) {
+            // What is remembered of the server may be why.
+            self.cache.forget();
+        }
         let config = self.client.config();
         explain(error, &config.server, &config.origin)
     }

@@ -37,8 +37,10 @@ pub mod server_side;
 pub mod set;
 pub mod taint;
 pub mod top;
+pub mod tree;
 pub mod version;
 pub mod wait;
+pub mod why;
 
 use crate::cli::{self, Verb};
 use crate::errors::Outcome;
@@ -50,6 +52,8 @@ pub fn dispatch(session: &mut Session, verb: Option<Verb>) -> Outcome {
         None => Ok(write!(session.io.out, "{}", cli::command().render_help())?),
         Some(Verb::Options) => Ok(write!(session.io.out, "{}", cli::options_text())?),
         Some(Verb::Completion(args)) => completion::run(session, &args),
+        Some(Verb::Why(args)) => block_on(why::run(session, args)),
+        Some(Verb::Tree(args)) => block_on(tree::run(session, args)),
         Some(Verb::Plugin(args)) => plugin::run(session, &args),
         Some(Verb::Certificate(args)) => block_on(certificate::run(session, args)),
         Some(Verb::Config(args)) => config::run(session, args),

@@ -106,7 +106,7 @@ fn types(session: &Session, last: &str) -> Outcome<Offer> {
         None => (String::new(), last),
     };
     let found = asked(session, async |cluster| {
-        let rows = cluster.discovered().await?;
+        let rows = cluster.known().await?;
         Ok(rows
             .iter()
             .filter(|row| row.verbs.iter().any(|verb| verb == "list"))

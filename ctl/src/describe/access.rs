@@ -33,18 +33,18 @@ pub fn role(writer: &mut Writer, role: &Value) {
             for resource in texts(rule, "resources") {
                 let shown = reeve_api::resource::qualified(&resource, &group);
                 let names = list("resourceNames");
-                add(format!("{group} {resource} {names}"), [shown, "[]".to_owned(), names]);
+                add(format!("[{group}] [{resource}] {names} []"), [shown, "[]".to_owned(), names]);
             }
         }
         for url in texts(rule, "nonResourceURLs") {
-            add(format!("- {url}"), [String::new(), format!("[{url}]"), "[]".to_owned()]);
+            add(format!("[] [] [] [{url}]"), [String::new(), format!("[{url}]"), "[]".to_owned()]);
         }
     }
     let mut rows: Vec<(String, Vec<String>)> = found
         .into_iter()
         .map(|(order, mut row, verbs)| {
             row.push(format!("[{}]", verbs.join(" ")));
-            (format!("{:?} {order}", verbs.join(" ")), row)
+            (format!("[{}] {order}", verbs.join(" ")), row)
         })
         .collect();
     rows.sort_by(|(left, _), (right, _)| left.cmp(right));

@@ -42,7 +42,7 @@ pub fn ingress(writer: &mut Writer, subject: &Subject) {
         writer.line(1, &format!("{}\t", plain_or(rule, "host", "*")));
         for path in items(rule, "http.paths") {
             let backend = at(path, "backend").map(|backend| described(backend, &subject.related)).unwrap_or_default();
-            writer.line(1, &format!("\t{}\t{backend}", text(path, "path")));
+            writer.line(1, &format!("\t{} \t{backend}", text(path, "path")));
         }
     }
     if rules.is_empty() {

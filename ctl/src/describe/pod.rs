@@ -93,13 +93,13 @@ fn containers(writer: &mut Writer, title: &str, pod: &Value, specs: &str, status
     writer.line(level, &format!("{title}:"));
     for spec in specs {
         let status = items(pod, statuses).iter().find(|status| text(status, "name") == text(spec, "name"));
-        container(writer, spec, status, !statuses.is_empty(), level + 1);
+        // In a pod template names stand one column further in, and all else where it stands in a pod.
+        writer.line(1, &format!("{}{}:", " ".repeat(level), text(spec, "name")));
+        container(writer, spec, status, 2);
     }
 }
 
-fn container(writer: &mut Writer, spec: &Value, status: Option<&Value>, of_pod: bool, level: usize) {
-    writer.line(level, &format!(" {}:", text(spec, "name")));
-    let below = level + 1;
+fn container(writer: &mut Writer, spec: &Value, status: Option<&Value>, below: usize) {
     if let Some(status) = status {
         writer.field(below, "Container ID", text(status, "containerID"));
     }
@@ -144,8 +144,6 @@ fn container(writer: &mut Writer, spec: &Value, status: Option<&Value>, of_pod: 
         }
         writer.state(below, "Ready", if flag(status, "ready") { "True" } else { "False" });
         writer.field(below, "Restart Count", &count(status, "restartCount").to_string());
-    } else if of_pod {
-        writer.field(below, "State", "Waiting");
     }
     for (label, path) in [("Limits", "resources.limits"), ("Requests", "resources.requests")] {
         let amounts = entries(spec, path);
@@ -286,8 +284,8 @@ fn volumes(writer: &mut Writer, pod: &Value, path: &str, level: usize) {
     }
     writer.line(level, "Volumes:");
     for volume in volumes {
-        writer.line(level + 1, &format!(" {}:", text(volume, "name")));
-        volume_source(writer, volume, level + 2);
+        writer.line(1, &format!("{}{}:", " ".repeat(level), text(volume, "name")));
+        volume_source(writer, volume, 2);
     }
 }
 

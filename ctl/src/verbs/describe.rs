@@ -106,7 +106,7 @@ async fn choose(cluster: &Cluster, targets: Vec<Target>, labels: &str) -> Outcom
 }
 
 /// The events about an object; `None` when the server does not tell.
-async fn events_of(cluster: &Cluster, object: &Value) -> Outcome<Option<Vec<Value>>> {
+pub async fn events_of(cluster: &Cluster, object: &Value) -> Outcome<Option<Vec<Value>>> {
     let Some(info) = resolve::builtin("events") else { return fail("the table of resources has no events") };
     let (kind, object_name) = (text(object, "kind"), name(object));
     let uid = match kind {

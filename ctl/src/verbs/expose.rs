@@ -78,7 +78,10 @@ pub async fn run(session: &mut Session, mut args: ExposeArgs) -> Outcome {
     Failure::collect(failures)?;
     for found in found {
         let mut service = service(&found.info.kind, &found.object, &args.options)?;
-        map_mut(&mut service, "metadata").insert("namespace".to_owned(), json!(namespace(&found.object)));
+        // What is only printed is as general as what a user writes.
+        if args.write.dry_run() != common::DryRun::Client {
+            map_mut(&mut service, "metadata").insert("namespace".to_owned(), json!(namespace(&found.object)));
+        }
         exposed(session, service, &args.write).await?;
     }
     Ok(())
