@@ -16,6 +16,7 @@ pub mod endpointslice;
 pub mod executor;
 pub mod garbage;
 pub mod handover;
+pub mod load_balancer;
 pub mod manager;
 pub mod namespace;
 pub mod node_ipam;

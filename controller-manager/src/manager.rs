@@ -24,8 +24,10 @@ use crate::executor::{ExecuteError, Executor};
 use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
-use crate::{bootstrap, certificates, cluster_role, deployment, endpointslice, garbage, handover, namespace};
-use crate::{node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account};
+use crate::{
+    bootstrap, certificates, cluster_role, deployment, endpointslice, garbage, handover, load_balancer, namespace,
+    node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account,
+};
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
@@ -69,11 +71,13 @@ pub enum Controller {
     BootstrapSigner,
     /// `token-cleaner-controller`
     TokenCleaner,
+    /// `service-lb-controller`
+    LoadBalancer,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 18] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 19] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -92,6 +96,7 @@ impl Controller {
         (Controller::EndpointHandover, "endpoint-handover-controller", "endpointhandover"),
         (Controller::BootstrapSigner, "bootstrap-signer-controller", "bootstrapsigner"),
         (Controller::TokenCleaner, "token-cleaner-controller", "tokencleaner"),
+        (Controller::LoadBalancer, "service-lb-controller", "service"),
     ];
 
     /// Whether `*` leaves it out, as upstream does.
@@ -145,6 +150,8 @@ pub struct Settings {
     pub root_ca: Option<String>,
     /// Who signs certificates; absent to sign none.
     pub signer: Option<Signer>,
+    /// The addresses for load balancers; empty to leave them to somebody else.
+    pub load_balancer_pool: load_balancer::Pool,
 }
 
 /// Where keys are put.
@@ -185,6 +192,8 @@ pub struct Queues {
     pub bootstrap_tokens: Queue<ObjectKey>,
     /// The one key of what bootstrap tokens sign.
     pub cluster_info: Queue<()>,
+    /// Services that may be load balancers.
+    pub balancers: Queue<ObjectKey>,
 }
 
 struct Runners {
@@ -206,6 +215,7 @@ struct Runners {
     handovers: Runner<ObjectKey>,
     bootstrap_tokens: Runner<ObjectKey>,
     cluster_info: Runner<()>,
+    balancers: Runner<ObjectKey>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -228,6 +238,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (handovers, run_handovers) = runner(config("endpoint-handover", 16));
     let (bootstrap_tokens, run_bootstrap_tokens) = runner(config("token-cleaner", 1));
     let (cluster_info, run_cluster_info) = runner(config("bootstrap-signer", 1));
+    // One: no two Services may be given an address at a time.
+    let (balancers, run_balancers) = runner(config("service-lb", 1));
     (
         Queues {
             deployments,
@@ -248,6 +260,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             handovers,
             bootstrap_tokens,
             cluster_info,
+            balancers,
         },
         Runners {
             deployments: run_deployments,
@@ -268,6 +281,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             handovers: run_handovers,
             bootstrap_tokens: run_bootstrap_tokens,
             cluster_info: run_cluster_info,
+            balancers: run_balancers,
         },
     )
 }
@@ -468,6 +482,9 @@ impl Context {
         let ready = |node: &NodeView| node.condition("Ready").is_some_and(|condition| condition.status == "True");
         if old.is_some_and(ready) != new.is_some_and(ready) {
             self.proxies_changed();
+            let services = self.stores.services.list();
+            let balancers = services.iter().filter(|service| load_balancer::is_ours(service));
+            balancers.for_each(|service| self.queues.balancers.add(service.metadata.key()));
             // Whether any node is ready decides about the taints of the others that are not.
             for other in self.stores.nodes.list().iter().filter(|other| !ready(other)) {
                 self.queues.nodes.add(other.metadata.name.to_string());
@@ -491,7 +508,24 @@ impl Context {
         let Some(service) = endpointslice::service_of(slice) else { return };
         let waiting = handover::shell::waiting(&self.stores).filter(|pod| pod.namespace == service.namespace);
         waiting.for_each(|pod| self.queues.handovers.add(pod));
+        if self.stores.services.get(&service).is_some_and(|service| load_balancer::is_ours(&service)) {
+            self.queues.balancers.add(service.clone());
+        }
         self.queues.services.add(service);
+    }
+
+    fn service_changed(&self, old: Option<&ServiceView>, new: Option<&ServiceView>) {
+        let Some(service) = new.or(old) else { return };
+        self.queues.services.add(service.metadata.key());
+        if new.is_some_and(|new| load_balancer::is_ours(new) || !new.ingress.is_empty() || new.announced_by.is_some()) {
+            self.queues.balancers.add(service.metadata.key());
+        }
+        if old.is_some_and(|old| !old.ingress.is_empty() && new.is_none_or(|new| new.ingress != old.ingress)) {
+            // An address may be free now.
+            let services = self.stores.services.list();
+            let waiting = services.iter().filter(|service| load_balancer::is_waiting(service));
+            waiting.for_each(|service| self.queues.balancers.add(service.metadata.key()));
+        }
     }
 
     fn replica_set_changed(&self, old: Option<&ReplicaSet>, new: Option<&ReplicaSet>) {
@@ -550,7 +584,7 @@ impl Context {
         self.applied.refresh(stores);
         stores.namespaces.list().iter().for_each(|namespace| self.namespace_changed(namespace));
         stores.nodes.list().iter().for_each(|node| self.node_changed(None, Some(node)));
-        stores.services.list().iter().for_each(|service| self.queues.services.add(service.metadata.key()));
+        stores.services.list().iter().for_each(|service| self.service_changed(None, Some(service)));
         let deployments = stores.deployments.list();
         deployments.iter().for_each(|deployment| self.queues.deployments.add(ObjectKey::of(&deployment.metadata)));
         let replica_sets = stores.replica_sets.list();
@@ -597,9 +631,8 @@ impl Listener for Dispatcher {
     }
 
     fn service(&self, change: &Change<ServiceView>) {
-        if let Some(service) = change.object() {
-            self.with(|context| context.queues.services.add(service.metadata.key()));
-        }
+        let (old, new) = sides(change);
+        self.with(|context| context.service_changed(old, new));
         if let (Some(_), Some(new)) = sides(change) {
             self.with(|context| context.usage_changed(&new.metadata.namespace, "services", false));
         }
@@ -741,6 +774,7 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(CertificateApproving, runners.certificate_approvals, certificates::shell::approve_turn);
     run!(CertificateSigning, runners.certificate_signatures, certificates::shell::sign_turn);
     run!(EndpointHandover, runners.handovers, handover::shell::turn);
+    run!(LoadBalancer, runners.balancers, load_balancer::shell::turn);
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     run!(TokenCleaner, runners.bootstrap_tokens, bootstrap::shell::clean_turn);
     run!(BootstrapSigner, runners.cluster_info, bootstrap::shell::sign_turn);

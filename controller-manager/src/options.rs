@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use reeve_client::process::{KubeconfigOptions, LogOptions};
 
 use crate::certificates::authority::{Authority, AuthorityError};
+use crate::load_balancer::{Pool, PoolError};
 use crate::manager::{Controller, Settings, Signer, Workers};
 use crate::node_ipam::{Cidr, CidrError, Plan};
 
@@ -57,6 +58,10 @@ pub struct Options {
     /// How many ended pods may stay; 0 or less for all
     #[arg(long, default_value_t = 12500, allow_negative_numbers = true)]
     pub terminated_pod_gc_threshold: i32,
+    /// Addresses for Services of type LoadBalancer, as 192.0.2.32/27 or 192.0.2.40-192.0.2.60, on the nodes' link;
+    /// without it such Services get none here
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub load_balancer_addresses: Vec<String>,
     /// How many Deployments are worked on at a time
     #[arg(long, default_value_t = 5)]
     pub concurrent_deployment_syncs: usize,
@@ -120,6 +125,9 @@ pub enum OptionsError {
     /// A range in `--cluster-cidr` is wrong.
     #[error("--cluster-cidr: {0}")]
     Cidr(#[from] CidrError),
+    /// A range in `--load-balancer-addresses` is wrong.
+    #[error("--load-balancer-addresses: {0}")]
+    Pool(#[from] PoolError),
     /// Node ranges are wanted but cannot be given.
     #[error("--allocate-node-cidrs: {0}")]
     Allocation(String),
@@ -160,6 +168,7 @@ impl Options {
                 quotas: self.concurrent_resource_quota_syncs.max(1),
             },
             signer: self.signer()?,
+            load_balancer_pool: Pool::new(self.load_balancer_addresses.iter().map(String::as_str))?,
             node_cidrs: self.node_cidrs()?,
             node_monitor_grace_period: SignedDuration::try_from(self.node_monitor_grace_period)
                 .unwrap_or(SignedDuration::MAX),

@@ -20,7 +20,7 @@ use reeve_proxy::node::view::NodeView;
 use reeve_proxy::node::{self, NodeNetwork, announce};
 use reeve_proxy::serve::health::Health;
 use reeve_proxy::serve::metrics::Metrics;
-use reeve_proxy::serve::{self, Reply};
+use reeve_proxy::serve::{self, Answer};
 use reeve_proxy::services::host_ports::{self, HostPortsView};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
 use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
@@ -257,7 +257,7 @@ async fn serve_status(
 ) {
     let of_health = health.clone();
     let of_metrics = (health.clone(), metrics.clone());
-    let answers: [(OptionalSocket, Arc<dyn Fn(&str) -> Reply + Send + Sync>); 2] = [
+    let answers: [(OptionalSocket, Answer); 2] = [
         (options.healthz_bind_address, Arc::new(move |path| of_health.answer(path, Timestamp::now()))),
         (
             options.metrics_bind_address,

@@ -1,7 +1,7 @@
 //! The endpoint that a pod is for a Service.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::view::{PodView, ServicePortView, ServiceView};
@@ -58,6 +58,7 @@ pub fn endpoint(
     let terminating = pod.metadata.is_deleting();
     let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
     let in_domain = pod.subdomain.as_ref().is_some_and(|subdomain| **subdomain == *service.metadata.name);
+    let zone = zone_of(&pod.node);
     Some(Endpoint {
         addresses: vec![address.to_string()],
         conditions: Some(EndpointConditions {
@@ -74,9 +75,22 @@ pub fn endpoint(
             uid: Some(pod.metadata.uid.to_string()),
             ..ObjectReference::default()
         }),
-        zone: zone_of(&pod.node),
+        hints: hints(service.spec.traffic_distribution.as_deref(), ready, &pod.node, zone.as_deref()),
+        zone,
         ..Endpoint::default()
     })
+}
+
+/// Who should use an endpoint, as the Service's `trafficDistribution` prefers: those of its zone, or of its node.
+fn hints(distribution: Option<&str>, ready: bool, node: &str, zone: Option<&str>) -> Option<EndpointHints> {
+    let near_node = distribution == Some("PreferSameNode");
+    let near_zone = near_node || matches!(distribution, Some("PreferClose" | "PreferSameZone"));
+    if !ready || !near_zone {
+        return None;
+    }
+    let for_zones = zone.map(|zone| vec![ForZone { name: zone.to_owned() }]);
+    let for_nodes = (near_node && !node.is_empty()).then(|| vec![ForNode { name: node.to_owned() }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints { for_zones, for_nodes })
 }
 
 /// What the Service's ports are on a pod. A named target port that the pod does not have is left out.

@@ -97,3 +97,20 @@ fn services_without_selector_or_address_have_no_slices_of_ours() {
     assert_eq!(decide(&service(json!({"ports": [{"port": 80}]})), &[], &[]), []);
     assert_eq!(decide(&service(json!({"type": "ExternalName", "selector": {"a": "b"}})), &[], &[]), []);
 }
+
+#[test]
+fn what_is_preferred_is_hinted_to_the_proxies() {
+    let hints = |distribution: &str| {
+        let spec = json!({"selector": {"app": "web"}, "clusterIP": "10.96.0.9", "ports": [{"port": 80}],
+            "trafficDistribution": distribution});
+        let slices = created(&decide(&service(spec), &[pod(1, 8080, true, false), pod(2, 8080, false, false)], &[]));
+        let endpoints = slices[0].endpoints.clone().unwrap();
+        assert_eq!(endpoints[1].hints, None, "one that is not ready has no clients");
+        serde_json::to_value(&endpoints[0].hints).unwrap()
+    };
+    let zone = json!([{"name": "zone-a"}]);
+    assert_eq!(hints("PreferClose"), json!({"forZones": zone}));
+    assert_eq!(hints("PreferSameZone"), json!({"forZones": zone}));
+    assert_eq!(hints("PreferSameNode"), json!({"forNodes": [{"name": "n1"}], "forZones": zone}));
+    assert_eq!(hints(""), Value::Null);
+}

@@ -44,6 +44,16 @@ pub struct NodeSpecView {
 pub struct NodeStatusView {
     /// The conditions.
     pub conditions: Vec<NodeCondition>,
+    /// The addresses.
+    pub addresses: Vec<NodeAddressView>,
+}
+
+/// An address of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddressView {
+    /// The address, or a name.
+    pub address: String,
 }
 
 /// A condition of a node.
@@ -99,6 +109,7 @@ impl View for NodeView {
         "spec.taints",
         "spec.unschedulable",
         "status.conditions",
+        "status.addresses",
     ];
 
     fn key(&self) -> ObjectKey {

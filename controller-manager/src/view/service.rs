@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::ObjectKey;
+use reeve_api::balancer::ANNOUNCED_BY;
 use reeve_api::selector::LabelSelector;
 use reeve_client::View;
 use serde::{Deserialize, Deserializer};
@@ -13,12 +15,58 @@ use super::meta::Meta;
 
 /// What the EndpointSlice and ResourceQuota controllers read of a Service.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Wire")]
 pub struct ServiceView {
     /// The metadata.
     pub metadata: Meta,
     /// The specification.
-    #[serde(default)]
     pub spec: ServiceSpecView,
+    /// What the load balancer answers on.
+    pub ingress: Vec<IngressView>,
+    /// The node that answers for the load balancer's addresses.
+    pub announced_by: Option<Box<str>>,
+}
+
+/// The decoded form, of which only the view is kept.
+#[derive(Deserialize)]
+struct Wire {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: ServiceSpecView,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    ingress: Vec<IngressView>,
+}
+
+/// One address of a load balancer.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct IngressView {
+    /// The address; empty where it is known by a name.
+    pub ip: Box<str>,
+}
+
+impl From<Wire> for ServiceView {
+    fn from(service: Wire) -> Self {
+        let annotations = service.metadata.annotations.as_ref();
+        ServiceView {
+            announced_by: annotations.and_then(|all| all.get(ANNOUNCED_BY)).map(|node| node.as_str().into()),
+            ingress: service.status.load_balancer.ingress,
+            spec: service.spec,
+            metadata: service.metadata.into(),
+        }
+    }
 }
 
 /// The specification's part of the view.
@@ -40,6 +88,15 @@ pub struct ServiceSpecView {
     pub ip_families: Vec<String>,
     /// Whether a `LoadBalancer` gets ports of nodes; absent for yes.
     pub allocate_load_balancer_node_ports: Option<bool>,
+    /// Who gives the load balancer's address; absent for this cluster's own pool.
+    pub load_balancer_class: Option<String>,
+    /// The address that the user wants.
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: Option<String>,
+    /// `Cluster` or `Local`.
+    pub external_traffic_policy: Option<String>,
+    /// `PreferSameZone` (`PreferClose`) or `PreferSameNode`; absent for no preference.
+    pub traffic_distribution: Option<String>,
     /// Whether pods that are not ready are published as well.
     pub publish_not_ready_addresses: bool,
 }
@@ -84,6 +141,7 @@ impl View for ServiceView {
         "metadata.creationTimestamp",
         "metadata.deletionTimestamp",
         "metadata.labels",
+        "metadata.annotations",
         "metadata.ownerReferences",
         "metadata.finalizers",
         "spec.selector",
@@ -93,6 +151,11 @@ impl View for ServiceView {
         "spec.ipFamilies",
         "spec.allocateLoadBalancerNodePorts",
         "spec.publishNotReadyAddresses",
+        "spec.loadBalancerClass",
+        "spec.loadBalancerIP",
+        "spec.externalTrafficPolicy",
+        "spec.trafficDistribution",
+        "status.loadBalancer",
     ];
 
     fn key(&self) -> ObjectKey {

@@ -49,6 +49,9 @@ impl Reply {
     }
 }
 
+/// What answers a request by its path.
+pub type Answer = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -63,11 +66,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Answers each request by its path, until shutdown.
-pub async fn serve(
-    listener: TcpListener,
-    answer: Arc<dyn Fn(&str) -> Reply + Send + Sync>,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, answer: Answer, shutdown: CancellationToken) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -96,10 +95,11 @@ pub async fn serve(
             builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                ended = tokio::time::timeout(PATIENCE, connection) => match ended {
-                    Ok(Err(error)) => tracing::trace!(%error, "connection ended"),
-                    Ok(Ok(())) | Err(_) => {}
-                },
+                ended = tokio::time::timeout(PATIENCE, connection) => {
+                    if let Ok(Err(error)) = ended {
+                        tracing::trace!(%error, "connection ended");
+                    }
+                }
                 () = shutdown.cancelled() => {}
             }
             drop(permit);
