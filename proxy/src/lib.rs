@@ -6,6 +6,7 @@
 pub mod acknowledge;
 pub mod beside;
 pub mod conntrack;
+pub mod copies;
 pub mod dns;
 pub mod nft;
 pub mod node;

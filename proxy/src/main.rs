@@ -8,23 +8,21 @@ use anyhow::Context as _;
 use clap::Parser;
 use jiff::Timestamp;
 use reeve_client::process::{self, LogOptions};
-use reeve_client::{Change, Client, EventRecorder, Kubeconfig, Scope, View as _, reflect, reflect_indexed};
+use reeve_client::{Client, EventRecorder, Kubeconfig};
 use reeve_proxy::acknowledge::{self, Acknowledger};
 use reeve_proxy::beside::Beside;
+use reeve_proxy::copies::{Copies, Told};
 use reeve_proxy::dns::{Server, Zone};
 use reeve_proxy::nft::model::Network;
 use reeve_proxy::nft::{Kernel as _, Nft, Transaction};
 use reeve_proxy::node::cni::CniOptions;
 use reeve_proxy::node::link::Links;
-use reeve_proxy::node::view::NodeView;
 use reeve_proxy::node::{self, NodeNetwork, announce};
 use reeve_proxy::serve::health::Health;
 use reeve_proxy::serve::metrics::Metrics;
 use reeve_proxy::serve::{self, Answer};
-use reeve_proxy::services::host_ports::{self, HostPortsView};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
-use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
-use reeve_proxy::sync::{self, BY_SERVICE, Syncer};
+use reeve_proxy::sync::{self, Syncer};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -118,55 +116,16 @@ async fn run(options: Options) -> anyhow::Result<()> {
 
     let (health, metrics) = (Health::default(), Metrics::new());
     let (requests, sync_runner) = sync::requests();
-    let services = {
-        let (requests, metrics) = (requests.clone(), metrics.clone());
-        reflect::<ServiceView>(&client, Scope::all(), move |change| {
-            if let Some(service) = change.object() {
-                metrics.service_changed();
-                requests.service(service.key(), "service");
-            }
-        })
-    };
-    let slices = {
-        let (requests, metrics) = (requests.clone(), metrics.clone());
-        reflect_indexed::<EndpointSliceView>(
-            &client,
-            Scope::all(),
-            &[(BY_SERVICE, EndpointSliceView::index_by_service)],
-            move |change| {
-                if let Some(slice) = change.object() {
-                    metrics.endpoints_changed();
-                    requests.slice(slice);
-                }
-            },
-        )
-    };
     let (node_queue, node_runner) = node::requests();
     let (acknowledgements, acknowledgement_runner) = acknowledge::acknowledgements();
-    let nodes = {
-        let (queue, acknowledgements, own) = (node_queue.clone(), acknowledgements.clone(), node.clone());
-        let (requests, health) = (requests.clone(), health.clone());
-        reflect::<NodeView>(&client, Scope::all(), move |change| {
-            node::tell(&change, &own, &requests, &health);
-            if let Change::Applied { old: None, new } = &change
-                && new.metadata.name == own
-            {
-                acknowledgements.again();
-            }
-            queue.add(());
-        })
+    let told = Told {
+        requests: requests.clone(),
+        nodes: node_queue.clone(),
+        acknowledgements: acknowledgements.clone(),
+        metrics: metrics.clone(),
+        health: health.clone(),
     };
-
-    // Only where the pod network is ours: others bring their own way for host ports.
-    let pods = (!options.no_pod_network).then(|| {
-        let requests = requests.clone();
-        reflect::<HostPortsView>(&client, Scope::all().fields(&format!("spec.nodeName={node}")), move |change| {
-            let had = matches!(&change, Change::Applied { old: Some(old), .. } if old.is_used());
-            if let Some(pod) = change.object().filter(|pod| had || pod.is_used()) {
-                requests.service(host_ports::owner(&pod.key()), "host port");
-            }
-        })
-    });
+    let Copies { services, slices, nodes, pods } = Copies::follow(&client, &node, !options.no_pod_network, &told);
 
     let mut tasks = tokio::task::JoinSet::new();
     let links = Links::open()?;
