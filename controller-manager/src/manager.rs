@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use parking_lot::Mutex;
@@ -25,8 +25,9 @@ use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 use crate::{
-    bootstrap, certificates, cluster_role, deployment, endpointslice, garbage, handover, load_balancer, namespace,
-    node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account,
+    bootstrap, certificates, cluster_role, deployment, endpoints, endpointslice, endpointslice_mirroring, garbage,
+    handover, load_balancer, namespace, node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca,
+    service_account,
 };
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
@@ -73,11 +74,15 @@ pub enum Controller {
     TokenCleaner,
     /// `service-lb-controller`
     LoadBalancer,
+    /// `endpoints-controller`
+    Endpoints,
+    /// `endpointslice-mirroring-controller`
+    EndpointSliceMirroring,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 19] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 21] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -97,6 +102,8 @@ impl Controller {
         (Controller::BootstrapSigner, "bootstrap-signer-controller", "bootstrapsigner"),
         (Controller::TokenCleaner, "token-cleaner-controller", "tokencleaner"),
         (Controller::LoadBalancer, "service-lb-controller", "service"),
+        (Controller::Endpoints, "endpoints-controller", "endpoint"),
+        (Controller::EndpointSliceMirroring, "endpointslice-mirroring-controller", "endpointslicemirroring"),
     ];
 
     /// Whether `*` leaves it out, as upstream does.
@@ -192,6 +199,10 @@ pub struct Queues {
     pub bootstrap_tokens: Queue<ObjectKey>,
     /// The one key of what bootstrap tokens sign.
     pub cluster_info: Queue<()>,
+    /// Services, for their Endpoints.
+    pub endpoints: Queue<ObjectKey>,
+    /// Endpoints that users may have written.
+    pub mirrors: Queue<ObjectKey>,
     /// Services that may be load balancers.
     pub balancers: Queue<ObjectKey>,
 }
@@ -216,6 +227,8 @@ struct Runners {
     bootstrap_tokens: Runner<ObjectKey>,
     cluster_info: Runner<()>,
     balancers: Runner<ObjectKey>,
+    endpoints: Runner<ObjectKey>,
+    mirrors: Runner<ObjectKey>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -240,6 +253,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (cluster_info, run_cluster_info) = runner(config("bootstrap-signer", 1));
     // One: no two Services may be given an address at a time.
     let (balancers, run_balancers) = runner(config("service-lb", 1));
+    let (endpoints, run_endpoints) = runner(config("endpoints", workers.services));
+    let (mirrors, run_mirrors) = runner(config("endpointslice-mirroring", workers.services));
     (
         Queues {
             deployments,
@@ -261,6 +276,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             bootstrap_tokens,
             cluster_info,
             balancers,
+            endpoints,
+            mirrors,
         },
         Runners {
             deployments: run_deployments,
@@ -282,6 +299,8 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             bootstrap_tokens: run_bootstrap_tokens,
             cluster_info: run_cluster_info,
             balancers: run_balancers,
+            endpoints: run_endpoints,
+            mirrors: run_mirrors,
         },
     )
 }
@@ -404,6 +423,7 @@ impl Context {
             let Some(selector) = &service.spec.selector else { continue };
             if [old, new].into_iter().flatten().any(|pod| selector.matches(&pod.metadata.labels)) {
                 queues.services.add(service.metadata.key());
+                queues.endpoints.add(service.metadata.key());
             }
         }
         let Some(new) = new else { return };
@@ -505,6 +525,9 @@ impl Context {
     }
 
     fn slice_changed(&self, slice: &EndpointSlice) {
+        if let Some(endpoints) = endpointslice_mirroring::endpoints_of(slice) {
+            self.queues.mirrors.add(endpoints);
+        }
         let Some(service) = endpointslice::service_of(slice) else { return };
         let waiting = handover::shell::waiting(&self.stores).filter(|pod| pod.namespace == service.namespace);
         waiting.for_each(|pod| self.queues.handovers.add(pod));
@@ -514,9 +537,19 @@ impl Context {
         self.queues.services.add(service);
     }
 
+    fn endpoints_changed(&self, endpoints: &Endpoints) {
+        let key = ObjectKey::of(&endpoints.metadata);
+        self.queues.endpoints.add(key.clone());
+        self.queues.mirrors.add(key);
+    }
+
     fn service_changed(&self, old: Option<&ServiceView>, new: Option<&ServiceView>) {
         let Some(service) = new.or(old) else { return };
         self.queues.services.add(service.metadata.key());
+        self.queues.endpoints.add(service.metadata.key());
+        if service.spec.selector.is_none() || old.is_some_and(|old| old.spec.selector.is_none()) {
+            self.queues.mirrors.add(service.metadata.key());
+        }
         if new.is_some_and(|new| load_balancer::is_ours(new) || !new.ingress.is_empty() || new.announced_by.is_some()) {
             self.queues.balancers.add(service.metadata.key());
         }
@@ -585,6 +618,7 @@ impl Context {
         stores.namespaces.list().iter().for_each(|namespace| self.namespace_changed(namespace));
         stores.nodes.list().iter().for_each(|node| self.node_changed(None, Some(node)));
         stores.services.list().iter().for_each(|service| self.service_changed(None, Some(service)));
+        stores.endpoints.list().iter().for_each(|endpoints| self.endpoints_changed(endpoints));
         let deployments = stores.deployments.list();
         deployments.iter().for_each(|deployment| self.queues.deployments.add(ObjectKey::of(&deployment.metadata)));
         let replica_sets = stores.replica_sets.list();
@@ -641,6 +675,12 @@ impl Listener for Dispatcher {
     fn slice(&self, change: &Change<EndpointSlice>) {
         if let Some(slice) = change.object() {
             self.with(|context| context.slice_changed(slice));
+        }
+    }
+
+    fn endpoints(&self, change: &Change<Endpoints>) {
+        if let Some(endpoints) = change.object() {
+            self.with(|context| context.endpoints_changed(endpoints));
         }
     }
 
@@ -774,6 +814,8 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(CertificateApproving, runners.certificate_approvals, certificates::shell::approve_turn);
     run!(CertificateSigning, runners.certificate_signatures, certificates::shell::sign_turn);
     run!(EndpointHandover, runners.handovers, handover::shell::turn);
+    run!(Endpoints, runners.endpoints, endpoints::shell::turn);
+    run!(EndpointSliceMirroring, runners.mirrors, endpointslice_mirroring::shell::turn);
     run!(LoadBalancer, runners.balancers, load_balancer::shell::turn);
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     run!(TokenCleaner, runners.bootstrap_tokens, bootstrap::shell::clean_turn);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use reeve_api::{GroupVersionResource, ObjectKey};
@@ -29,6 +29,8 @@ pub const BY_ENDED: &str = "ended";
 /// The one value of [`BY_ENDED`].
 pub const ENDED: &str = "true";
 
+/// The index of EndpointSlices by the Endpoints that they mirror.
+pub const BY_MIRRORED: &str = "mirrored";
 /// The index of pods whose end may wait for the proxies.
 pub const BY_HANDOVER: &str = "handover";
 /// The one value of [`BY_HANDOVER`].
@@ -62,7 +64,7 @@ macro_rules! held {
 
 held!(view PodView, NodeView, LeaseView, ServiceView);
 held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>);
-held!(whole Deployment, ReplicaSet, EndpointSlice, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
+held!(whole Deployment, ReplicaSet, EndpointSlice, Endpoints, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
 /// All objects of a kind, found by their owners.
 fn by_owner<V: Held>(client: &Client, handler: impl FnMut(Change<V>) + Send + 'static) -> Store<V> {
@@ -93,6 +95,10 @@ fn slice_service(slice: &EndpointSlice) -> Vec<String> {
     crate::endpointslice::service_of(slice).map(|key| key.to_string()).into_iter().collect()
 }
 
+fn slice_mirrored(slice: &EndpointSlice) -> Vec<String> {
+    crate::endpointslice_mirroring::endpoints_of(slice).map(|key| key.to_string()).into_iter().collect()
+}
+
 /// The copies.
 pub struct Stores {
     /// Pods.
@@ -105,6 +111,8 @@ pub struct Stores {
     pub services: Store<ServiceView>,
     /// EndpointSlices.
     pub slices: Store<EndpointSlice>,
+    /// Endpoints.
+    pub endpoints: Store<Endpoints>,
     /// Deployments.
     pub deployments: Store<Deployment>,
     /// ReplicaSets.
@@ -137,6 +145,8 @@ pub trait Listener: Send + Sync + 'static {
     fn service(&self, change: &Change<ServiceView>);
     /// An EndpointSlice changed.
     fn slice(&self, change: &Change<EndpointSlice>);
+    /// Endpoints changed.
+    fn endpoints(&self, change: &Change<Endpoints>);
     /// A Deployment changed.
     fn deployment(&self, change: &Change<Deployment>);
     /// A ReplicaSet changed.
@@ -203,9 +213,10 @@ impl Stores {
             slices: reflect_indexed(
                 client,
                 Scope::all(),
-                &[(BY_SERVICE, slice_service), (BY_OWNER, owner_uids)],
+                &[(BY_SERVICE, slice_service), (BY_MIRRORED, slice_mirrored), (BY_OWNER, owner_uids)],
                 handler(l, |listener, change| listener.slice(change)),
             ),
+            endpoints: by_owner(client, handler(l, |listener, change| listener.endpoints(change))),
             deployments: by_owner(client, handler(l, |listener, change| listener.deployment(change))),
             replica_sets: reflect_indexed(
                 client,
@@ -231,6 +242,7 @@ impl Stores {
             self.leases.wait_synced(),
             self.services.wait_synced(),
             self.slices.wait_synced(),
+            self.endpoints.wait_synced(),
             self.deployments.wait_synced(),
             self.replica_sets.wait_synced(),
             self.namespaces.wait_synced(),
@@ -243,13 +255,14 @@ impl Stores {
         );
     }
 
-    fn all(&self) -> [&dyn AnyStore; 14] {
+    fn all(&self) -> [&dyn AnyStore; 15] {
         [
             &self.pods,
             &self.nodes,
             &self.leases,
             &self.services,
             &self.slices,
+            &self.endpoints,
             &self.deployments,
             &self.replica_sets,
             &self.namespaces,

@@ -38,7 +38,8 @@ impl Family {
         vec![if v6 { Family::V6 } else { Family::V4 }]
     }
 
-    fn has(self, address: &str) -> bool {
+    /// Whether an address is of the family.
+    pub fn has(self, address: &str) -> bool {
         address.contains(':') == (self == Family::V6)
     }
 }

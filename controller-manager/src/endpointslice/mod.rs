@@ -21,7 +21,7 @@ use crate::action::Action;
 use crate::object::{resource, to_json};
 use crate::view::{PodView, ServiceView};
 
-pub use endpoints::Family;
+pub use endpoints::{Family, ports as endpoint_ports};
 pub use packing::ENDPOINTS_PER_SLICE_MAX;
 
 /// The label that names a slice's Service.
@@ -31,7 +31,7 @@ pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// This controller, by upstream's name.
 pub const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 /// The label of slices of headless Services.
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// What a turn is decided on.
 pub struct Observed<'a> {
@@ -66,7 +66,7 @@ pub fn reconcile(observed: &Observed) -> Vec<Action> {
 }
 
 fn reconcile_family(observed: &Observed, family: Family) -> Vec<Action> {
-    let mut wanted: BTreeMap<PortKey, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
+    let mut wanted = Groups::new();
     for pod in observed.pods {
         if let Some(endpoint) = endpoints::endpoint(observed.service, pod, family, observed.zone_of) {
             let ports = endpoints::ports(observed.service, pod);
@@ -74,8 +74,44 @@ fn reconcile_family(observed: &Observed, family: Family) -> Vec<Action> {
             group.1.push(endpoint);
         }
     }
+    let author = Author {
+        namespace: observed.service.metadata.namespace.to_string(),
+        name: observed.service.metadata.name.to_string(),
+        labels: labels(observed.service),
+        annotations: BTreeMap::new(),
+        owner: OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Service".to_owned(),
+            name: observed.service.metadata.name.to_string(),
+            uid: observed.service.metadata.uid.to_string(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        },
+    };
+    settle(&author, family, wanted, observed.slices)
+}
+
+/// Whose slices are written, and how they look.
+pub struct Author {
+    /// The namespace.
+    pub namespace: String,
+    /// What names begin with.
+    pub name: String,
+    /// The labels of every slice.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations of new slices.
+    pub annotations: BTreeMap<String, String>,
+    /// Who owns them.
+    pub owner: OwnerReference,
+}
+
+/// Endpoints by what their ports are.
+pub type Groups = BTreeMap<PortKey, (Vec<EndpointPort>, Vec<Endpoint>)>;
+
+/// Makes the slices of a family hold what is wanted.
+pub fn settle(author: &Author, family: Family, mut wanted: Groups, slices: &[Arc<EndpointSlice>]) -> Vec<Action> {
     let mut present: BTreeMap<PortKey, Vec<&Arc<EndpointSlice>>> = BTreeMap::new();
-    for slice in observed.slices.iter().filter(|slice| slice.address_type == family.as_str()) {
+    for slice in slices.iter().filter(|slice| slice.address_type == family.as_str()) {
         if !slice.metadata.is_deleting() {
             let key = port_key(slice.ports.as_deref().unwrap_or_default());
             present.entry(key).or_default().push(slice);
@@ -85,7 +121,7 @@ fn reconcile_family(observed: &Observed, family: Family) -> Vec<Action> {
         // A Service without endpoints keeps one empty slice, so that those who read it know that it was looked at.
         wanted.insert(vec![], (vec![], vec![]));
     }
-    let labels = labels(observed.service);
+    let labels = &author.labels;
     let mut actions = Vec::new();
     for (key, (ports, endpoints)) in wanted {
         let slices = present.remove(&key).unwrap_or_default();
@@ -95,12 +131,12 @@ fn reconcile_family(observed: &Observed, family: Family) -> Vec<Action> {
         for (slice, content) in slices.into_iter().zip(plan.present) {
             match content {
                 packing::Content::Remove => actions.push(delete(slice)),
-                packing::Content::Keep => actions.extend(update(slice, &labels, None)),
-                packing::Content::Replace(list) => actions.extend(update(slice, &labels, Some(list))),
+                packing::Content::Keep => actions.extend(update(slice, labels, None)),
+                packing::Content::Replace(list) => actions.extend(update(slice, labels, Some(list))),
             }
         }
         for list in plan.new {
-            actions.push(create(observed.service, family, &labels, &ports, &list));
+            actions.push(create(author, family, &ports, &list));
         }
     }
     actions.extend(present.into_values().flatten().map(|slice| delete(slice)));
@@ -108,9 +144,10 @@ fn reconcile_family(observed: &Observed, family: Family) -> Vec<Action> {
 }
 
 /// Ports in an order and with defaults that make equal lists equal.
-type PortKey = Vec<(String, String, Option<i32>, Option<String>)>;
+pub type PortKey = Vec<(String, String, Option<i32>, Option<String>)>;
 
-fn port_key(ports: &[EndpointPort]) -> PortKey {
+/// What makes lists of ports equal.
+pub fn port_key(ports: &[EndpointPort]) -> PortKey {
     let one = |port: &EndpointPort| {
         (
             port.name.clone().unwrap_or_default(),
@@ -136,34 +173,23 @@ fn labels(service: &ServiceView) -> BTreeMap<String, String> {
     labels
 }
 
-fn create(
-    service: &ServiceView,
-    family: Family,
-    labels: &BTreeMap<String, String>,
-    ports: &[EndpointPort],
-    endpoints: &[Endpoint],
-) -> Action {
-    let meta = &service.metadata;
-    let owner = OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
-        name: meta.name.to_string(),
-        uid: meta.uid.to_string(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    };
+fn create(author: &Author, family: Family, ports: &[EndpointPort], endpoints: &[Endpoint]) -> Action {
+    let mut metadata = json!({
+        "generateName": format!("{}-", author.name),
+        "namespace": author.namespace,
+        "labels": author.labels,
+        "ownerReferences": [author.owner],
+    });
+    if !author.annotations.is_empty() {
+        metadata["annotations"] = to_json(&author.annotations);
+    }
     Action::Create {
         resource: resource::<EndpointSlice>(),
-        namespace: meta.namespace.to_string(),
+        namespace: author.namespace.clone(),
         object: Arc::new(json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {
-                "generateName": format!("{}-", meta.name),
-                "namespace": meta.namespace.as_str(),
-                "labels": labels,
-                "ownerReferences": [owner],
-            },
+            "metadata": metadata,
             "addressType": family.as_str(),
             "ports": to_json(&ports),
             "endpoints": to_json(&endpoints),
@@ -208,7 +234,8 @@ fn update(
     })
 }
 
-fn delete(slice: &EndpointSlice) -> Action {
+/// Removes a slice.
+pub fn delete(slice: &EndpointSlice) -> Action {
     Action::Delete {
         resource: resource::<EndpointSlice>(),
         key: ObjectKey::of(&slice.metadata),
