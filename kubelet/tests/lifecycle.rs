@@ -226,6 +226,36 @@ async fn security_contexts_and_resources_reach_the_kernel() {
         assert_eq!(of("cpu", "../../besteffort/cpu.shares"), "2");
     }
 
+    // Other resources are given to the running container.
+    let mut resized = node.api.get("pods", "default", "plain").unwrap();
+    resized["spec"]["containers"][0]["resources"]["limits"] = json!({"cpu": "250m", "memory": "96Mi"});
+    node.api.put("pods", resized);
+    let object = until("the status shows the new resources", async || {
+        let object = node.api.get("pods", "default", "plain")?;
+        (text(&object, "/status/containerStatuses/0/resources/limits/memory") == "96Mi"
+            && condition(&object, "PodResizeInProgress").is_empty())
+        .then_some(object)
+    })
+    .await;
+    assert_eq!(object.pointer("/status/containerStatuses/0/restartCount"), Some(&json!(0)));
+    assert!(text(&object, "/status/containerStatuses/0/containerID").ends_with(&id));
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        assert_eq!(of("", &format!("{id}/cpu.max")), "25000 100000");
+    } else {
+        assert_eq!(of("cpu", &format!("{id}/cpu.cfs_quota_us")), "25000");
+        assert_eq!(of("memory", &format!("{id}/memory.limit_in_bytes")), "100663296");
+    }
+    // More than the node has.
+    let mut resized = object;
+    resized["spec"]["containers"][0]["resources"]["requests"] = json!({"cpu": "10000", "memory": "32Mi"});
+    node.api.put("pods", resized);
+    until("what cannot be is told", async || {
+        let object = node.api.get("pods", "default", "plain")?;
+        (condition(&object, "PodResizePending") == "True").then_some(())
+    })
+    .await;
+    assert_eq!(inside("plain", &["/bin/true"]).await.1, 0);
+
     // Root is refused where the pod says so.
     let spec = json!({
         "containers": [container("root", &["/bin/sleep", "infinity"])], "securityContext": {"runAsNonRoot": true},

@@ -92,6 +92,7 @@ impl World {
                     attempt: *attempt,
                     restart_count: i32::try_from(*attempt).unwrap(),
                     hash: spec::hash(definition),
+                    resources: reeve_kubelet::pod::resize::mark(definition),
                     image: "i".into(),
                     image_id: "sha".into(),
                     state: ContainerState::Running,
@@ -110,6 +111,9 @@ impl World {
             }
             Action::PostStart { id, .. } => {
                 self.worker.post_started.insert(id.clone());
+            }
+            Action::Resize { id, mark, .. } => {
+                self.worker.resized.insert(id.clone(), mark.clone());
             }
             Action::StopContainer { id, .. } => self.end(&id.clone(), 143),
             Action::StopSandbox { id } => {
@@ -307,6 +311,19 @@ fn what_is_in_flight_is_not_asked_for_again_and_failures_wait() {
     assert!(!world.plan().contains(&sandbox));
     world.now = world.now.checked_add(SignedDuration::try_from(Duration::from_millis(500)).unwrap()).unwrap();
     assert!(world.plan().contains(&sandbox));
+}
+
+#[test]
+fn resources_change_in_place_unless_that_waits() {
+    let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
+    world.settle();
+    let resources = json!({"requests": {"cpu": "1"}});
+    world.pod.spec.as_mut().unwrap().containers[0].resources = serde_json::from_value(resources).unwrap();
+    world.worker.resize_pending = Some(("Deferred".into(), "full".into()));
+    assert_eq!(world.settle(), Vec::<String>::new());
+    world.worker.resize_pending = None;
+    assert_eq!(world.settle(), ["Resize"]);
+    assert_eq!(world.settle(), Vec::<String>::new());
 }
 
 #[test]

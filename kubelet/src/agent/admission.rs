@@ -24,13 +24,7 @@ impl Agent {
         if begun || going || spec::is_terminal(&pod) || !worker.observed.is_empty() {
             return;
         }
-        let taken: Vec<Arc<Pod>> = self
-            .workers
-            .iter()
-            .filter(|(other, worker)| *other != uid && worker.admitted && worker.state.intent == Intent::Run)
-            .filter_map(|(_, worker)| worker.pod.clone())
-            .filter(|other| !spec::is_terminal(other))
-            .collect();
+        let taken = self.taken(uid);
         let others: Vec<&Pod> = taken.iter().map(Arc::as_ref).collect();
         let config = &self.executor.config;
         let node = self.executor.nodes.get(&ObjectKey::new(String::new(), config.node_name.clone()));

@@ -21,6 +21,7 @@ mod probes;
 pub mod reach;
 pub mod references;
 mod report;
+mod resizes;
 pub mod services;
 mod steps;
 mod table;

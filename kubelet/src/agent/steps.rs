@@ -22,6 +22,7 @@ impl Agent {
         }
         self.judge(uid, now);
         self.hold(uid, now);
+        self.judge_resize(uid);
         let Some(worker) = self.workers.get_mut(uid) else { return };
         if worker.blind {
             return;
@@ -81,12 +82,20 @@ impl Agent {
         if let Action::StopContainer { id, hook: true, .. } = &action {
             worker.state.pre_stopped.insert(id.clone());
         }
+        let mark = match &action {
+            Action::Resize { mark, .. } => Some(mark.clone()),
+            _ => None,
+        };
         worker.state.in_flight.insert(target.clone());
         let subject = subject_of(uid, worker);
         let (executor, looks, sender) = (self.executor.clone(), self.looks.clone(), self.sender.clone());
         tokio::spawn(async move {
             let done = executor.perform(&subject, &action).await;
             let look = look(&executor, &looks, &subject.uid).await;
+            let done = match (done, mark) {
+                (Done::Ok, Some(mark)) => Done::Resized(mark),
+                (done, _) => done,
+            };
             report(&sender, Event::WorkerDone { uid: subject.uid, target, done, look }).await;
         });
     }
@@ -133,6 +142,9 @@ impl Agent {
                     // The next start looks at the image again, by the pull policy.
                     (Target::Start(container), _) => {
                         worker.state.images.remove(container);
+                    }
+                    (Target::Resize(id), Done::Resized(mark)) => {
+                        worker.state.resized.insert(id.clone(), mark);
                     }
                     (Target::PostStart(id), _) => {
                         worker.state.post_started.insert(id.clone());

@@ -121,6 +121,8 @@ impl Agent {
             }
         }
         self.timers.retain(|(_, owner)| owner != uid);
+        // What a pod leaves may be what another one waits for.
+        waiting.extend(self.waiting_for_room());
         for uid in waiting {
             self.step(&uid, now);
         }

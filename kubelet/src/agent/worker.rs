@@ -209,6 +209,7 @@ impl Worker {
         self.ended.retain(|id, _| running.contains(id.as_str()) || ready.contains(id.as_str()));
         self.ready.retain(|id| running.contains(id.as_str()));
         self.state.started.retain(|id| running.contains(id.as_str()));
+        self.state.resized.retain(|id, _| running.contains(id.as_str()));
         self.state.unhealthy.retain(|id, _| running.contains(id.as_str()));
         self.state.post_started.retain(|id| running.contains(id.as_str()));
         self.state.pre_stopped.retain(|id| running.contains(id.as_str()));

@@ -149,7 +149,11 @@ fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn fits(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, i64>) -> Result<(), Rejection> {
+/// Whether the node has what the pod asks for, beside the others.
+///
+/// # Errors
+/// The first resource that it lacks.
+pub fn fits(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, i64>) -> Result<(), Rejection> {
     let mut used: BTreeMap<String, i64> = BTreeMap::new();
     for other in others {
         for (name, amount) in resources::requests(other) {

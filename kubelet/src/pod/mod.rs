@@ -12,6 +12,7 @@ pub mod image;
 pub mod observed;
 pub mod plan;
 pub mod probe;
+pub mod resize;
 pub mod resources;
 pub mod spec;
 pub mod status;

@@ -33,7 +33,7 @@ pub struct Sandbox {
 }
 
 /// A container with its state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Container {
     /// The runtime's id, without a scheme.
     pub id: String,
@@ -47,6 +47,8 @@ pub struct Container {
     pub restart_count: i32,
     /// The hash of the definition that it was created from, from its annotation.
     pub hash: String,
+    /// What its resources came to when it was made, from its annotation; empty where nobody wrote it.
+    pub resources: String,
     /// The image as the spec named it.
     pub image: String,
     /// The resolved image (digest or id).
@@ -70,9 +72,10 @@ pub struct Container {
 }
 
 /// The states that CRI knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {
     /// Created, its process not started.
+    #[default]
     Created,
     /// Its process runs.
     Running,

@@ -122,6 +122,15 @@ pub fn pod_limits(pod: &Pod) -> CgroupLimits {
     }
 }
 
+/// The values of a container's own cgroup.
+pub fn container_limits(container: &Container) -> CgroupLimits {
+    CgroupLimits {
+        cpu_shares: shares(Resource::Cpu.requested(container)),
+        cpu_quota: Resource::Cpu.of(container, true).filter(|it| *it > 0).map(quota),
+        memory: Resource::Memory.of(container, true).filter(|it| *it > 0),
+    }
+}
+
 /// CPU shares for a request in millicores.
 pub fn shares(milli: i64) -> i64 {
     (milli * SHARES_PER_CPU / 1000).clamp(MIN_SHARES, MAX_SHARES)

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{Container, ContainerState, PodObserved};
 use super::plan::{Intent, NodeFacts, Outcome, Target, WorkerState, outcome};
-use super::spec;
+use super::{resize, spec};
 
 /// Everything that a status is made of.
 #[derive(Clone, Copy)]
@@ -101,6 +101,7 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         own.push(condition("DisruptionTarget", true, "TerminationByKubelet", message.to_owned()));
     }
 
+    own.extend(resize_conditions(input));
     let mut ips: Vec<String> =
         observed.sandbox().filter(|_| !terminal || terminating).map(|it| it.ips.clone()).unwrap_or_default();
     if spec::host_network(pod) {
@@ -134,6 +135,23 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         message,
         ..old
     }
+}
+
+/// Conditions that are there only while they hold.
+const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+/// What becomes of resources that the spec says and containers do not have yet.
+fn resize_conditions(input: StatusInput<'_>) -> Option<PodCondition> {
+    let StatusInput { pod, observed, worker, .. } = input;
+    if let Some((reason, message)) = &worker.resize_pending {
+        return Some(condition(PASSING[0], true, reason, message.clone()));
+    }
+    if !resize::is_due(pod, observed, &worker.resized) {
+        return None;
+    }
+    let failure = worker.failures.iter().find(|(target, _)| matches!(target, Target::Resize(_)));
+    let (reason, message) = failure.map_or(("", String::new()), |(_, it)| ("Error", it.message.clone()));
+    Some(condition(PASSING[1], true, reason, message))
 }
 
 /// The status of a pod that the node did not take.
@@ -235,6 +253,7 @@ fn condition(kind: &str, status: bool, reason: &str, message: String) -> PodCond
 fn merge_conditions(old: &[PodCondition], own: &[PodCondition], pod: &Pod, now: Timestamp) -> Vec<PodCondition> {
     let mut merged: Vec<PodCondition> =
         old.iter().filter(|it| !own.iter().any(|mine| mine.type_ == it.type_)).cloned().collect();
+    merged.retain(|it| !PASSING.contains(&it.type_.as_str()));
     for mine in own {
         let mut mine = mine.clone();
         let before = old.iter().find(|it| it.type_ == mine.type_);
@@ -304,6 +323,14 @@ fn container_status(
         volume_mounts: mounted(container),
         ..ContainerStatus { name: container.name.clone(), ..ContainerStatus::default() }
     };
+    // While a container has what it had before, its status says so.
+    if latest.state == ContainerState::Running
+        && resize::way(container, latest, &worker.resized).is_some()
+        && let Some(old) = old
+    {
+        status.resources.clone_from(&old.resources);
+        status.allocated_resources.clone_from(&old.allocated_resources);
+    }
     match latest.state {
         // It counts as running when its hook has succeeded.
         ContainerState::Running

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use crate::config::Config;
 use crate::node::cgroup;
 use crate::pod::user::RunAs;
-use crate::pod::{resources, spec};
+use crate::pod::{resize, resources, spec};
 use crate::quantity;
 
 /// The pod's name.
@@ -27,6 +27,8 @@ pub const CONTAINER_NAME_LABEL: &str = "io.kubernetes.container.name";
 pub const HASH_ANNOTATION: &str = "io.kubernetes.container.hash";
 /// How often the container was started again.
 pub const RESTART_COUNT_ANNOTATION: &str = "io.kubernetes.container.restartCount";
+/// What the container's resources came to when it was made; ours, since not every runtime tells it.
+pub const RESOURCES_ANNOTATION: &str = "io.reeve.container.resources";
 /// Where the container writes its termination message, inside.
 pub const TERMINATION_MESSAGE_PATH_ANNOTATION: &str = "io.kubernetes.container.terminationMessagePath";
 /// `File` or `FallbackToLogsOnError`.
@@ -162,6 +164,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
     labels.insert(CONTAINER_NAME_LABEL.into(), container.name.clone());
     let mut annotations: HashMap<String, String> = [
         (HASH_ANNOTATION.to_owned(), spec::hash(container)),
+        (RESOURCES_ANNOTATION.to_owned(), resize::mark(container)),
         (RESTART_COUNT_ANNOTATION.to_owned(), input.attempt.to_string()),
         (
             TERMINATION_MESSAGE_PATH_ANNOTATION.to_owned(),

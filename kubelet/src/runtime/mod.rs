@@ -214,6 +214,17 @@ impl Runtime {
         Ok(answer.into_inner().container_id)
     }
 
+    /// Gives a running container other resources.
+    pub async fn update_resources(&self, id: &str, values: cri::LinuxContainerResources) -> Result<(), RuntimeError> {
+        let request = cri::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(values),
+            ..Default::default()
+        };
+        let answer = self.client().update_container_resources(request).await;
+        answer.map(|_| ()).map_err(refused("UpdateContainerResources"))
+    }
+
     /// Starts a created container.
     pub async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::StartContainerRequest { container_id: id.to_owned() };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 
 use super::convert::{
-    CONTAINER_NAME_LABEL, HASH_ANNOTATION, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL,
+    CONTAINER_NAME_LABEL, HASH_ANNOTATION, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL, RESOURCES_ANNOTATION,
     RESTART_COUNT_ANNOTATION, TERMINATION_MESSAGE_FILE_ANNOTATION, TERMINATION_MESSAGE_POLICY_ANNOTATION,
 };
 use super::{Runtime, RuntimeError};
@@ -102,6 +102,7 @@ impl Runtime {
             attempt: status.metadata.map(|it| it.attempt).unwrap_or_default(),
             restart_count: status.annotations.get(RESTART_COUNT_ANNOTATION).and_then(|it| it.parse().ok()).unwrap_or(0),
             hash: status.annotations.get(HASH_ANNOTATION).cloned().unwrap_or_default(),
+            resources: status.annotations.get(RESOURCES_ANNOTATION).cloned().unwrap_or_default(),
             image: status.image.map(|it| it.image).unwrap_or_default(),
             image_id: status.image_ref,
             state,

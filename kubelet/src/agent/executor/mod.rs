@@ -41,6 +41,8 @@ pub enum Done {
     Image(PresentImage),
     /// The volumes are filled; at this time they have to be filled again (a token ends).
     Volumes(Option<jiff::Timestamp>),
+    /// The container has these resources now.
+    Resized(String),
     /// The container's `postStart` hook failed: the container has to end.
     HookFailed {
         /// What went wrong.
@@ -155,6 +157,10 @@ impl Executor {
             },
             Action::StartContainer { container, sandbox_id, attempt } => match find(subject, container) {
                 Some((pod, container)) => self.start_container(subject, pod, &container, sandbox_id, *attempt).await,
+                None => Done::Ok,
+            },
+            Action::Resize { id, container, .. } => match find(subject, container) {
+                Some((pod, container)) => self.resize(subject, pod, id, &container).await,
                 None => Done::Ok,
             },
             Action::PostStart { id, container } => self.post_start(subject, id, container).await,
@@ -296,6 +302,32 @@ impl Executor {
         self.event(subject, name, EventType::Normal, "Started", &format!("Container started: {}", container.name));
         tracing::info!(pod = %subject.key, container = %container.name, %id, attempt, "container runs");
         Done::Ok
+    }
+
+    /// Writes a container's resources. The pod's own cgroup must be large enough before, and may be smaller only after.
+    async fn resize(&self, subject: &Subject, pod: &Pod, id: &str, container: &Container) -> Done {
+        let fail = |message: String| {
+            self.event(subject, Some(&container.name), EventType::Warning, "ResizeError", &message);
+            Done::Failed { reason: "", message }
+        };
+        let of_pod = || {
+            let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
+            cgroup::ensure_pod(&self.config.cgroup_root, pod, resources::pod_limits(pod), burstable)
+        };
+        if let Err(error) = of_pod() {
+            tracing::debug!(pod = %subject.key, %error, "the pod's cgroup follows its container's");
+        }
+        let values = convert::container_resources(pod, container, self.memory);
+        if let Err(error) = self.runtime.update_resources(id, values).await {
+            return fail(error.to_string());
+        }
+        match of_pod() {
+            Ok(()) => {
+                tracing::info!(pod = %subject.key, container = %container.name, "the container is resized");
+                Done::Ok
+            }
+            Err(error) => fail(error.to_string()),
+        }
     }
 
     async fn delete_object(&self, subject: &Subject) -> Done {

@@ -15,6 +15,8 @@ pub enum Target {
     Start(String),
     /// The `postStart` hook of a container by id.
     PostStart(String),
+    /// The resources of a running container by id.
+    Resize(String),
     /// The stop of a container by id, to be dead at the time in seconds since 1970.
     Stop(String, i64),
     /// The stop of a sandbox by id.
@@ -70,6 +72,15 @@ pub enum Action {
         /// The container's name.
         container: String,
     },
+    /// Give a running container the resources that its spec says.
+    Resize {
+        /// The runtime's id.
+        id: String,
+        /// The container's name.
+        container: String,
+        /// What they come to.
+        mark: String,
+    },
     /// Ask a container to end, and kill it after the grace period.
     StopContainer {
         /// The runtime's id.
@@ -119,6 +130,7 @@ impl Action {
             Action::EnsureImage { container } => Target::Image(container.clone()),
             Action::StartContainer { container, .. } => Target::Start(container.clone()),
             Action::PostStart { id, .. } => Target::PostStart(id.clone()),
+            Action::Resize { id, .. } => Target::Resize(id.clone()),
             Action::StopContainer { id, deadline, .. } => Target::Stop(id.clone(), *deadline),
             Action::StopSandbox { id } => Target::StopSandbox(id.clone()),
             Action::RemoveSandbox { id } => Target::RemoveSandbox(id.clone()),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use super::Plan;
 use super::action::{Action, Target};
 use crate::pod::observed::ContainerState;
-use crate::pod::spec;
+use crate::pod::{resize, spec};
 
 impl Plan<'_> {
     /// Brings a pod up and keeps it running.
@@ -125,6 +125,19 @@ impl Plan<'_> {
                 } else if let Some(unhealthy) = self.worker.unhealthy.get(&latest.id) {
                     let grace_seconds = unhealthy.grace_seconds.unwrap_or(spec::grace_seconds(pod));
                     self.stop(latest, self.now, grace_seconds, unhealthy.message.clone());
+                } else if let Some(way) = resize::way(container, latest, &self.worker.resized)
+                    .filter(|_| self.worker.resize_pending.is_none())
+                {
+                    let mark = resize::mark(container);
+                    match way {
+                        resize::Way::InPlace => {
+                            self.ask(Action::Resize { id: latest.id.clone(), container: latest.name.clone(), mark });
+                        }
+                        resize::Way::Restart => {
+                            let message = format!("Container {} resize requires restart", latest.name);
+                            self.stop(latest, self.now, spec::grace_seconds(pod), message);
+                        }
+                    }
                 } else if spec::has_post_start(container) && !self.worker.post_started.contains(&latest.id) {
                     self.ask(Action::PostStart { id: latest.id.clone(), container: container.name.clone() });
                 }

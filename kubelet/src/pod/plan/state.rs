@@ -76,6 +76,10 @@ pub struct WorkerState {
     pub post_started: BTreeSet<String>,
     /// Containers (by id) whose `preStop` hook has begun: it runs once.
     pub pre_stopped: BTreeSet<String>,
+    /// What running containers (by id) were given since they were made.
+    pub resized: BTreeMap<String, String>,
+    /// Why a resize waits, as reason and message.
+    pub resize_pending: Option<(String, String)>,
     /// Containers (by id) whose startup is over: no startup probe, or it succeeded.
     pub started: BTreeSet<String>,
     /// Until when the pod's end waits for the proxies.
