@@ -13,7 +13,7 @@ use clap::Parser;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use reeve_api::ObjectKey;
 use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
-use reeve_client::{Change, EventRecorder, Scope, View as _, reflect};
+use reeve_client::{Change, Client, EventRecorder, Scope, Store, View as _, reflect};
 use reeve_kubelet::agent::Agent;
 use reeve_kubelet::agent::executor::Executor;
 use reeve_kubelet::agent::inbox::{Changed, Inbox};
@@ -38,6 +38,7 @@ use reeve_kubelet::static_pods::mirror::{self, Mirrors};
 use reeve_kubelet::static_pods::source::Source;
 use reeve_kubelet::stats::collect::Collector;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::credentials::{AccessFlags, CertificateOptions};
 use self::options::ResourceOptions;
@@ -198,50 +199,7 @@ async fn run(options: Options) -> Result<()> {
     let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
     let host_dns = HostDns::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
 
-    let inbox = Inbox::default();
-    let fixed = StaticPods::default();
-    let (mirrors, mirror_work) = mirror::queue();
-    let scope = Scope::all().fields(&format!("spec.nodeName={}", config.node_name));
-    let pods = reflect::<Pod>(&client, scope, {
-        let (inbox, mirrors, fixed) = (inbox.clone(), mirrors.clone(), fixed.clone());
-        move |change| {
-            let Some(pod) = change.object() else {
-                inbox.put(Changed::Synced);
-                return;
-            };
-            if spec::mirrored(pod).is_some() || fixed.get(&pod.key()).is_some() {
-                mirrors.add(pod.key());
-            }
-            inbox.put(Changed::Pod(pod.key()));
-        }
-    });
-    let scope = Scope::all().fields(&format!("metadata.name={}", config.node_name));
-    let nodes = reflect::<NodeView>(&client, scope, {
-        let (mirrors, fixed) = (mirrors.clone(), fixed.clone());
-        move |change| {
-            if matches!(change, Change::Applied { old: None, .. }) {
-                fixed.keys().into_iter().for_each(|key| mirrors.add(key));
-            }
-        }
-    });
-    let keeper = Mirrors {
-        client: client.clone(),
-        fixed: fixed.clone(),
-        pods: pods.clone(),
-        nodes: nodes.clone(),
-        node: config.node_name.clone(),
-    };
-    tokio::spawn(keeper.run(mirror_work, shutdown.clone()));
-    if let Some(path) = &options.resources.pod_manifest_path {
-        let inbox = inbox.clone();
-        let tell = move |key: ObjectKey| {
-            mirrors.add(key.clone());
-            inbox.put(Changed::Pod(key));
-        };
-        let source = Source::open(path, &config.node_name, fixed.clone(), tell)
-            .with_context(|| format!("--pod-manifest-path {}", path.display()))?;
-        tokio::spawn(source.run(shutdown.clone()));
-    }
+    let Followed { inbox, fixed, pods, nodes } = follow_pods(&options, &config, &client, &shutdown)?;
     let services = reflect::<ServiceView>(&client, Scope::all(), |_| {});
 
     let (link_sender, link) = watch::channel(Link::Connecting);
@@ -319,4 +277,61 @@ async fn run(options: Options) -> Result<()> {
         result = &mut serving => result,
         () = agent => Ok(()),
     }
+}
+
+/// The pods that are to run here, and the node's own object.
+struct Followed {
+    inbox: Inbox,
+    fixed: StaticPods,
+    pods: Store<Pod>,
+    nodes: Store<NodeView>,
+}
+
+/// Follows the API's pods of this node and the static ones; changes go into the inbox, and mirror pods are kept.
+fn follow_pods(options: &Options, config: &Config, client: &Client, shutdown: &CancellationToken) -> Result<Followed> {
+    let inbox = Inbox::default();
+    let fixed = StaticPods::default();
+    let (mirrors, mirror_work) = mirror::queue();
+    let scope = Scope::all().fields(&format!("spec.nodeName={}", config.node_name));
+    let pods = reflect::<Pod>(client, scope, {
+        let (inbox, mirrors, fixed) = (inbox.clone(), mirrors.clone(), fixed.clone());
+        move |change| {
+            let Some(pod) = change.object() else {
+                inbox.put(Changed::Synced);
+                return;
+            };
+            if spec::mirrored(pod).is_some() || fixed.get(&pod.key()).is_some() {
+                mirrors.add(pod.key());
+            }
+            inbox.put(Changed::Pod(pod.key()));
+        }
+    });
+    let scope = Scope::all().fields(&format!("metadata.name={}", config.node_name));
+    let nodes = reflect::<NodeView>(client, scope, {
+        let (mirrors, fixed) = (mirrors.clone(), fixed.clone());
+        move |change| {
+            if matches!(change, Change::Applied { old: None, .. }) {
+                fixed.keys().into_iter().for_each(|key| mirrors.add(key));
+            }
+        }
+    });
+    let keeper = Mirrors {
+        client: client.clone(),
+        fixed: fixed.clone(),
+        pods: pods.clone(),
+        nodes: nodes.clone(),
+        node: config.node_name.clone(),
+    };
+    tokio::spawn(keeper.run(mirror_work, shutdown.clone()));
+    if let Some(path) = &options.resources.pod_manifest_path {
+        let inbox = inbox.clone();
+        let tell = move |key: ObjectKey| {
+            mirrors.add(key.clone());
+            inbox.put(Changed::Pod(key));
+        };
+        let source = Source::open(path, &config.node_name, fixed.clone(), tell)
+            .with_context(|| format!("--pod-manifest-path {}", path.display()))?;
+        tokio::spawn(source.run(shutdown.clone()));
+    }
+    Ok(Followed { inbox, fixed, pods, nodes })
 }
