@@ -200,6 +200,11 @@ impl ErrorList {
         self.push(ErrorType::Invalid, field, Some(value.into()), detail.into());
     }
 
+    /// A malformed value that is not shown.
+    pub fn invalid_as_a_whole(&mut self, field: &Path<'_>, detail: impl Into<String>) {
+        self.push(ErrorType::Invalid, field, None, detail.into());
+    }
+
     /// A value of another type than the field's.
     pub fn type_invalid(&mut self, field: &Path<'_>, value: impl Into<BadValue>, detail: impl Into<String>) {
         self.push(ErrorType::TypeInvalid, field, Some(value.into()), detail.into());

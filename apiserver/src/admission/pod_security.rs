@@ -4,6 +4,8 @@
 
 mod checks;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec, PodTemplate, ReplicationController};
@@ -15,6 +17,7 @@ use super::{Request, typed};
 use crate::registry::AnyObject;
 
 const NAMESPACES: &str = "/registry/namespaces/";
+const PODS: &str = "/registry/pods/";
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
 /// How much is allowed.
@@ -56,14 +59,23 @@ fn level(namespace: &Namespace, mode: &str) -> (Level, String) {
     }
 }
 
-/// What a pod breaks; `None` when nothing.
-fn violations(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
-    let found = match level {
+fn broken(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<checks::Violation> {
+    match level {
         Level::Privileged => Vec::new(),
         Level::Baseline => checks::baseline(metadata, spec),
         Level::Restricted => checks::restricted(metadata, spec),
-    };
-    let texts: Vec<String> = found
+    }
+}
+
+/// What a pod breaks, in a few words; `None` when nothing.
+fn reasons(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
+    let texts: Vec<&str> = broken(level, metadata, spec).into_iter().map(|(reason, _)| reason).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// What a pod breaks and where; `None` when nothing.
+fn violations(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
+    let texts: Vec<String> = broken(level, metadata, spec)
         .into_iter()
         .map(|(reason, detail)| if detail.is_empty() { reason.to_owned() } else { format!("{reason} ({detail})") })
         .collect();
@@ -98,7 +110,11 @@ pub fn judge(
     warnings: &mut Vec<String>,
 ) -> Result<(), StatusError> {
     if let Some(namespace) = typed::<Namespace>(object) {
-        return judge_labels(request, namespace);
+        judge_labels(request, namespace, old.and_then(typed::<Namespace>))?;
+        if let Some(old) = old.and_then(typed::<Namespace>) {
+            warnings.extend(existing_pods(request, namespace, old));
+        }
+        return Ok(());
     }
     if !matches!(request.target.subresource.as_str(), "" | "ephemeralcontainers") {
         return Ok(());
@@ -144,7 +160,54 @@ pub fn judge(
     Ok(())
 }
 
-fn judge_labels(request: &Request<'_>, namespace: &Namespace) -> Result<(), StatusError> {
+/// What a namespace that becomes stricter should know of the pods that it has. Those that break the same rules are
+/// told together.
+fn existing_pods(request: &Request<'_>, namespace: &Namespace, old: &Namespace) -> Vec<String> {
+    let ((new_level, version), (old_level, old_version)) = (level(namespace, "enforce"), level(old, "enforce"));
+    let same_version = version == old_version;
+    if new_level == Level::Privileged || (same_version && new_level <= old_level) {
+        return Vec::new();
+    }
+    let name = namespace.metadata.name.as_deref().unwrap_or(&request.target.name);
+    let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    for pod in request.cached.list::<Pod>(PODS, name) {
+        let Some(spec) = &pod.spec else { continue };
+        if let Some(reasons) = reasons(new_level, Some(&pod.metadata), spec) {
+            let first = pod.metadata.name.clone().unwrap_or_default();
+            found.entry(reasons).or_insert((first, 0)).1 += 1;
+        }
+    }
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let mut texts: Vec<String> = found
+        .into_iter()
+        .map(|(reasons, (first, count))| match count {
+            1 => format!("{first}: {reasons}"),
+            2 => format!("{first} (and 1 other pod): {reasons}"),
+            count => format!("{first} (and {} other pods): {reasons}", count - 1),
+        })
+        .collect();
+    texts.sort_unstable();
+    let level = new_level.as_str();
+    texts.insert(
+        0,
+        format!("existing pods in namespace {name:?} violate the new PodSecurity enforce level \"{level}:{version}\""),
+    );
+    texts
+}
+
+/// `old` is there on updates: what was wrong before may stay.
+fn judge_labels(request: &Request<'_>, namespace: &Namespace, old: Option<&Namespace>) -> Result<(), StatusError> {
+    let errors = label_errors(namespace);
+    if errors.is_empty() || old.is_some_and(|old| label_errors(old) == errors) {
+        return Ok(());
+    }
+    let name = namespace.metadata.name.as_deref().unwrap_or(&request.target.name);
+    Err(StatusError::invalid("", "Namespace", name, errors.into_causes()))
+}
+
+fn label_errors(namespace: &Namespace) -> ErrorList {
     let mut errors = ErrorList::new();
     let metadata = Path::new("metadata");
     let labels = metadata.child("labels");
@@ -160,11 +223,7 @@ fn judge_labels(request: &Request<'_>, namespace: &Namespace) -> Result<(), Stat
             errors.invalid(&labels.key(&key), text.as_str(), "must be \"latest\" or \"v1.x\"");
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let name = namespace.metadata.name.as_deref().unwrap_or(&request.target.name);
-    Err(StatusError::invalid("", "Namespace", name, errors.into_causes()))
+    errors
 }
 
 fn is_version(text: &str) -> bool {

@@ -350,7 +350,8 @@ impl<S: Strategy> Kind for StrategyKind<S> {
     }
 
     fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
-        let (value, warnings) = decode::decode::<S::Object>(json, validation, &self.group_version_kind())?;
+        let (mut value, warnings) = decode::decode::<S::Object>(json, validation, &self.group_version_kind())?;
+        self.strategy.read(&mut value, json);
         let object = Object { value, managers: None, strategy: self.strategy, namespaced: self.namespaced };
         Ok(Decoded { object: Box::new(object), warnings })
     }

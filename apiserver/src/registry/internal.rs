@@ -90,6 +90,10 @@ OnExitCodes ContainerName:p Operator:s Values:p
 OnCondition Type:s Status:s
 SuccessPolicy Rules:[]SuccessRule
 SuccessRule SucceededIndexes:p SucceededCount:p
+DaemonSetStrategy Type:s RollingUpdate:*RollingDaemonSet
+RollingDaemonSet MaxUnavailable:p MaxSurge:p
+PartitionedUpdate Partition:n MaxUnavailable:p
+ServiceCIDRSpec CIDRs=cidrs:p
 RoleRef APIGroup=apiGroup:s Kind:s Name:s
 ServicePort Name:s Protocol:s AppProtocol:p Port:n TargetPort:i NodePort:n
 ";

@@ -68,6 +68,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Sees the text of an object beside what was made of it, for what the type cannot tell.
+    fn read(&self, object: &mut Self::Object, json: &[u8]) {
+        let _unused = (object, json);
+    }
+
     /// Fills in what the user left out. Runs on every decoded object, before patches are validated, and
     /// must give the same result when it runs again.
     fn default(&self, object: &mut Self::Object) {

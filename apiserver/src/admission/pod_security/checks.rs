@@ -1,7 +1,8 @@
 //! The checks of the levels: each gives what is wrong and where, in upstream's words.
 
 use k8s_openapi::api::core::v1::{
-    ContainerPort, PodSecurityContext, PodSpec, SELinuxOptions, SeccompProfile, SecurityContext, Volume,
+    ContainerPort, Lifecycle, PodSecurityContext, PodSpec, Probe, SELinuxOptions, SeccompProfile, SecurityContext,
+    Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -44,6 +45,20 @@ struct Any<'a> {
     name: &'a str,
     security: Option<&'a SecurityContext>,
     ports: &'a [ContainerPort],
+    /// The hosts that its probes and hooks ask instead of the pod.
+    hosts: Vec<&'a str>,
+}
+
+fn hosts<'a>(probes: [&'a Option<Probe>; 3], lifecycle: Option<&'a Lifecycle>) -> Vec<&'a str> {
+    let probes = probes.into_iter().flatten().flat_map(|probe| {
+        let http = probe.http_get.as_ref().and_then(|action| action.host.as_deref());
+        [http, probe.tcp_socket.as_ref().and_then(|action| action.host.as_deref())]
+    });
+    let hooks = lifecycle.into_iter().flat_map(|own| [&own.post_start, &own.pre_stop]).flatten().flat_map(|hook| {
+        let http = hook.http_get.as_ref().and_then(|action| action.host.as_deref());
+        [http, hook.tcp_socket.as_ref().and_then(|action| action.host.as_deref())]
+    });
+    probes.chain(hooks).flatten().filter(|host| !host.is_empty()).collect()
 }
 
 fn containers(spec: &PodSpec) -> Vec<Any<'_>> {
@@ -51,11 +66,13 @@ fn containers(spec: &PodSpec) -> Vec<Any<'_>> {
         name: &one.name,
         security: one.security_context.as_ref(),
         ports: one.ports.as_deref().unwrap_or_default(),
+        hosts: hosts([&one.liveness_probe, &one.readiness_probe, &one.startup_probe], one.lifecycle.as_ref()),
     });
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|one| Any {
         name: &one.name,
         security: one.security_context.as_ref(),
         ports: one.ports.as_deref().unwrap_or_default(),
+        hosts: hosts([&one.liveness_probe, &one.readiness_probe, &one.startup_probe], one.lifecycle.as_ref()),
     });
     plain.chain(ephemeral).collect()
 }
@@ -88,6 +105,7 @@ pub fn baseline(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation>
         host_namespaces(spec),
         host_paths(spec),
         host_ports(&all),
+        other_hosts(&all),
         privileged(&all),
         proc_mount(&all),
         selinux(pod, &all),
@@ -110,6 +128,7 @@ pub fn restricted(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violatio
         app_armor(metadata, pod, &all),
         host_namespaces(spec),
         host_ports(&all),
+        other_hosts(&all),
         privileged(&all),
         proc_mount(&all),
         selinux(pod, &all),
@@ -222,6 +241,20 @@ fn host_ports(all: &[Any<'_>]) -> Option<Violation> {
     let verb = if bad.len() == 1 { "uses" } else { "use" };
     let text = format!("{} {verb} {} {}", named(&bad), plural("hostPort", ports.len()), ports.join(", "));
     (!bad.is_empty()).then_some(("hostPort", text))
+}
+
+/// Probes and hooks that ask another host than the pod.
+fn other_hosts(all: &[Any<'_>]) -> Option<Violation> {
+    let mut bad: Vec<&str> = all.iter().filter(|one| !one.hosts.is_empty()).map(|one| one.name).collect();
+    bad.sort_unstable();
+    bad.dedup();
+    let mut asked: Vec<&str> = all.iter().flat_map(|one| one.hosts.iter().copied()).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let verb = if bad.len() == 1 { "uses" } else { "use" };
+    let what = plural("probe or lifecycle host", asked.len());
+    let text = format!("{} {verb} {what} {}", named(&bad), quoted(asked));
+    (!bad.is_empty()).then_some(("probe or lifecycle host", text))
 }
 
 fn privileged(all: &[Any<'_>]) -> Option<Violation> {
@@ -449,6 +482,15 @@ mod tests {
             ]
         );
         assert!(baseline(None, &spec(serde_json::json!({"containers": [{"name": "c"}]}))).is_empty());
+        let elsewhere = spec(serde_json::json!({"containers": [{
+            "name": "c",
+            "livenessProbe": {"httpGet": {"port": 1, "host": "x"}},
+            "lifecycle": {"preStop": {"tcpSocket": {"port": 1, "host": "b"}}},
+        }]}));
+        assert_eq!(
+            shown(baseline(None, &elsewhere)),
+            ["probe or lifecycle host (container \"c\" uses probe or lifecycle hosts \"b\", \"x\")"]
+        );
     }
 
     #[test]

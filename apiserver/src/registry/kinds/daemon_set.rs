@@ -6,6 +6,7 @@ use reeve_api::selector::LabelSelector;
 use reeve_api::validation::{BadValue, ErrorList, Path};
 
 use super::{generation, workload};
+use crate::registry::internal;
 use crate::registry::pod_template::{defaults, validation};
 use crate::registry::strategy::{RequestContext, Strategy};
 
@@ -17,6 +18,12 @@ pub struct DaemonSets;
 
 impl Strategy for DaemonSets {
     type Object = DaemonSet;
+
+    fn read(&self, object: &mut DaemonSet, json: &[u8]) {
+        if let Some(spec) = &mut object.spec {
+            workload::keep_empty_selector(&mut spec.selector, json);
+        }
+    }
 
     fn default(&self, set: &mut DaemonSet) {
         let spec = set.spec.get_or_insert_default();
@@ -117,8 +124,8 @@ fn specification(spec: &DaemonSetSpec, path: &Path<'_>, errors: &mut ErrorList) 
         let absent = workload::is_absent(&spec.selector);
         workload::matches_template(&selector, absent, &spec.template, &path_template, errors);
     }
-    if workload::is_empty(&spec.selector) {
-        let shown = BadValue::json(&spec.selector);
+    if !workload::is_absent(&spec.selector) && workload::is_empty(&spec.selector) {
+        let shown = BadValue::shown("{}".to_owned());
         errors.invalid(&path.child("selector"), shown, "empty selector is invalid for daemonset");
     }
     validation::pod_template(&spec.template, &path_template, errors);
@@ -131,7 +138,10 @@ fn specification(spec: &DaemonSetSpec, path: &Path<'_>, errors: &mut ErrorList) 
             ("OnDelete", _) => {}
             ("RollingUpdate", None) => errors.required(&path_rolling, ""),
             ("RollingUpdate", Some(rolling)) => rolling_update(rolling, &path_rolling, errors),
-            (other, _) => errors.not_supported(&path_strategy, other, &["RollingUpdate", "OnDelete"]),
+            _ => {
+                let shown = BadValue::json(&internal::form(strategy, "DaemonSetStrategy"));
+                errors.not_supported(&path_strategy, shown, &["RollingUpdate", "OnDelete"]);
+            }
         }
     }
     let limit = spec.revision_history_limit.map(i64::from);

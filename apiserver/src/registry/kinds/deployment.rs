@@ -15,6 +15,12 @@ pub struct Deployments;
 impl Strategy for Deployments {
     type Object = Deployment;
 
+    fn read(&self, object: &mut Deployment, json: &[u8]) {
+        if let Some(spec) = &mut object.spec {
+            workload::keep_empty_selector(&mut spec.selector, json);
+        }
+    }
+
     fn default(&self, deployment: &mut Deployment) {
         let spec = deployment.spec.get_or_insert_default();
         spec.replicas.get_or_insert(1);

@@ -1,9 +1,9 @@
 //! Lease: who leads, or that a node lives.
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use reeve_api::validation::{ErrorList, Path};
 
-use crate::registry::strategy::Strategy;
+use crate::registry::strategy::{RequestContext, Strategy};
 
 /// The strategy.
 pub struct Leases;
@@ -21,6 +21,22 @@ impl Strategy for Leases {
 
     fn default(&self, lease: &mut Lease) {
         lease.spec.get_or_insert_default();
+    }
+
+    /// What belongs to coordinated elections is for clusters that hold them.
+    fn prepare_for_create(&self, _context: &RequestContext, lease: &mut Lease) {
+        if let Some(spec) = &mut lease.spec {
+            spec.strategy = None;
+            spec.preferred_holder = None;
+        }
+    }
+
+    fn prepare_for_update(&self, _context: &RequestContext, lease: &mut Lease, old: &Lease) {
+        let had = |get: fn(&LeaseSpec) -> bool| old.spec.as_ref().is_some_and(get);
+        if let Some(spec) = &mut lease.spec {
+            spec.strategy = spec.strategy.take().filter(|_| had(|old| old.strategy.is_some()));
+            spec.preferred_holder = spec.preferred_holder.take().filter(|_| had(|old| old.preferred_holder.is_some()));
+        }
     }
 
     fn validate(&self, lease: &Lease) -> ErrorList {

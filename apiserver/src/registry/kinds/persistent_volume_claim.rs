@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{
     TypedObjectReference, VolumeResourceRequirements,
 };
 use reeve_api::quantity::Quantity;
-use reeve_api::validation::{ErrorList, Path, format};
+use reeve_api::validation::{BadValue, ErrorList, Path, format};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -163,6 +163,15 @@ pub(in crate::registry) fn validate_spec(spec: &PersistentVolumeClaimSpec, path:
     }
     if let Some(source) = &spec.data_source_ref {
         data_source(source.api_group.as_deref(), &source.kind, &source.name, &path.child("dataSourceRef"), errors);
+    }
+    if let (Some(own), Some(other)) = (&spec.data_source, &spec.data_source_ref) {
+        // Upstream shows a path here, which has nothing to show.
+        let shown = BadValue::shown("{}".to_owned());
+        if !other.namespace.as_deref().unwrap_or_default().is_empty() {
+            errors.invalid(path, shown, "may not be specified when dataSourceRef.namespace is specified");
+        } else if (&own.api_group, &own.kind, &own.name) != (&other.api_group, &other.kind, &other.name) {
+            errors.invalid(path, shown, "must match dataSourceRef");
+        }
     }
 }
 

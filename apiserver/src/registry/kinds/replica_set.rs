@@ -14,6 +14,12 @@ pub struct ReplicaSets;
 impl Strategy for ReplicaSets {
     type Object = ReplicaSet;
 
+    fn read(&self, object: &mut ReplicaSet, json: &[u8]) {
+        if let Some(spec) = &mut object.spec {
+            workload::keep_empty_selector(&mut spec.selector, json);
+        }
+    }
+
     fn default(&self, set: &mut ReplicaSet) {
         let spec = set.spec.get_or_insert_default();
         spec.replicas.get_or_insert(1);

@@ -4,6 +4,7 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use reeve_api::validation::{ErrorList, Path, format, metadata};
 
 use super::rules;
+use crate::registry::pod_template::validation;
 use crate::registry::strategy::Strategy;
 
 /// The strategy.
@@ -23,18 +24,16 @@ impl Strategy for RuntimeClasses {
     fn validate(&self, class: &RuntimeClass) -> ErrorList {
         let mut errors = ErrorList::new();
         errors.invalid_each(&Path::new("handler"), &class.handler, format::dns1123_label(&class.handler));
-        let path = Path::new("overhead");
-        let path = path.child("podFixed");
-        let amounts = class.overhead.as_ref().and_then(|overhead| overhead.pod_fixed.as_ref());
-        for (name, amount) in amounts.into_iter().flatten() {
-            errors.invalid_each(&path.key(name), name, format::qualified_name(name));
-            rules::not_negative_amount(amount, &path.key(name), &mut errors);
+        if let Some(overhead) = &class.overhead {
+            validation::overhead(overhead.pod_fixed.as_ref(), &Path::new("overhead"), &mut errors);
         }
         if let Some(scheduling) = &class.scheduling {
             let path = Path::new("scheduling");
             if let Some(selector) = &scheduling.node_selector {
                 metadata::labels(selector, &path.child("nodeSelector"), &mut errors);
             }
+            let path = path.child("tolerations");
+            validation::tolerations(scheduling.tolerations.as_deref().unwrap_or_default(), &path, &mut errors);
         }
         errors
     }

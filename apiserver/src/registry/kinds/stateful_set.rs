@@ -8,6 +8,7 @@ use reeve_api::validation::metadata::NameRule;
 use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
 use super::{generation, workload};
+use crate::registry::internal;
 use crate::registry::pod_template::{defaults, validation};
 use crate::registry::strategy::{RequestContext, Strategy};
 
@@ -19,6 +20,12 @@ impl Strategy for StatefulSets {
 
     fn name_rule(&self) -> NameRule {
         NameRule::Dns1123Label
+    }
+
+    fn read(&self, object: &mut StatefulSet, json: &[u8]) {
+        if let Some(spec) = &mut object.spec {
+            workload::keep_empty_selector(&mut spec.selector, json);
+        }
     }
 
     fn default(&self, set: &mut StatefulSet) {
@@ -182,7 +189,8 @@ fn update_strategy(spec: &StatefulSetSpec, path: &Path<'_>, errors: &mut ErrorLi
     match (strategy.type_.as_deref().unwrap_or_default(), &strategy.rolling_update) {
         ("", _) => errors.required(path, ""),
         ("OnDelete", Some(rolling)) => {
-            errors.invalid(&path_rolling, BadValue::json(rolling), "only allowed for updateStrategy 'RollingUpdate'");
+            let shown = BadValue::json(&internal::form(rolling, "PartitionedUpdate"));
+            errors.invalid(&path_rolling, shown, "only allowed for updateStrategy 'RollingUpdate'");
         }
         ("OnDelete", None) | ("RollingUpdate", None) => {}
         ("RollingUpdate", Some(rolling)) => {

@@ -30,6 +30,25 @@ pub(super) fn is_empty(selector: &ObjectSelector) -> bool {
     labels && expressions
 }
 
+/// A selector that was given and is empty, which the type cannot tell from none: it is kept as one of no labels.
+pub(super) fn keep_empty_selector(selector: &mut ObjectSelector, json: &[u8]) {
+    #[derive(serde::Deserialize)]
+    struct Workload {
+        spec: Option<Specification>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Specification {
+        selector: Option<serde::de::IgnoredAny>,
+    }
+    if !is_absent(selector) {
+        return;
+    }
+    let given = serde_json::from_slice::<Workload>(json).ok().and_then(|workload| workload.spec?.selector).is_some();
+    if given {
+        selector.match_labels = Some(Default::default());
+    }
+}
+
 /// Checks the selector of a workload and that it selects the template's pods. `kind` is the word of
 /// the message about an empty selector.
 pub(super) fn selector_and_template(
@@ -61,7 +80,7 @@ pub(super) fn required_selector(selector: &ObjectSelector, kind: &str, path: &Pa
     } else {
         object_selector(selector, &path, errors);
         if is_empty(selector) {
-            errors.invalid(&path, BadValue::json(selector), format!("empty selector is invalid for {kind}"));
+            errors.invalid(&path, BadValue::shown("{}".to_owned()), format!("empty selector is invalid for {kind}"));
         }
     }
 }
@@ -200,7 +219,7 @@ pub(in crate::registry) fn object_selector(selector: &ObjectSelector, path: &Pat
     let path_labels = path.child("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {
         errors.invalid_each(&path_labels, key, format::qualified_name(key));
-        errors.invalid_each(&path_labels.key(key), value, format::label_value(value));
+        errors.invalid_each(&path_labels, value, format::label_value(value));
     }
     let path_expressions = path.child("matchExpressions");
     for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {

@@ -223,10 +223,10 @@ fn failure_rule(
     }
     match (rule.on_exit_codes.is_some(), !patterns.is_empty()) {
         (true, true) => {
-            errors.invalid(path, BadValue::null(), "specifying both OnExitCodes and OnPodConditions is not supported")
+            errors.invalid_as_a_whole(path, "specifying both OnExitCodes and OnPodConditions is not supported")
         }
         (false, false) => {
-            errors.invalid(path, BadValue::null(), "specifying one of OnExitCodes and OnPodConditions is required");
+            errors.invalid_as_a_whole(path, "specifying one of OnExitCodes and OnPodConditions is required");
         }
         _ => {}
     }

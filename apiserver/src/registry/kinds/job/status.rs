@@ -28,12 +28,12 @@ pub(super) fn validate(job: &Job, old: &Job) -> ErrorList {
     let (complete, failed) = (is_true(status, "Complete"), is_true(status, "Failed"));
     let path_conditions = path.child("conditions");
     if complete && failed {
-        errors.invalid(&path_conditions, BadValue::null(), "cannot set Complete=True and Failed=True conditions");
+        errors.invalid_as_a_whole(&path_conditions, "cannot set Complete=True and Failed=True conditions");
     }
     for kind in ["Complete", "Failed"] {
         if is_true(before, kind) && !is_true(status, kind) {
             let why = format!("cannot disable the terminal {kind}=True condition");
-            errors.invalid(&path_conditions, BadValue::null(), why);
+            errors.invalid_as_a_whole(&path_conditions, why);
         }
     }
     let path_completion = path.child("completionTime");

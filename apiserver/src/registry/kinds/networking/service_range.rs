@@ -3,6 +3,7 @@
 use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRStatus};
 use reeve_api::validation::{BadValue, ErrorList, Path};
 
+use crate::registry::internal;
 use crate::registry::kinds::rules::{self, AddressRange};
 use crate::registry::strategy::{RequestContext, Strategy};
 
@@ -34,7 +35,8 @@ impl Strategy for ServiceRanges {
             return errors;
         }
         if texts.len() > RANGES_MAX {
-            errors.invalid(&path, BadValue::json(&range.spec), "may only hold up to 2 values");
+            let shown = range.spec.as_ref().map(|spec| BadValue::json(&internal::form(spec, "ServiceCIDRSpec")));
+            errors.invalid(&path, shown.unwrap_or_else(BadValue::null), "may only hold up to 2 values");
             return errors;
         }
         let ranges: Vec<AddressRange> = texts

@@ -6,7 +6,7 @@ mod validation;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use reeve_api::validation::metadata::NameRule;
-use reeve_api::validation::{BadValue, ErrorList, Path};
+use reeve_api::validation::{ErrorList, Path};
 
 use crate::registry::strategy::{RequestContext, Strategy};
 
@@ -112,7 +112,9 @@ impl Strategy for Services {
     fn validate(&self, service: &Service) -> ErrorList {
         let mut errors = ErrorList::new();
         let empty = ServiceSpec::default();
-        validation::spec(service.spec.as_ref().unwrap_or(&empty), &Path::new("spec"), &mut errors);
+        let spec = service.spec.as_ref().unwrap_or(&empty);
+        validation::topology(&service.metadata, &mut errors);
+        validation::spec(spec, &service.metadata, &Path::new("spec"), &mut errors);
         errors
     }
 
@@ -129,19 +131,8 @@ impl Strategy for Services {
 
     fn validate_update(&self, service: &Service, old: &Service) -> ErrorList {
         let mut errors = ErrorList::new();
-        if let (Some(new), Some(old)) = (&service.spec, &old.spec)
-            && needs_cluster_ip(new)
-            && needs_cluster_ip(old)
-        {
-            let path = Path::new("spec");
-            let first = |spec: &ServiceSpec| spec.cluster_ips.iter().flatten().next().cloned().unwrap_or_default();
-            if !first(old).is_empty() && first(new) != first(old) {
-                errors.invalid(
-                    &path.child("clusterIPs").index(0),
-                    BadValue::json(&new.cluster_ips),
-                    "may not change once set",
-                );
-            }
+        if let (Some(new), Some(old)) = (&service.spec, &old.spec) {
+            validation::change(new, old, &Path::new("spec"), &mut errors);
         }
         errors.extend(self.validate(service));
         errors

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
-use reeve_api::validation::{BadValue, ErrorList, Path, format, metadata};
+use reeve_api::ObjectMeta;
+use reeve_api::validation::metadata::labels;
+use reeve_api::validation::{BadValue, ErrorList, Path, format};
 
-use super::{is_accessible_from_outside, is_headless, kind, may_have_node_port, needs_cluster_ip, needs_health_check};
+use super::{is_accessible_from_outside, is_headless, kind, needs_cluster_ip, needs_health_check};
 use crate::registry::internal;
 use crate::registry::kinds::endpoints::special_address;
 use crate::registry::kinds::rules::{self, AddressRange};
@@ -24,14 +26,14 @@ const NOT_FOR_NAMES: &str = "may not be set for ExternalName services";
 const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// Checks a Service.
-pub(super) fn spec(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
+pub(super) fn spec(spec: &ServiceSpec, metadata: &ObjectMeta, path: &Path<'_>, errors: &mut ErrorList) {
     if spec.ports.as_ref().is_none_or(Vec::is_empty) && !is_headless(spec) && needs_cluster_ip(spec) {
         errors.required(&path.child("ports"), "");
     }
     by_type(spec, path, errors);
     ports(spec, path, errors);
     if let Some(selector) = &spec.selector {
-        metadata::labels(selector, &path.child("selector"), errors);
+        labels(selector, &path.child("selector"), errors);
     }
     affinity(spec, path, errors);
     addresses(spec, path, errors);
@@ -43,8 +45,92 @@ pub(super) fn spec(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) 
     }
     rules::one_of(kind(spec), &TYPES, &path.child("type"), errors);
     repeated_ports(spec, path, errors);
-    balancing(spec, path, errors);
+    balancing(spec, metadata, path, errors);
     traffic(spec, path, errors);
+}
+
+/// The two annotations about topology say the same.
+pub(super) fn topology(metadata: &ObjectMeta, errors: &mut ErrorList) {
+    let mark = |key: &str| metadata.annotations.as_ref().and_then(|own| own.get(key));
+    if let (Some(mode), Some(hints)) = (mark(TOPOLOGY_MODE), mark(TOPOLOGY_HINTS))
+        && mode != hints
+    {
+        let why = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+        errors.invalid(&Path::new("metadata").child("annotations").key(TOPOLOGY_MODE), mode, why);
+    }
+}
+
+const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const FIXED: &str = "may not change once set";
+
+/// What a Service keeps while it has addresses.
+pub(super) fn change(new: &ServiceSpec, old: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    if needs_cluster_ip(new) && needs_cluster_ip(old) {
+        if !(is_headless(new) && is_headless(old)) {
+            kept_addresses(new, old, path, errors);
+        }
+        if !is_headless(new) && !is_headless(old) {
+            kept_families(new, old, path, errors);
+        }
+    }
+    let both_balanced = kind(new) == "LoadBalancer" && kind(old) == "LoadBalancer";
+    if both_balanced && new.load_balancer_class != old.load_balancer_class {
+        let shown = BadValue::json(&new.load_balancer_class);
+        errors.invalid(&path.child("loadBalancerClass"), shown, FIXED);
+    }
+    if needs_health_check(new)
+        && needs_health_check(old)
+        && new.health_check_node_port.unwrap_or(0) != old.health_check_node_port.unwrap_or(0)
+    {
+        errors.forbidden(&path.child("healthCheckNodePort"), "field is immutable");
+    }
+}
+
+fn kept_addresses(new: &ServiceSpec, old: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let path_list = path.child("clusterIPs");
+    let (list, before) =
+        (new.cluster_ips.as_deref().unwrap_or_default(), old.cluster_ips.as_deref().unwrap_or_default());
+    let shown = || BadValue::json(&list);
+    if list.len() == before.len() {
+        for (index, _) in list.iter().zip(before).enumerate().filter(|(_, (new, old))| new != old) {
+            errors.invalid(&path_list.index(index), shown(), FIXED);
+        }
+        return;
+    }
+    if list.is_empty() {
+        errors.invalid(&path_list.index(0), shown(), "primary clusterIP can not be unset");
+    } else if !before.is_empty() && list[0] != before[0] {
+        errors.invalid(&path_list.index(0), shown(), FIXED);
+    }
+    let is_single = new.ip_family_policy.as_deref() == Some("SingleStack");
+    if list.len() == 1 && before.len() > 1 && !is_single {
+        let why = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        errors.invalid(&path.child("ipFamilyPolicy"), BadValue::json(&new.ip_family_policy), why);
+    }
+}
+
+fn kept_families(new: &ServiceSpec, old: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let path_list = path.child("ipFamilies");
+    let (list, before) =
+        (new.ip_families.as_deref().unwrap_or_default(), old.ip_families.as_deref().unwrap_or_default());
+    if list.len() == before.len() {
+        for _ in list.iter().zip(before).filter(|(new, old)| new != old) {
+            errors.invalid(&path_list.index(0), BadValue::json(&list), FIXED);
+        }
+        return;
+    }
+    if let (Some(first), Some(old)) = (list.first(), before.first())
+        && first != old
+    {
+        errors.invalid(&path_list.index(0), BadValue::json(&new.cluster_ips), FIXED);
+    }
+    let is_single = new.ip_family_policy.as_deref() == Some("SingleStack");
+    if list.len() == 1 && before.len() > 1 && !is_single {
+        let why = "must be set to 'SingleStack' when releasing the secondary ipFamily";
+        errors.invalid(&path.child("ipFamilyPolicy"), BadValue::json(&new.ip_family_policy), why);
+    }
 }
 
 fn by_type(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
@@ -128,7 +214,7 @@ fn repeated_ports(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
     for (index, port) in ports.iter().enumerate() {
         let path = path_ports.index(index);
         let Some(number) = port.node_port.filter(|number| *number != 0) else { continue };
-        if !may_have_node_port(spec) {
+        if kind(spec) == "ClusterIP" {
             errors.forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'");
         } else if !node_ports.insert((&port.protocol, number)) {
             errors.duplicate(&path.child("nodePort"), number);
@@ -223,7 +309,7 @@ fn cluster_ips(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
 }
 
 /// What belongs to load balancers only.
-fn balancing(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
+fn balancing(spec: &ServiceSpec, metadata: &ObjectMeta, path: &Path<'_>, errors: &mut ErrorList) {
     let is_balanced = kind(spec) == "LoadBalancer";
     let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
     let path_ranges = path.child("LoadBalancerSourceRanges");
@@ -232,6 +318,18 @@ fn balancing(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
     }
     for (index, range) in ranges.iter().enumerate() {
         AddressRange::check(range.trim(), &path_ranges.index(index), errors);
+    }
+    let mark = metadata.annotations.as_ref().and_then(|own| own.get(SOURCE_RANGES)).filter(|_| ranges.is_empty());
+    if let Some(text) = mark {
+        let path_metadata = Path::new("metadata");
+        let path_annotations = path_metadata.child("annotations");
+        let path = path_annotations.key(SOURCE_RANGES);
+        if !is_balanced {
+            errors.forbidden(&path, ONLY_BALANCED);
+        }
+        for range in text.trim().split(',').filter(|_| !text.trim().is_empty()) {
+            AddressRange::check(range.trim(), &path, errors);
+        }
     }
     let path_ports = path.child("allocateLoadBalancerNodePorts");
     match spec.allocate_load_balancer_node_ports {
@@ -298,7 +396,7 @@ mod tests {
         let spec = service.spec.as_mut().unwrap();
         change::default_families(spec);
         let mut errors = ErrorList::new();
-        super::spec(spec, &Path::new("spec"), &mut errors);
+        super::spec(spec, &Default::default(), &Path::new("spec"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

@@ -16,7 +16,7 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 type Marks = BTreeMap<String, String>;
 
 /// The names and contexts of all containers, and where they are.
-fn containers<'a>(spec: &'a PodSpec) -> Vec<(&'static str, usize, &'a str, Option<&'a SecurityContext>)> {
+fn containers(spec: &PodSpec) -> Vec<(&'static str, usize, &str, Option<&SecurityContext>)> {
     let init = spec.init_containers.iter().flatten().enumerate();
     let ephemeral = spec.ephemeral_containers.iter().flatten().enumerate();
     init.map(|(index, own)| ("initContainers", index, own.name.as_str(), own.security_context.as_ref()))

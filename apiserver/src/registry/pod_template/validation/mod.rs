@@ -16,9 +16,10 @@ mod system;
 mod texts;
 mod volumes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use reeve_api::validation::{ErrorList, Path, format, metadata};
 
 pub use probes::number_or_name;
@@ -113,10 +114,7 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
             errors.invalid_each(&path.child(field), name, format::dns1123_label(name));
         }
     }
-    let path_tolerations = path.child("tolerations");
-    for (index, entry) in spec.tolerations.iter().flatten().enumerate() {
-        scheduling::toleration(entry, &path_tolerations.index(index), errors);
-    }
+    tolerations(spec.tolerations.as_deref().unwrap_or_default(), &path.child("tolerations"), errors);
     network::host_aliases(spec, &path.child("hostAliases"), errors);
     if let Some(class) = spec.priority_class_name.as_deref().filter(|class| !class.is_empty()) {
         errors.invalid_each(&path.child("priorityClassName"), class, format::dns1123_subdomain(class));
@@ -128,11 +126,22 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
         one_of(Some(policy), &["PreemptLowerPriority", "Never"], &path.child("preemptionPolicy"), errors);
     }
     if let Some(overhead) = &spec.overhead {
-        // Upstream takes it for limits.
-        let limits = ResourceRequirements { limits: Some(overhead.clone()), ..ResourceRequirements::default() };
-        resources::validate(&limits, None, &path.child("overhead"), errors);
+        self::overhead(Some(overhead), &path.child("overhead"), errors);
     }
     system::validate(spec, path, errors);
+}
+
+/// Rules of tolerations.
+pub fn tolerations(tolerations: &[Toleration], path: &Path<'_>, errors: &mut ErrorList) {
+    for (index, entry) in tolerations.iter().enumerate() {
+        scheduling::toleration(entry, &path.index(index), errors);
+    }
+}
+
+/// Rules of what a runtime takes for itself; upstream takes it for limits.
+pub fn overhead(amounts: Option<&BTreeMap<String, Quantity>>, path: &Path<'_>, errors: &mut ErrorList) {
+    let limits = ResourceRequirements { limits: amounts.cloned(), ..ResourceRequirements::default() };
+    resources::validate(&limits, None, path, errors);
 }
 
 fn names(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {

@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{
 use reeve_api::quantity::Quantity;
 use reeve_api::validation::{ErrorList, Path, format};
 
+use crate::registry::kinds::persistent_volume_claim;
+
 use super::{no_backsteps, unreserved_local_path};
 
 const HOST_PATH_TYPES: [&str; 8] =
@@ -189,26 +191,7 @@ fn ephemeral(source: &EphemeralVolumeSource, path: &Path<'_>, errors: &mut Error
         errors.required(&path, "");
         return;
     };
-    let path = path.child("spec");
-    let modes = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let asked = template.spec.access_modes.as_deref().unwrap_or_default();
-    let path_modes = path.child("accessModes");
-    if asked.is_empty() {
-        errors.required(&path_modes, "at least 1 access mode is required");
-    }
-    for mode in asked.iter().filter(|mode| !modes.contains(&mode.as_str())) {
-        errors.not_supported(&path_modes, mode, &modes);
-    }
-    let storage = template.spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()?.get("storage"));
-    let path_requests = path.child("resources");
-    match storage.map(Quantity::parse) {
-        None => errors.required(&path_requests.key("storage"), ""),
-        Some(Ok(size)) if size <= Quantity::ZERO => {
-            let path = path_requests.child("requests");
-            errors.invalid(&path.key("storage"), size.to_string(), "must be greater than zero");
-        }
-        Some(_) => {}
-    }
+    persistent_volume_claim::validate_spec(&template.spec, &path.child("spec"), errors);
 }
 
 fn file_mode(mode: Option<i32>, path: &Path<'_>, errors: &mut ErrorList) {
