@@ -4,8 +4,10 @@ use std::io::{Read, Write as _};
 use std::os::fd::AsFd as _;
 
 use bytes::Bytes;
+use clap::Args;
 use futures::{Stream, StreamExt as _};
 use reeve_client::streams::{self, ExecRequest, ExecStart, exec_request, exec_response};
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::errors::{Failure, Outcome, fail};
 use crate::session::{Cluster, Session};
 use crate::terminal::{self, RawTerminal};
+use crate::value::{name, namespace, text};
 
 /// Pieces of input on their way; more make the reader wait.
 const INPUT_IN_FLIGHT_MAX: usize = 16;
@@ -25,6 +28,47 @@ pub enum Process {
     New,
     /// The container's own process.
     First,
+}
+
+/// The flags of those who join a container's streams.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StreamArgs {
+    /// Container name. If omitted, the pod's default or first container
+    #[arg(short = 'c', long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Pass stdin to the container
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Stdin is a TTY
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// Only print output from the remote session
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+}
+
+/// What is asked of a pod's container. A terminal has one output.
+pub fn start(pod: &Value, container: String, command: Vec<String>, stdin: bool, tty: bool) -> ExecStart {
+    ExecStart {
+        namespace: namespace(pod).to_owned(),
+        pod: name(pod).to_owned(),
+        container,
+        command,
+        stdin,
+        stdout: true,
+        stderr: !tty,
+        tty,
+    }
+}
+
+/// The error of a pod that has ended.
+pub fn check_running(pod: &Value, action: &str) -> Outcome {
+    match text(pod, "status.phase") {
+        phase @ ("Succeeded" | "Failed") => {
+            fail(format!("cannot {action} a container in a completed pod; current phase is {phase}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says so and goes on without a terminal where the user has none.

@@ -232,7 +232,10 @@ fn unscheduled(pod: &Value, scheduled: Option<&Value>) -> Answer {
     }
     let Some(condition) = scheduled.filter(|condition| text(condition, "status") == "False") else {
         let cause = "no scheduler has looked at it yet";
-        let scheduler = text(pod, "spec.schedulerName");
+        let scheduler = match text(pod, "spec.schedulerName") {
+            "" => "default-scheduler",
+            named => named,
+        };
         let remedy = format!("See that the scheduler {scheduler:?} runs: rctl get lease -n kube-system kube-scheduler");
         return answer("is Pending", vec![finding(cause, remedy)]);
     };

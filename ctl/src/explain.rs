@@ -169,13 +169,10 @@ pub fn explain(document: &Document<'_>, root: &Value, question: &Question<'_>) -
     out.push_str("DESCRIPTION:\n");
     let mut descriptions = Vec::new();
     document.descriptions(schema, &mut descriptions);
-    if descriptions.is_empty() {
-        descriptions.push("<empty>");
-    }
-    for description in descriptions {
+    for description in &descriptions {
         push_wrapped(&mut out, description, 4);
     }
-    out.push_str("    \n");
+    out.push_str(if descriptions.is_empty() { "    <empty>\n" } else { "    \n" });
     let fields = document.fields(schema);
     if fields.is_empty() {
         out.push('\n');

@@ -66,15 +66,30 @@ pub async fn kind(cluster: &Cluster, kind: &GroupVersionKind) -> Outcome<Option<
     Ok(cluster.discovered().await?.iter().find(|info| info.kind() == *kind).cloned())
 }
 
+/// Each resource once: in the version that built-ins are known by, else in the first that the server names.
+pub fn preferred(resources: &[ResourceInfo]) -> Vec<ResourceInfo> {
+    let mut chosen: Vec<ResourceInfo> = Vec::new();
+    for info in resources {
+        let same = |one: &ResourceInfo| one.resource.qualified() == info.resource.qualified();
+        match chosen.iter_mut().find(|one| same(one)) {
+            None => chosen.push(info.clone()),
+            Some(known) if BUILTIN_ROWS.iter().any(|row| row.resource == info.resource) => *known = info.clone(),
+            Some(_) => {}
+        }
+    }
+    chosen
+}
+
 /// All resources that a word means: one type, or the members of a category such as `all`.
 pub async fn resources(cluster: &Cluster, word: &str) -> Outcome<Vec<ResourceInfo>> {
     let in_category = |info: &&ResourceInfo| info.categories.iter().any(|category| category == word);
     if BUILTIN_ROWS.iter().any(|info| in_category(&info)) {
         // Only the server knows which of them it serves, and which custom ones have joined the category.
-        return Ok(cluster.known().await?.iter().filter(in_category).cloned().collect());
+        return Ok(preferred(cluster.known().await?).into_iter().filter(|info| in_category(&info)).collect());
     }
     if builtin(word).is_none() {
-        let members: Vec<ResourceInfo> = cluster.known().await?.iter().filter(in_category).cloned().collect();
+        let members: Vec<ResourceInfo> =
+            preferred(cluster.known().await?).into_iter().filter(|info| in_category(&info)).collect();
         if !members.is_empty() {
             return Ok(members);
         }

@@ -156,4 +156,4 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { objects tables rollout waiting config streams errors applying nodes making }
+scenarios! { objects tables rollout waiting config streams errors applying nodes making creating }

@@ -31,7 +31,10 @@ pub fn role(writer: &mut Writer, role: &Value) {
         };
         for group in texts(rule, "apiGroups") {
             for resource in texts(rule, "resources") {
-                let shown = reeve_api::resource::qualified(&resource, &group);
+                // The group belongs to the resource, before its subresource.
+                let (plain, part) = resource.split_once('/').unwrap_or((&resource, ""));
+                let part = if part.is_empty() { String::new() } else { format!("/{part}") };
+                let shown = format!("{}{part}", reeve_api::resource::qualified(plain, &group));
                 let names = list("resourceNames");
                 add(format!("[{group}] [{resource}] {names} []"), [shown, "[]".to_owned(), names]);
             }

@@ -13,20 +13,14 @@ pub fn describe(writer: &mut Writer, object: &Value) {
     writer.map(0, "Annotations", object, "metadata.annotations", ": ", &[crate::merge::LAST_APPLIED]);
     writer.field(0, "API Version", text(object, "apiVersion"));
     writer.field(0, "Kind", text(object, "kind"));
-    let hidden = ["metadata", "apiVersion", "kind"];
-    let secret = text(object, "kind") == "Secret";
-    for (key, value) in crate::value::sorted(object).as_object().into_iter().flatten() {
+    let hidden = ["apiVersion", "kind"];
+    let mut shown = crate::value::sorted(object);
+    if let Some(metadata) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata
+            .retain(|key, _| !["name", "namespace", "labels", "annotations", "managedFields"].contains(&key.as_str()));
+    }
+    for (key, value) in shown.as_object().into_iter().flatten() {
         if hidden.contains(&key.as_str()) {
-            continue;
-        }
-        if secret && key == "data" {
-            // What is secret is only counted.
-            writer.line(0, "\nData\n====");
-            for (key, value) in value.as_object().into_iter().flatten() {
-                let encoded = value.as_str().unwrap_or_default();
-                let padding = encoded.bytes().rev().take_while(|byte| *byte == b'=').count();
-                writer.field(0, key, &format!("{} bytes", (encoded.len() / 4 * 3).saturating_sub(padding)));
-            }
             continue;
         }
         outline(writer, 0, &label(key), value);

@@ -75,8 +75,10 @@ pub fn deployment(writer: &mut Writer, subject: &Subject) {
             .collect();
         if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") }
     };
-    writer.field(0, "OldReplicaSets", &list(&old));
-    writer.field(0, "NewReplicaSet", &list(&new));
+    if !old.is_empty() || !new.is_empty() {
+        writer.field(0, "OldReplicaSets", &list(&old));
+        writer.field(0, "NewReplicaSet", &list(&new));
+    }
 }
 
 /// Describes a replica set; its pods are related.

@@ -1,11 +1,13 @@
 //! Tables of objects, by kind.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use reeve_api::{ResourceInfo, print};
 use serde_json::Value;
 
 use super::table::Table;
-use crate::value::{entries, namespace};
+use crate::value::{count, entries, items, name, namespace, text};
 
 /// How to lay out a table of objects.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +24,66 @@ pub struct Layout {
     pub label_columns: Vec<String>,
 }
 
+/// The columns of a custom kind, as the server's `Table` has them.
+#[derive(Clone, Debug, Default)]
+pub struct ServerColumns {
+    /// Name and priority of each.
+    columns: Vec<(String, i64)>,
+    /// Cells by namespace and name.
+    cells: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl ServerColumns {
+    /// Reads a `Table` of `meta.k8s.io/v1`; `None` if it is something else.
+    pub fn parse(answer: &Value) -> Option<ServerColumns> {
+        if text(answer, "kind") != "Table" {
+            return None;
+        }
+        let definitions = items(answer, "columnDefinitions").iter();
+        let columns = definitions.map(|one| (text(one, "name").to_owned(), count(one, "priority"))).collect();
+        let rows = items(answer, "rows").iter().map(|row| {
+            let object = row.get("object").unwrap_or(&Value::Null);
+            let cells = items(row, "cells").iter().map(print::text).collect();
+            ((namespace(object).to_owned(), name(object).to_owned()), cells)
+        });
+        Some(ServerColumns { columns, cells: rows.collect() })
+    }
+
+    /// Headers and rows of those columns that are shown.
+    fn shown(&self, objects: &[Value], wide: bool) -> (Vec<String>, Vec<Vec<String>>) {
+        let kept: Vec<usize> = (0..self.columns.len()).filter(|index| wide || self.columns[*index].1 == 0).collect();
+        let headers = kept.iter().map(|index| self.columns[*index].0.to_uppercase()).collect();
+        let row = |object: &Value| {
+            let cells = self.cells.get(&(namespace(object).to_owned(), name(object).to_owned()));
+            let cell = |index: &usize| cells.and_then(|cells| cells.get(*index)).cloned();
+            let mut row: Vec<String> = kept.iter().map(|index| cell(index).unwrap_or_default()).collect();
+            // An object that came between the two requests has at least its name.
+            if let (None, Some(first)) = (cells, row.first_mut()) {
+                *first = name(object).to_owned();
+            }
+            row
+        };
+        (headers, objects.iter().map(row).collect())
+    }
+}
+
 /// The table of objects of one resource, with kubectl's extra columns.
 pub fn table(info: &ResourceInfo, objects: &[Value], layout: &Layout, now: Timestamp) -> Table {
-    let (mut headers, mut rows) = columns(info, objects, layout.wide, now);
+    table_with(info, objects, layout, now, None)
+}
+
+/// As [`table`], with the columns that the server has for the kind.
+pub fn table_with(
+    info: &ResourceInfo,
+    objects: &[Value],
+    layout: &Layout,
+    now: Timestamp,
+    server: Option<&ServerColumns>,
+) -> Table {
+    let (mut headers, mut rows) = match server {
+        Some(server) => server.shown(objects, layout.wide),
+        None => columns(info, objects, layout.wide, now),
+    };
     if layout.with_kind {
         let kind = crate::resolve::singular(info);
         for row in &mut rows {
@@ -104,6 +163,22 @@ mod tests {
         assert_eq!(headers, ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "TIER", "NONE", "LABELS"]);
         assert!(text.contains("shop        pod/web "), "{text}");
         assert!(text.trim_end().ends_with("x      <none>   a.b/tier=x,app=web"), "{text}");
+    }
+
+    #[test]
+    fn custom_kinds_have_the_servers_columns() {
+        let answer = json!({
+            "kind": "Table",
+            "columnDefinitions": [{"name": "Name"}, {"name": "Size"}, {"name": "More", "priority": 1}],
+            "rows": [{"cells": ["a", "S", "x"], "object": {"metadata": {"name": "a"}}}],
+        });
+        let server = ServerColumns::parse(&answer).expect("a table");
+        let pods = crate::resolve::builtin("pods").expect("built in");
+        let objects = [json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "b"}})];
+        let table = table_with(pods, &objects, &Layout::default(), Timestamp::UNIX_EPOCH, Some(&server));
+        assert_eq!(table.headers, ["NAME", "SIZE"]);
+        assert_eq!(table.rows, [["a", "S"], ["b", ""]]);
+        assert!(ServerColumns::parse(&json!({"kind": "List"})).is_none());
     }
 
     #[test]

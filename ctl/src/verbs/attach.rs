@@ -1,14 +1,13 @@
 //! `rctl attach`: the streams of a container's own process.
 
 use clap::Args;
-use reeve_client::streams::ExecStart;
 use serde_json::Value;
 
 use super::logs::{default_container, one_pod};
-use crate::attached::{self, Process};
+use crate::attached::{self, Process, StreamArgs};
 use crate::errors::{Outcome, fail};
 use crate::session::Session;
-use crate::value::{flag, items, name, namespace, text};
+use crate::value::{flag, items, name, text};
 
 const EXAMPLES: &str = "  \
   # Get output from running pod mypod, using the first container by default
@@ -27,18 +26,8 @@ pub struct AttachArgs {
     /// POD or TYPE/NAME
     #[arg(value_name = "POD | TYPE/NAME")]
     words: Vec<String>,
-    /// Container name. If omitted, the pod's default or first container
-    #[arg(short = 'c', long, value_name = "NAME")]
-    container: Option<String>,
-    /// Pass stdin to the container
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// Stdin is a TTY
-    #[arg(short = 't', long)]
-    tty: bool,
-    /// Only print output from the remote session
-    #[arg(short = 'q', long)]
-    quiet: bool,
+    #[command(flatten)]
+    streams: StreamArgs,
 }
 
 /// Runs the command.
@@ -55,26 +44,7 @@ pub async fn run(session: &mut Session, args: AttachArgs) -> Outcome {
     };
     let cluster = session.cluster()?;
     let pod = one_pod(session, &cluster, &target).await?;
-    attach(session, &cluster, &pod, &args.options()).await
-}
-
-/// How to attach.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The container; the pod's default without one.
-    pub container: Option<String>,
-    /// Pass input on.
-    pub stdin: bool,
-    /// Input is a terminal.
-    pub tty: bool,
-    /// Say nothing of our own.
-    pub quiet: bool,
-}
-
-impl AttachArgs {
-    fn options(&self) -> Options {
-        Options { container: self.container.clone(), stdin: self.stdin, tty: self.tty, quiet: self.quiet }
-    }
+    attach(session, &cluster, &pod, &args.streams).await
 }
 
 /// Attaches to a pod's container.
@@ -82,12 +52,9 @@ pub async fn attach(
     session: &mut Session,
     cluster: &crate::session::Cluster,
     pod: &Value,
-    options: &Options,
+    options: &StreamArgs,
 ) -> Outcome {
-    let phase = text(pod, "status.phase");
-    if matches!(phase, "Succeeded" | "Failed") {
-        return fail(format!("cannot attach a container in a completed pod; current phase is {phase}"));
-    }
+    attached::check_running(pod, "attach")?;
     let container = default_container(session, pod, options.container.as_deref())?;
     let spec = items(pod, "spec.containers").iter().find(|known| text(known, "name") == container);
     let mut tty = options.tty;
@@ -104,16 +71,7 @@ pub async fn attach(
     if !options.quiet {
         session.io.note("If you don't see a command prompt, try pressing enter.")?;
     }
-    let start = ExecStart {
-        namespace: namespace(pod).to_owned(),
-        pod: name(pod).to_owned(),
-        container: container.clone(),
-        command: Vec::new(),
-        stdin: options.stdin,
-        stdout: true,
-        stderr: !tty,
-        tty,
-    };
+    let start = attached::start(pod, container.clone(), Vec::new(), options.stdin, tty);
     attached::run(session, cluster, Process::First, start).await?;
     if options.stdin && tty && !options.quiet && text(pod, "spec.restartPolicy") == "Always" {
         session.io.note(&format!(

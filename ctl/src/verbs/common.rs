@@ -192,6 +192,19 @@ pub fn check_subresource(subresource: &str) -> Outcome {
     }
 }
 
+/// The resource, or what stands for it when a subresource's object is of another kind, such as `Scale`.
+pub fn info_of(info: &ResourceInfo, object: &Value) -> ResourceInfo {
+    let kind = crate::value::text(object, "kind");
+    let mut info = info.clone();
+    if !kind.is_empty() && kind != info.kind {
+        let (group, _) = reeve_api::resource::split_api_version(crate::value::text(object, "apiVersion"));
+        info.resource.group = group.to_owned();
+        info.kind = kind.to_owned();
+        info.singular = kind.to_lowercase();
+    }
+    info
+}
+
 /// The object as users want to see it.
 pub fn without_managed_fields(object: &Value) -> Value {
     let mut object = object.clone();

@@ -1,13 +1,12 @@
 //! `rctl exec`: a command in a container, with its terminal and its exit code.
 
 use clap::Args;
-use reeve_client::streams::ExecStart;
 
 use super::logs::{default_container, one_pod};
-use crate::attached::{self, Process};
+use crate::attached::{self, Process, StreamArgs};
 use crate::errors::{Outcome, fail};
 use crate::session::Session;
-use crate::value::{name, namespace, text};
+use crate::value::{items, text};
 
 const EXAMPLES: &str = "  \
   # Get output from running the 'date' command from pod web, using the first container by default
@@ -29,18 +28,8 @@ pub struct ExecArgs {
     /// POD or TYPE/NAME
     #[arg(value_name = "POD | TYPE/NAME")]
     words: Vec<String>,
-    /// Container name. If omitted, the pod's default or first container
-    #[arg(short = 'c', long, value_name = "NAME")]
-    container: Option<String>,
-    /// Pass stdin to the container
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// Stdin is a TTY
-    #[arg(short = 't', long)]
-    tty: bool,
-    /// Only print output from the remote session
-    #[arg(short = 'q', long)]
-    quiet: bool,
+    #[command(flatten)]
+    streams: StreamArgs,
     /// The command, after --
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -49,7 +38,6 @@ pub struct ExecArgs {
 /// Runs the command.
 pub async fn run(session: &mut Session, args: ExecArgs) -> Outcome {
     let target = match (args.words.as_slice(), args.command.as_slice()) {
-        ([], []) => return fail("pod, type/name or --filename must be specified"),
         ([], _) => return fail("pod, type/name or --filename must be specified"),
         ([_], []) => return fail("you must specify at least one command for the container"),
         ([target], _) => target,
@@ -57,29 +45,14 @@ pub async fn run(session: &mut Session, args: ExecArgs) -> Outcome {
     };
     let cluster = session.cluster()?;
     let pod = one_pod(session, &cluster, target).await?;
-    if matches!(text(&pod, "status.phase"), "Succeeded" | "Failed") {
-        return fail(format!(
-            "cannot exec into a container in a completed pod; current phase is {}",
-            text(&pod, "status.phase")
-        ));
-    }
-    let container = if args.quiet && args.container.is_none() {
-        text(crate::value::items(&pod, "spec.containers").first().unwrap_or(&serde_json::Value::Null), "name")
-            .to_owned()
-    } else {
-        default_container(session, &pod, args.container.as_deref())?
+    attached::check_running(&pod, "exec into")?;
+    let StreamArgs { container, stdin, tty, quiet } = args.streams;
+    let container = match (&container, items(&pod, "spec.containers")) {
+        // Not to say which container it is.
+        (None, [first, ..]) if quiet => text(first, "name").to_owned(),
+        (asked, _) => default_container(session, &pod, asked.as_deref())?,
     };
-    let tty = attached::usable_tty(session, args.tty, args.stdin, args.quiet)?;
-    let start = ExecStart {
-        namespace: namespace(&pod).to_owned(),
-        pod: name(&pod).to_owned(),
-        container,
-        command: args.command.clone(),
-        stdin: args.stdin,
-        stdout: true,
-        // A terminal has one output.
-        stderr: !tty,
-        tty,
-    };
+    let tty = attached::usable_tty(session, tty, stdin, quiet)?;
+    let start = attached::start(&pod, container, args.command, stdin, tty);
     attached::run(session, &cluster, Process::New, start).await
 }

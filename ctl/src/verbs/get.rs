@@ -10,11 +10,11 @@ use super::common::{self, FileArgs, Target, TargetArgs, without_managed_fields};
 use crate::errors::{Failure, Outcome, fail, usage};
 use crate::output::format::{Format, custom_columns};
 use crate::output::jsonpath::Template;
-use crate::output::objects::{Layout, table};
+use crate::output::objects::{Layout, ServerColumns, table, table_with};
 use crate::output::table::{Printer, Table};
-use crate::resolve::display;
+use crate::resolve::{builtin_kind, display};
 use crate::session::{Cluster, Session, is_not_found};
-use crate::value::{name, text};
+use crate::value::{name, namespace, text};
 use crate::watching::{Change, Changes, Selection, by_name};
 
 const EXAMPLES: &str = "  \
@@ -158,7 +158,7 @@ pub async fn run(session: &mut Session, args: GetArgs) -> Outcome {
         failures.retain(|failure| !is_not_found(failure));
     }
     if format.is_table() {
-        print_tables(session, &cluster, &args, &groups, failures.is_empty())?;
+        print_tables(session, &cluster, &args, &groups, failures.is_empty()).await?;
     } else {
         print_objects(session, &args, &format, groups, single)?;
     }
@@ -189,7 +189,7 @@ async fn subresources(
     for one in found {
         let api = cluster.api(&one.info, crate::value::namespace(&one.object));
         match cluster.call(api.get_subresource(name(&one.object), &args.subresource)).await {
-            Ok(object) => groups.push(Group { info: one.info, objects: vec![object] }),
+            Ok(object) => groups.push(Group { info: common::info_of(&one.info, &object), objects: vec![object] }),
             Err(failure @ Failure::Server { .. }) => failures.push(failure),
             Err(failure) => return Err(failure),
         }
@@ -206,7 +206,7 @@ async fn subresources(
         }
         write!(session.io.out, "{}", table.render(!args.no_headers, session.palette()))?;
     } else {
-        print_tables(session, cluster, args, &groups, failures.is_empty())?;
+        print_tables(session, cluster, args, &groups, failures.is_empty()).await?;
     }
     Failure::collect(failures)
 }
@@ -253,7 +253,36 @@ fn layout(args: &GetArgs, format: &Format, info: &ResourceInfo, several: bool) -
     }
 }
 
-fn print_tables(session: &mut Session, cluster: &Cluster, args: &GetArgs, groups: &[Group], complain: bool) -> Outcome {
+/// The server's columns of a custom kind; `None` for built-in kinds, whose columns are known, and if it has none.
+async fn server_columns(cluster: &Cluster, args: &GetArgs, group: &Group) -> Outcome<Option<ServerColumns>> {
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    if builtin_kind(&group.info.kind()).is_some() {
+        return Ok(None);
+    }
+    let resource = &group.info.resource;
+    let mut path = format!("/apis/{}/{}", resource.group, resource.version);
+    if group.info.namespaced && !args.all_namespaces {
+        path.push_str(&format!("/namespaces/{}", group.objects.first().map(namespace).unwrap_or_default()));
+    }
+    path.push_str(&format!("/{}", resource.resource));
+    match group.objects.as_slice() {
+        [one] if !args.all_namespaces => path.push_str(&format!("/{}", name(one))),
+        _ => {}
+    }
+    match cluster.attempt(cluster.client().rest_json(&path, TABLE)).await? {
+        Ok(answer) => Ok(ServerColumns::parse(&answer)),
+        // The objects are here: a table with fewer columns is better than none.
+        Err(_) => Ok(None),
+    }
+}
+
+async fn print_tables(
+    session: &mut Session,
+    cluster: &Cluster,
+    args: &GetArgs,
+    groups: &[Group],
+    complain: bool,
+) -> Outcome {
     let palette = session.palette();
     let format = args.format()?;
     let now = (session.io.now)();
@@ -263,7 +292,9 @@ fn print_tables(session: &mut Session, cluster: &Cluster, args: &GetArgs, groups
         if index > 0 {
             writeln!(session.io.out)?;
         }
-        let table = table(&group.info, &group.objects, &layout(args, &format, &group.info, several), now);
+        let server = server_columns(cluster, args, group).await?;
+        let layout = layout(args, &format, &group.info, several);
+        let table = table_with(&group.info, &group.objects, &layout, now, server.as_ref());
         write!(session.io.out, "{}", table.render(!args.no_headers, palette))?;
     }
     if filled.is_empty() && complain && !args.ignore_not_found {

@@ -9,6 +9,7 @@ use reeve_api::ResourceInfo;
 use crate::errors::{Outcome, fail};
 use crate::output::colour::Tone;
 use crate::output::table::Table;
+use crate::resolve;
 use crate::session::Session;
 
 /// Print the supported API resources on the server.
@@ -60,7 +61,7 @@ pub async fn api_resources(session: &mut Session, args: ApiResourcesArgs) -> Out
     }
     let cluster = session.cluster()?;
     let mut rows: Vec<ResourceInfo> =
-        cluster.discovered().await?.iter().filter(|info| chosen(info, &args)).cloned().collect();
+        resolve::preferred(cluster.discovered().await?).into_iter().filter(|info| chosen(info, &args)).collect();
     rows.sort_by_key(|info| match args.sort_by.as_str() {
         "name" => (String::new(), info.resource.resource.clone()),
         "kind" => (String::new(), info.kind.clone()),

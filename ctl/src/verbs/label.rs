@@ -155,7 +155,12 @@ async fn run(session: &mut Session, args: MetadataArgs, field: &Field) -> Outcom
         return fail("resource(s) were provided, but no name, label selector, or --all flag specified");
     }
     let (found, mut failures) = common::find(&cluster, targets, &args.selector, &args.field_selector).await?;
+    let several = found.len() > 1;
     for found in found {
+        if args.list {
+            list(session, field, &found, several)?;
+            continue;
+        }
         match one(session, &cluster, &args, field, &changes, &found).await {
             Ok(()) => {}
             Err(failure @ (Failure::Server { .. } | Failure::Message(_))) => failures.push(failure),
@@ -163,6 +168,18 @@ async fn run(session: &mut Session, args: MetadataArgs, field: &Field) -> Outcom
         }
     }
     Failure::collect(failures)
+}
+
+/// Prints the present values; of several objects each below its name.
+fn list(session: &mut Session, field: &Field, found: &Found, several: bool) -> Outcome {
+    if several {
+        session.io.say(&format!("Listing {}s for {}:", field.noun, found.display()))?;
+    }
+    let indent = if several { " " } else { "" };
+    for (key, value) in entries(&found.object, &format!("metadata.{}", field.key)) {
+        session.io.say(&format!("{indent}{key}={}", value.as_str().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 async fn one(
@@ -174,13 +191,6 @@ async fn one(
     found: &Found,
 ) -> Outcome {
     let object = &found.object;
-    if args.list {
-        session.io.say(&format!("Listing {}s for {}:", field.noun, found.display()))?;
-        for (key, value) in entries(object, &format!("metadata.{}", field.key)) {
-            session.io.say(&format!(" {key}={}", value.as_str().unwrap_or_default()))?;
-        }
-        return Ok(());
-    }
     let plan = plan(object, field, changes, args.overwrite)?;
     for missing in &plan.missing {
         session.io.say(&format!("{} {missing:?} not found.", field.noun))?;

@@ -81,9 +81,10 @@ pub async fn run(session: &mut Session, args: PatchArgs) -> Outcome {
             Ok(patched) => {
                 let version = |object| text(object, "metadata.resourceVersion").to_owned();
                 let same = version(&patched) == version(object) && dry_run == DryRun::None;
+                let info = common::info_of(&found.info, &patched);
                 args.write.report(
                     &mut session.io,
-                    &found.info,
+                    &info,
                     &patched,
                     if same { "patched (no change)" } else { "patched" },
                 )?;

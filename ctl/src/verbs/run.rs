@@ -5,11 +5,12 @@ use reeve_api::ResourceInfo;
 use reeve_client::DeleteOptions;
 use serde_json::{Value, json};
 
-use super::attach::{self, Options};
+use super::attach;
 use super::common::{self, DryRun, WriteArgs};
 use super::create;
 use super::delete::{self, Leaving};
 use super::expose::{self, ServiceOptions};
+use crate::attached::StreamArgs;
 use crate::duration;
 use crate::errors::{Failure, Outcome, fail};
 use crate::resolve;
@@ -176,7 +177,7 @@ async fn foreground(
         // It ended before it could be joined: what it said is in its log.
         super::logs::print_all(session, cluster, pod).await?;
     } else {
-        let options = Options { container: None, stdin: args.stdin, tty: args.tty, quiet: args.quiet };
+        let options = StreamArgs { container: None, stdin: args.stdin, tty: args.tty, quiet: args.quiet };
         attach::attach(session, cluster, pod, &options).await?;
     }
     if args.restart == Restart::Always {
