@@ -38,8 +38,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// Kernel settings beyond the safe ones that pods may make: names, or prefixes that end in `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
-    /// What is kept from pods: for the kubelet and for the system.
-    pub reserved: [Amounts; 2],
+    /// What is kept from pods: for the kubelet, for the system, and free.
+    pub reserved: [Amounts; 3],
     /// Periods and limits.
     pub tuning: Tuning,
 }

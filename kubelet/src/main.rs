@@ -118,7 +118,7 @@ struct Options {
 }
 
 impl Options {
-    fn config(&self) -> Result<Config> {
+    fn config(&self, facts: &NodeFacts) -> Result<Config> {
         let node_name = match &self.hostname_override {
             Some(name) => name.clone(),
             None => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
@@ -154,7 +154,7 @@ impl Options {
                 .map(|it| taint(it))
                 .collect::<Result<_>>()?,
             allowed_unsafe_sysctls: self.resources.allowed_unsafe_sysctls.clone(),
-            reserved: self.resources.reserved()?,
+            reserved: self.resources.reserved(facts, self.max_pods)?,
             cgroup_root: self.cgroup_root.trim_end_matches('/').to_owned(),
             tuning: Tuning::new(cpus),
         })
@@ -185,16 +185,16 @@ fn main() -> Result<()> {
 
 async fn run(options: Options) -> Result<()> {
     reeve_client::pages::release_after_start();
-    let config = options.config()?;
     let shutdown = shutdown_signal()?;
-    for folder in [&config.root_dir, &config.pod_logs_dir] {
+    for folder in [&options.root_dir, &options.pod_logs_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
+    let facts = NodeFacts::read(&options.root_dir).context("cannot read the machine's facts")?;
+    let config = options.config(&facts)?;
     let client = tokio::select! {
         client = options.certificates.client(&options.api, &config) => client?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let facts = NodeFacts::read(&config.root_dir).context("cannot read the machine's facts")?;
     let runtime = Runtime::new(&config.runtime_endpoint, config.tuning.runtime_timeout)?;
     let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
     let host_dns = HostDns::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
@@ -222,10 +222,7 @@ async fn run(options: Options) -> Result<()> {
         fixed,
         nodes,
         memory: facts.memory,
-        allocatable: allocatable::allocatable(
-            &allocatable::capacity(&facts, config.max_pods),
-            &[&config.reserved[0], &config.reserved[1]],
-        ),
+        allocatable: allocatable::allocatable(&allocatable::capacity(&facts, config.max_pods), &config.reserved),
         app_armor: facts.app_armor,
         pressure: pressure.clone(),
         sandbox_image: options.pod_infra_container_image.clone(),

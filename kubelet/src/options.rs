@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use reeve_kubelet::log_rotation::RotationPolicy;
 use reeve_kubelet::node::allocatable::{self, Amounts};
+use reeve_kubelet::node::facts::NodeFacts;
 use reeve_kubelet::pressure::images::ImagePolicy;
 use reeve_kubelet::pressure::thresholds::{self, Settings};
 use reeve_kubelet::quantity;
@@ -100,9 +101,10 @@ impl ResourceOptions {
     }
 
     /// What is kept from pods.
-    pub fn reserved(&self) -> Result<[Amounts; 2]> {
+    pub fn reserved(&self, facts: &NodeFacts, max_pods: u32) -> Result<[Amounts; 3]> {
         let read = |flag: &str, pairs: &[String]| allocatable::parse(pairs).map_err(|error| anyhow!("{flag} {error}"));
-        Ok([read("--kube-reserved", &self.kube_reserved)?, read("--system-reserved", &self.system_reserved)?])
+        let free = thresholds::kept_free(&self.eviction()?.thresholds, &allocatable::capacity(facts, max_pods));
+        Ok([read("--kube-reserved", &self.kube_reserved)?, read("--system-reserved", &self.system_reserved)?, free])
     }
 }
 

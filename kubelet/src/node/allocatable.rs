@@ -43,7 +43,7 @@ pub fn capacity(facts: &NodeFacts, max_pods: u32) -> Amounts {
 }
 
 /// What is left for pods when the reservations (for the kubelet, for the system, up to hard eviction) are taken away.
-pub fn allocatable(capacity: &Amounts, reserved: &[&Amounts]) -> Amounts {
+pub fn allocatable(capacity: &Amounts, reserved: &[Amounts]) -> Amounts {
     let left = |(name, amount): (&String, &i64)| {
         let taken: i64 = reserved.iter().filter_map(|it| it.get(name)).sum();
         (name.clone(), (amount - taken).max(0))
@@ -73,7 +73,7 @@ mod tests {
         let words = |list: &[&str]| parse(&list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
         let kube = words(&["cpu=250m", "memory=1Gi"]).unwrap();
         let system = words(&["memory=100Mi", "ephemeral-storage=10Gi"]).unwrap();
-        let left = quantities(&allocatable(&capacity, &[&kube, &system]));
+        let left = quantities(&allocatable(&capacity, &[kube, system]));
         let text = |name: &str| left[name].0.clone();
         assert_eq!((text("cpu"), text("memory"), text("pods")), ("1750m".into(), "3043328Ki".into(), "110".into()));
         assert_eq!(quantities(&capacity)["cpu"].0, "2");

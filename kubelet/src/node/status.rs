@@ -70,7 +70,7 @@ pub fn node_status(
     let health = &seen.health;
     let old = old.cloned().unwrap_or_default();
     let capacity = allocatable::capacity(facts, config.max_pods);
-    let left = allocatable::allocatable(&capacity, &[&config.reserved[0], &config.reserved[1]]);
+    let left = allocatable::allocatable(&capacity, &config.reserved);
     let problems: Vec<String> =
         [&health.runtime_problem, &health.network_problem].into_iter().flatten().cloned().collect();
     let pressure = |kind: Pressure, well: [&str; 2], ill: [&str; 2]| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::signals::{Amount, SIGNALS, Signal};
+use crate::node::allocatable::Amounts;
 use crate::pod::backoff::after;
 use crate::quantity;
 
@@ -146,6 +147,20 @@ pub struct Watchman {
     last: BTreeMap<Pressure, Timestamp>,
 }
 
+/// What the hard thresholds keep free of memory and disk, and so from pods.
+pub fn kept_free(thresholds: &[Threshold], capacity: &Amounts) -> Amounts {
+    let hard = thresholds.iter().filter(|it| it.grace.is_none());
+    let of = |threshold: &Threshold| {
+        let name = match threshold.signal {
+            Signal::Memory => "memory",
+            Signal::NodeBytes => "ephemeral-storage",
+            _ => return None,
+        };
+        Some((name.to_owned(), threshold.least.of(capacity.get(name).copied()?)))
+    };
+    hard.filter_map(of).collect()
+}
+
 /// A threshold that asks for an eviction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Met {
@@ -199,6 +214,11 @@ mod tests {
         let hard = parse(&words(&["memory.available<100Mi", "nodefs.inodesFree<5%"]), None).unwrap();
         assert_eq!(hard[0], Threshold { signal: Signal::Memory, least: Least::Absolute(100 << 20), grace: None });
         assert_eq!(hard[1].least.of(1000), 50);
+        let disk = parse(&words(&["nodefs.available<10%"]), None).unwrap();
+        let capacity =
+            [("memory", 1 << 30), ("ephemeral-storage", 1000)].map(|(name, it)| (name.to_owned(), it)).into();
+        assert_eq!(kept_free(&hard, &capacity), [("memory".to_owned(), 100 << 20)].into());
+        assert_eq!(kept_free(&disk, &capacity), [("ephemeral-storage".to_owned(), 100)].into());
         let soft = parse(&words(&["memory.available<1Gi"]), Some(&words(&["memory.available=1m30s"]))).unwrap();
         assert_eq!(soft[0].grace, Some(Duration::from_secs(90)));
         for (text, error) in [
