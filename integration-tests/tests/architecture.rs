@@ -16,7 +16,7 @@ const ONLY: [(&str, &[&str]); 9] = [
     ("hickory-server", &["reeve-proxy"]),
     ("hickory-proto", &["reeve-proxy", "reeve-demo"]),
     ("jsonwebtoken", &["reeve-apiserver"]),
-    ("rcgen", &["xtask", "reeve-controller-manager", "reeve-apiserver"]),
+    ("rcgen", &["xtask", "reeve-controller-manager", "reeve-apiserver", "reeve-kubelet"]),
     ("xtask", &["reeve-integration-tests", "reeve-bench"]),
 ];
 

@@ -63,6 +63,9 @@ fn outline(writer: &mut Writer, level: usize, name: &str, value: &Value) {
 
 /// `clusterIP` as `Cluster IP`.
 fn label(field: &str) -> String {
+    if field == "uid" {
+        return "UID".to_owned();
+    }
     if field.contains(['.', '/', '-', '_', ' ']) {
         return field.to_owned();
     }
