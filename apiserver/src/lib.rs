@@ -4,6 +4,7 @@
 //! gRPC and REST, [`handlers`] are the verbs, [`registry`] knows the kinds, [`storage`] keeps the objects.
 
 pub mod admission;
+pub mod aggregation;
 pub mod allocation;
 pub mod authentication;
 pub mod authorization;
@@ -14,6 +15,7 @@ pub mod encoding;
 pub mod handlers;
 pub mod metrics;
 pub mod options;
+pub mod outbound;
 pub mod pod_streams;
 pub mod registry;
 pub mod request;
@@ -31,9 +33,10 @@ use reeve_client::tls::{ServerFiles, ServerTls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregation::Aggregation;
 use crate::chain::Chain;
 use crate::edges::grpc;
-use crate::edges::rest::{Readiness, Rest};
+use crate::edges::rest::{Proxy, Readiness, Rest};
 use crate::handlers::{HandlerOptions, Handlers, Meters};
 use crate::options::Options;
 use crate::pod_streams::PodStreams;
@@ -87,9 +90,16 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     };
     let handlers = Arc::new(Handlers::new(registry, store.clone(), &cache, handler_options, Timestamp::now));
     handlers.measure_with(Meters::new(pods.clone()));
+    let proxy = Proxy::new(
+        options.kubelet_client_certificate.as_deref(),
+        options.kubelet_client_key.as_deref(),
+        options.kubelet_certificate_authority.as_deref(),
+    )?;
+    let aggregation = Arc::new(Aggregation::new(handlers.clone(), options.front_proxy()?));
     let readiness = Readiness::default();
     let address = SocketAddr::new(advertised, options.secure_port).to_string();
-    let rest = Arc::new(Rest::new(handlers.clone(), pods.clone(), readiness.clone(), &address));
+    let rest =
+        Arc::new(Rest::new(handlers.clone(), pods.clone(), proxy, aggregation.clone(), readiness.clone(), &address));
     let routes = grpc::routes(handlers.clone(), pods)?;
     let in_flight_max = options.max_requests_inflight + options.max_mutating_requests_inflight;
     let chain = Arc::new(Chain::new(routes, rest, handlers.clone(), readiness.clone(), in_flight_max));
@@ -107,7 +117,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         () = async {
             prepare(&cache, &handlers, &options, advertised, &readiness).await;
             let follow = |_| handlers.follow_definitions(&cache);
-            keep(Backoff::RECONNECT, "following custom resource definitions", follow).await
+            let aggregate = |_| aggregation.follow();
+            tokio::join!(
+                keep(Backoff::RECONNECT, "following custom resource definitions", follow),
+                keep(Backoff::RECONNECT, "following API services", aggregate),
+            );
         } => {}
     }
     shutdown.cancelled().await;

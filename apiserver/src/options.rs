@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reeve_client::process::LogOptions;
 
+use crate::aggregation::FrontProxy;
 use crate::allocation::{PortRange, ServiceRange};
 use crate::authentication::keys::Keys;
 use crate::authorization::Mode;
@@ -77,6 +78,13 @@ pub struct Options {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_bootstrap_token_auth: bool,
 
+    /// Client certificate used to prove the identity of the API server to the servers behind API services
+    #[arg(long, value_name = "FILE", requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Private key for the client certificate used to prove the identity of the API server to those servers
+    #[arg(long, value_name = "FILE", requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
+
     /// Ordered list of plug-ins to do authorization on secure port
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC", value_name = "MODES")]
     pub authorization_mode: Vec<Mode>,
@@ -111,6 +119,19 @@ pub struct Options {
 const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
 
 impl Options {
+    /// What the servers behind API services know this server by.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn front_proxy(&self) -> anyhow::Result<Option<FrontProxy>> {
+        use anyhow::Context as _;
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        match (&self.proxy_client_cert_file, &self.proxy_client_key_file) {
+            (Some(certificate), Some(key)) => Ok(Some(FrontProxy { certificate: read(certificate)?, key: read(key)? })),
+            _ => Ok(None),
+        }
+    }
+
     /// What authentication and authorization need.
     ///
     /// # Errors

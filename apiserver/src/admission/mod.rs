@@ -2,8 +2,8 @@
 //!
 //! The two lists below are the chain, in its order. Plug-ins that change objects run first, before the object is
 //! validated; those that only judge run last. A plug-in is a function of the request, the objects and what is
-//! cached; none waits. Two need the store and are called by the handlers: namespace lifecycle, which may have to wait
-//! for a namespace that was made a moment ago, and resource quota, which counts.
+//! cached; none waits. Three are called by the handlers: namespace lifecycle, which may have to wait for a namespace that
+//! was made a moment ago, resource quota, which counts in the store, and webhooks, which are somewhere else.
 //!
 //! Names, order, rules and texts are those of `k8s.io/kubernetes/plugin/pkg/admission`.
 
@@ -21,6 +21,7 @@ mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod volume_resize;
+pub mod webhooks;
 
 use std::collections::HashMap;
 

@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::admission::{label_namespace, wrong_body};
 use super::ownership::{Ownership, Tracker, adopt_given};
+use super::webhooks::Subject;
 use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
 use crate::admission;
+use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Hint, Outcome, StoreError, Write};
@@ -69,6 +71,10 @@ impl Handlers {
         self.admit_place(row, target, object.as_ref()).await?;
         let request = self.admission(user, Verb::Create, row, target);
         admission::mutate(&request, object.as_mut(), None)?;
+        if self.has_webhooks() {
+            let subject = Subject::of(&request, Operation::Create, options);
+            object = self.mutate_by_webhooks(&subject, object, None, &mut warnings).await?;
+        }
 
         let generated = object.metadata().generate_name.clone().filter(|_| name.is_empty());
         // What a kind makes of the object's name it makes anew of the next one.
@@ -118,6 +124,10 @@ impl Handlers {
         check(row, &name, object.validate())?;
         let told = warnings.len();
         admission::validate(request, object, None, warnings)?;
+        if self.has_webhooks() {
+            let subject = Subject::of(request, Operation::Create, options);
+            self.judge_by_webhooks(&subject, Some(&*object), None, warnings).await?;
+        }
         let charged = self.charge(row, target, object, options.dry_run).await?;
         let result = self.write_new(row, target, object, options, &mut lost).await;
         if result.is_err() {

@@ -60,7 +60,8 @@ impl Served {
     }
 }
 
-fn server() -> User {
+/// The server itself, for what it writes of its own accord.
+pub fn server() -> User {
     User {
         name: "system:apiserver".to_owned(),
         groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
@@ -231,12 +232,20 @@ impl Handlers {
         Ok(None)
     }
 
+    /// Follows the objects of a built-in resource from now on: those of a namespace, or all when it is empty.
+    ///
+    /// # Errors
+    /// When the cache is not filled yet.
+    pub async fn watch_in(&self, prefix: &str, namespace: &str) -> Result<Watch, StatusError> {
+        watch(self.stored(prefix), namespace).await
+    }
+
     /// Follows the definitions until the watch ends.
     ///
     /// # Errors
     /// Why it ended; to be taken up again.
     pub async fn follow_definitions(&self, cache: &Cache) -> Result<(), StatusError> {
-        let mut changes = watch(self.stored(PREFIX)).await?;
+        let mut changes = watch(self.stored(PREFIX), "").await?;
         loop {
             let waiting = self.sync_definitions(cache).await?;
             let emptied = async {
@@ -257,15 +266,19 @@ impl Handlers {
     }
 }
 
-async fn watch(resource: &Resource) -> Result<Watch, StatusError> {
-    let query =
-        WatchQuery { selector: Selector::namespace(""), from: WatchFrom::Now, initial_events: None, bookmarks: false };
+async fn watch(resource: &Resource, namespace: &str) -> Result<Watch, StatusError> {
+    let query = WatchQuery {
+        selector: Selector::namespace(namespace),
+        from: WatchFrom::Now,
+        initial_events: None,
+        bookmarks: false,
+    };
     resource.watch(query).await
 }
 
 /// Resolves when a resource has no objects any more.
 async fn emptied(resource: Resource) -> Result<(), StatusError> {
-    let mut changes = watch(&resource).await?;
+    let mut changes = watch(&resource, "").await?;
     while !resource.snapshot().is_empty() {
         match changes.next().await {
             Some(Ok(_)) => {}

@@ -51,6 +51,7 @@ impl Handlers {
         if let Some(present) = self.cached(target).filter(|_| node_of(user).is_some()) {
             node_restriction::admit_delete(user, &target.resource, decode_stored(row, &present)?.as_ref())?;
         }
+        self.judge_deletion(user, row, target, options.dry_run).await?;
         self.delete_row(row, target, options).await
     }
 

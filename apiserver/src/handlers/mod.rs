@@ -13,6 +13,7 @@ mod measures;
 mod ownership;
 mod patch;
 mod pods;
+mod proxied;
 mod read;
 mod reviews;
 mod service_claims;
@@ -20,6 +21,7 @@ mod subresources;
 mod token_request;
 mod update;
 mod watch;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -43,7 +45,7 @@ use crate::request::{Target, User, Verb};
 use crate::storage::cache::{Cache, Extract, NoFields, Resource, ResourceConfig};
 use crate::storage::{Hint, SharedStore, StoreError, Stored};
 
-pub use definitions::Served;
+pub use definitions::{Served, server};
 pub use measures::Meters;
 pub use read::{Listed, Listing};
 pub use watch::{WatchItem, WatchStream};

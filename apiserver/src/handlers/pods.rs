@@ -24,6 +24,23 @@ impl Handlers {
         subresource: &str,
         container: &str,
     ) -> Result<PodLocation, StatusError> {
+        let located = self.locate_if_assigned(user, verb, namespace, name, subresource, container).await?;
+        located.ok_or_else(|| StatusError::bad_request(format!("pod {name} does not have a host assigned")))
+    }
+
+    /// The same; nothing for a pod that has no node yet.
+    ///
+    /// # Errors
+    /// When the user may not, and when there is no such pod, container or node.
+    pub async fn locate_if_assigned(
+        &self,
+        user: &User,
+        verb: Verb,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        container: &str,
+    ) -> Result<Option<PodLocation>, StatusError> {
         let pods = GroupVersionResource::of::<Pod>();
         let target = Target {
             resource: pods.clone(),
@@ -44,10 +61,7 @@ impl Handlers {
             _ => container_of(&pod, name, container)?,
         };
         let spec = pod.spec.unwrap_or_default();
-        let node_name = spec
-            .node_name
-            .filter(|node| !node.is_empty())
-            .ok_or_else(|| StatusError::bad_request(format!("pod {name} does not have a host assigned")))?;
+        let Some(node_name) = spec.node_name.filter(|node| !node.is_empty()) else { return Ok(None) };
         let entry = self
             .stored(NODES_PREFIX)
             .get("", &node_name, Version::Any)
@@ -56,7 +70,7 @@ impl Handlers {
         let node: Node = serde_json::from_slice(entry.object()).map_err(StatusError::internal)?;
         let kubelet = kubelet_address(&node)
             .ok_or_else(|| StatusError::internal(format_args!("node {node_name} tells no address of its kubelet")))?;
-        Ok(PodLocation { node: node_name, kubelet, container })
+        Ok(Some(PodLocation { node: node_name, kubelet, container }))
     }
 }
 

@@ -33,6 +33,11 @@ impl Listed {
         }
     }
 
+    /// The object as it lies in the store, whatever version is served.
+    pub fn stored(&self) -> &Bytes {
+        self.entry.object()
+    }
+
     /// Only the fields of a mask.
     pub fn project(&self, mask: &Mask) -> Bytes {
         if mask.is_all() { self.object() } else { json::project(&self.object(), mask).into() }
@@ -67,6 +72,15 @@ pub struct Listing {
     pub entries: Box<dyn Iterator<Item = Listed> + Send>,
     /// The row, for the list's kind.
     pub row: Arc<Row>,
+}
+
+impl Listing {
+    /// The same objects as they lie in the store: metadata is told without what a conversion adds to it.
+    #[must_use]
+    pub fn as_stored(mut self) -> Self {
+        self.entries = Box::new(self.entries.map(|listed| Listed { conversion: None, ..listed }));
+        self
+    }
 }
 
 impl Handlers {

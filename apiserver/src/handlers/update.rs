@@ -5,10 +5,12 @@ use reeve_api::{ObjectMeta, StatusError};
 
 use super::admission::{label_namespace, wrong_body};
 use super::ownership::{Ownership, Tracker, adopt_given, same_managers};
+use super::webhooks::Subject;
 use super::{
     Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
 };
 use crate::admission;
+use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, split_managers};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, StoreError, Stored, Write};
@@ -139,14 +141,19 @@ impl Handlers {
         let request = self.admission(user, Verb::Update, row, target);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         let mut lost = service_claims::Lost::default();
+        let hooked = part != Part::Binding && self.has_webhooks();
+        let mut approved: Option<(i64, Box<dyn AnyObject>)> = None;
+        let mut told = Vec::new();
         loop {
             let mut claims = service_claims::Claims::default();
             let mut warnings = Vec::new();
             let mut dry = None;
             let mut end = None;
+            let mut asking = None;
             let hint = self.hint(row, target);
             let result = {
                 let (claims, warnings, lost, dry, end) = (&mut claims, &mut warnings, &lost, &mut dry, &mut end);
+                let (asking, approved, told) = (&mut asking, &approved, &told);
                 let mut decide = |present: Option<&Stored>| {
                     let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                     let old = decode_stored(row, &present.value)?;
@@ -169,6 +176,18 @@ impl Handlers {
                     if part != Part::Binding {
                         admission::mutate(&request, object.as_mut(), Some(old.as_ref()))?;
                     }
+                    if hooked {
+                        match approved {
+                            Some((revision, object_then)) if *revision == present.revision => {
+                                object = object_then.clone_object();
+                            }
+                            // Webhooks take their time: what they say is used when nothing changed meanwhile.
+                            _ => {
+                                *asking = Some((present.revision, object, old));
+                                return Ok(Write::keep());
+                            }
+                        }
+                    }
                     adjust(row, &context, part, object.as_mut(), old.as_ref());
                     if part == Part::Main {
                         *claims = self.plan_claims(object.as_mut(), Some(old.as_ref()), lost)?;
@@ -181,6 +200,7 @@ impl Handlers {
                     };
                     check(row, &target.name, errors)?;
                     *warnings = object.warnings(Some(old.as_ref()));
+                    warnings.extend(told.iter().cloned());
                     if part != Part::Binding {
                         admission::validate(&request, object.as_ref(), Some(old.as_ref()), warnings)?;
                     }
@@ -207,6 +227,15 @@ impl Handlers {
                 };
                 self.store.update(&key, hint, &mut decide).await
             };
+            if let Some((revision, object, old)) = asking {
+                result.map_err(store_error)?;
+                let subject = Subject::of(&request, Operation::Update, options);
+                told.clear();
+                let object = self.mutate_by_webhooks(&subject, object, Some(old.as_ref()), &mut told).await?;
+                self.judge_by_webhooks(&subject, Some(object.as_ref()), Some(old.as_ref()), &mut told).await?;
+                approved = Some((revision, object));
+                continue;
+            }
             if let Some(stored) = dry {
                 return ObjectAnswer::stored(row, &stored, warnings);
             }

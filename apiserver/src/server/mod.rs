@@ -1,6 +1,7 @@
 //! The TLS port: accepts connections, learns who is at the other end, and serves HTTP/1.1 and HTTP/2.
 
 mod corked;
+mod farewell;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
 use corked::Corked;
+use farewell::Farewell;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,7 +100,8 @@ async fn connection(
             |stream| Box::pin(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
         Corked::new(stream).drive(connect).await
     } else {
-        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()).await
+        let stream = TokioIo::new(Farewell::new(stream));
+        watcher.watch(builder.serve_connection_with_upgrades(stream, service).into_owned()).await
     };
     if let Err(error) = end {
         tracing::debug!(%address, %error, "connection ended");

@@ -169,6 +169,10 @@ pub fn partial(object: &[u8], version: &str) -> Bytes {
 
 /// The metadata of a list.
 fn list_metadata(listing: &Listing) -> String {
+    if listing.row.info.verbs.iter().all(|verb| verb != "watch") {
+        // What is not stored has no version.
+        return "{}".to_owned();
+    }
     let mut metadata = format!("{{\"resourceVersion\":\"{}\"", listing.revision);
     if !listing.continue_token.is_empty() {
         metadata.push_str(&format!(",\"continue\":\"{}\"", listing.continue_token));
@@ -224,6 +228,7 @@ pub fn metadata_list(listing: Listing, asked: Asked) -> Result<Response<Body>, S
         return protobuf_list(listing, asked, version, "PartialObjectMetadata", |object| partial(&object, version));
     }
     let header = list_header("PartialObjectMetadataList", version, &listing);
+    let listing = listing.as_stored();
     stream_list(header, listing, asked, move |object, out| out.extend_from_slice(&partial(&object, version)))
 }
 

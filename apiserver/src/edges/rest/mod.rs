@@ -11,6 +11,7 @@ mod negotiation;
 mod openapi;
 mod options;
 mod path;
+mod proxy;
 mod streams;
 mod table;
 
@@ -26,6 +27,7 @@ use tonic::body::Body;
 
 use self::negotiation::{Asked, Form, Offer, negotiate};
 use self::path::{Query, Route, route};
+use crate::aggregation::{Aggregation, Remote};
 use crate::authentication::impersonation;
 use crate::authorization::{self, Attributes, On};
 use crate::handlers::{Handlers, ObjectAnswer, PatchKind};
@@ -35,16 +37,18 @@ use crate::registry::{Registry, Row};
 use crate::request::{Target, User, Verb};
 
 pub use self::health::Readiness;
+pub use self::proxy::Proxy;
 
 /// The documents of discovery, made of a registry.
 struct Discovered {
     registry: Arc<Registry>,
+    remotes: Arc<Vec<Remote>>,
     documents: discovery::Documents,
 }
 
 impl Discovered {
-    fn new(registry: Arc<Registry>, address: &str) -> Self {
-        Self { documents: discovery::Documents::new(registry.rows(), address), registry }
+    fn new(registry: Arc<Registry>, remotes: Arc<Vec<Remote>>, address: &str) -> Self {
+        Self { documents: discovery::Documents::new(registry.rows(), &remotes, address), registry, remotes }
     }
 }
 
@@ -52,6 +56,8 @@ impl Discovered {
 pub struct Rest {
     handlers: Arc<Handlers>,
     pods: Arc<PodStreams>,
+    proxy: Proxy,
+    aggregation: Arc<Aggregation>,
     readiness: Readiness,
     discovery: ArcSwap<Discovered>,
     metrics: Metrics,
@@ -61,19 +67,35 @@ pub struct Rest {
 
 impl Rest {
     /// An edge over handlers.
-    pub fn new(handlers: Arc<Handlers>, pods: Arc<PodStreams>, readiness: Readiness, address: &str) -> Self {
-        let discovery = ArcSwap::from_pointee(Discovered::new(handlers.registry(), address));
-        Self { handlers, pods, readiness, discovery, metrics: Metrics::default(), address: address.to_owned() }
+    pub fn new(
+        handlers: Arc<Handlers>,
+        pods: Arc<PodStreams>,
+        proxy: Proxy,
+        aggregation: Arc<Aggregation>,
+        readiness: Readiness,
+        address: &str,
+    ) -> Self {
+        let discovery = ArcSwap::from_pointee(Discovered::new(handlers.registry(), aggregation.remotes(), address));
+        Self {
+            handlers,
+            pods,
+            proxy,
+            aggregation,
+            readiness,
+            discovery,
+            metrics: Metrics::default(),
+            address: address.to_owned(),
+        }
     }
 
     /// The documents of what is served now.
     fn discovery(&self) -> Arc<Discovered> {
         let known = self.discovery.load_full();
-        let registry = self.handlers.registry();
-        if Arc::ptr_eq(&known.registry, &registry) {
+        let (registry, remotes) = (self.handlers.registry(), self.aggregation.remotes());
+        if Arc::ptr_eq(&known.registry, &registry) && Arc::ptr_eq(&known.remotes, &remotes) {
             return known;
         }
-        let made = Arc::new(Discovered::new(registry, &self.address));
+        let made = Arc::new(Discovered::new(registry, remotes, &self.address));
         self.discovery.store(made.clone());
         made
     }
@@ -92,7 +114,7 @@ impl Rest {
         let path = request.uri().path();
         if let Route::Resource { target, watch } = route(path) {
             let query = Query::parse(request.uri().query());
-            if let Some(verb) = path::verb(request.method(), &target, watch || query.flag("watch")) {
+            if let Some(verb) = path::verb(request.method(), &target, path::watches(&target, watch, &query)) {
                 let nobody = User::default();
                 let asked = Attributes::of_target(&nobody, verb, &target, query.text("fieldSelector"));
                 return impersonation::apply(authorizer, user, request.headers(), verb.as_str(), asked.on);
@@ -141,15 +163,15 @@ impl Rest {
         request: Request<Incoming>,
         measured: &mut metrics::Asked,
     ) -> Result<Response<Body>, StatusError> {
-        if *request.method() == Method::HEAD {
-            return Err(method_not_allowed());
-        }
         let path = request.uri().path();
         let route = route(path);
+        if *request.method() == Method::HEAD && !matches!(&route, Route::Resource { target, .. } if is_proxy(target)) {
+            return Err(method_not_allowed());
+        }
         let query = Query::parse(request.uri().query());
         if let Route::Resource { target, watch } = &route
             && self.handlers.registry().get(&target.resource).is_none()
-            && let Some(verb) = path::verb(request.method(), target, *watch || query.flag("watch"))
+            && let Some(verb) = path::verb(request.method(), target, path::watches(target, *watch, &query))
         {
             // A stranger must not learn what exists.
             let asked = Attributes::of_target(user, verb, target, query.text("fieldSelector"));
@@ -171,13 +193,19 @@ impl Rest {
         if let Some(response) = openapi::answer(registry, path, &query, request.method(), request.headers(), now)? {
             return Ok(response);
         }
+        if !documents.has_path(path)
+            && !matches!(&route, Route::Resource { target, .. } if registry.get(&target.resource).is_some())
+            && let Some(remote) = self.aggregation.find(path)
+        {
+            return self.aggregation.answer(&remote, user, request).await;
+        }
         if let Some(response) = documents.answer(&route, path, &query, request.method(), request.headers())? {
             return Ok(response);
         }
         let Route::Resource { target, watch } = route else {
             return Err(unknown_resource());
         };
-        let watch = watch || query.flag("watch");
+        let watch = path::watches(&target, watch, &query);
         let verb = path::verb(request.method(), &target, watch).ok_or_else(method_not_allowed)?;
         let target = canonical(target, verb);
         let group = &target.resource.group;
@@ -195,6 +223,9 @@ impl Rest {
         };
         if verb == Verb::Get && target.resource.resource == "pods" && target.subresource == "log" {
             return logs::answer(&self.handlers, &self.pods, user, &target, &query).await;
+        }
+        if is_proxy(&target) {
+            return self.proxy.answer(&self.handlers, user, verb, &target, request).await;
         }
         if matches!(verb, Verb::Get | Verb::Create) && streams::is_stream(&target) {
             return streams::answer(&self.handlers, &self.pods, user, &target, request).await;
@@ -227,6 +258,10 @@ impl Rest {
             };
             negotiate(request.headers(), query, offer)?
         };
+        if asked.form == Form::Table && row.as_ref().is_some_and(|row| row.review.is_some()) {
+            // Answers to questions have no columns.
+            return Err(negotiation::not_acceptable(kind));
+        }
         match verb {
             Verb::Get => {
                 options::check_get(query)?;
@@ -303,6 +338,11 @@ impl Rest {
             Form::Table => table::object(object, row, self.handlers.now(), query, asked, status),
         }
     }
+}
+
+/// Whether requests are handed on, whatever their method and query.
+fn is_proxy(target: &Target) -> bool {
+    target.subresource == "proxy" && path::is_proxied(&target.resource.group, &target.resource.resource)
 }
 
 /// A namespace is an object of the cluster: its path has its name also where others have their namespace.

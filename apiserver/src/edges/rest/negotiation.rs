@@ -163,6 +163,11 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer<'_>) -> Result
     Ok(asked)
 }
 
+/// The refusal of a form that objects of a kind do not have.
+pub fn not_acceptable(kind: Option<&GroupVersionKind>) -> StatusError {
+    Offer::Objects(kind).unknown_parameters()
+}
+
 /// The encoding of an error: that of the answer, or JSON.
 pub fn error_encoding(headers: &HeaderMap) -> Encoding {
     match headers.get(ACCEPT).and_then(|value| value.to_str().ok()) {

@@ -68,7 +68,11 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
             resource: GroupVersionResource::new(group, version, resource),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            subresource: subresource.join("/"),
+            // What follows a proxy is the other side's path.
+            subresource: match subresource {
+                ["proxy", ..] if is_proxied(group, resource) => "proxy".to_owned(),
+                parts => parts.join("/"),
+            },
         },
         watch,
     };
@@ -82,6 +86,16 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
         [resource, name, sub @ ..] => target(resource, "", name, sub),
         [] => Route::Other,
     }
+}
+
+/// Whether requests can be handed on to objects of a resource.
+pub fn is_proxied(group: &str, resource: &str) -> bool {
+    group.is_empty() && matches!(resource, "pods" | "services" | "nodes")
+}
+
+/// Whether a request is a watch: by its path, or by its query, which belongs to the other side in a proxied one.
+pub fn watches(target: &Target, watch: bool, query: &Query) -> bool {
+    target.subresource != "proxy" && (watch || query.flag("watch"))
 }
 
 /// The verb that a method means for a target; `None` for methods that the API does not have.

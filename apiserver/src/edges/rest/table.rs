@@ -92,6 +92,7 @@ fn columns(printer: Printer<'_>) -> Value {
 fn write_row(
     printer: Printer<'_>,
     object: &[u8],
+    stored: &[u8],
     now: Timestamp,
     style: Style,
     out: &mut BytesMut,
@@ -101,7 +102,8 @@ fn write_row(
     out.extend_from_slice(b"{\"cells\":");
     out.extend_from_slice(&cells);
     out.extend_from_slice(b",\"object\":");
-    style.write_object(object, out);
+    // Metadata is told without what a conversion adds to it.
+    style.write_object(if style.include == Include::Object { object } else { stored }, out);
     out.extend_from_slice(b"}");
     Ok(())
 }
@@ -124,7 +126,7 @@ pub fn list(listing: Listing, now: Timestamp, query: &Query, asked: Asked) -> Re
         if index > 0 {
             out.extend_from_slice(b",");
         }
-        write_row(printer, &entry.object(), now, style, &mut out)?;
+        write_row(printer, &entry.object(), entry.stored(), now, style, &mut out)?;
     }
     if out.len() == rows_at + 1 && has_no_printer(printer.resource) {
         out.truncate(rows_at);
@@ -177,7 +179,7 @@ fn table(
         )
         .as_bytes(),
     );
-    write_row(printer, object, now, style, out)?;
+    write_row(printer, object, object, now, style, out)?;
     out.extend_from_slice(b"]}");
     Ok(())
 }

@@ -21,7 +21,12 @@ pub(super) fn message(schema: &Schema, index: u16, value: &Value, out: &mut Vec<
             }
             continue;
         }
-        let Some(value) = value.get(field.name).filter(|value| !value.is_null()) else { continue };
+        let Some(value) = value.get(field.name).filter(|value| !value.is_null()) else {
+            if field.always {
+                put_bytes(out, field.number, b"");
+            }
+            continue;
+        };
         match field.shape {
             Shape::List => {
                 for item in value.as_array().ok_or(Error::Mismatch(field.name))? {

@@ -14,7 +14,8 @@
 //! | `@Name` | another message of the package, or with its package |
 //!
 //! Before it: `*` a list, `%` a map from strings, `+` a message whose fields stand in the outer object in JSON.
-//! After it: `!` when JSON tells an absent value from a zero one, or always has the field.
+//! After it: `!` when JSON tells an absent value from a zero one, or always has the field; `~` when protobuf always has
+//! it, though JSON may not.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -59,6 +60,8 @@ pub(super) struct Field {
     pub of: Type,
     /// Whether a zero value is told in JSON.
     pub keeps_zero: bool,
+    /// Whether protobuf has the field also when JSON has not.
+    pub always: bool,
 }
 
 /// A message.
@@ -149,6 +152,10 @@ fn field(token: &'static str, package: &str, by_name: &HashMap<String, u16>) -> 
         Some(rest) => (rest, true),
         None => (rest, false),
     };
+    let (rest, always) = match rest.strip_suffix('~') {
+        Some(rest) => (rest, true),
+        None => (rest, false),
+    };
     let of = match rest {
         "s" => Type::String,
         "b" => Type::Bool,
@@ -170,7 +177,7 @@ fn field(token: &'static str, package: &str, by_name: &HashMap<String, u16>) -> 
             Type::Message(*index)
         }
     };
-    Some(Field { name, number, shape, of, keeps_zero })
+    Some(Field { name, number, shape, of, keeps_zero, always })
 }
 
 #[cfg(test)]

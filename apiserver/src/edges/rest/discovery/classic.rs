@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::GroupVersion;
+use crate::aggregation::Remote;
 use crate::registry::Row;
 
 /// The documents by path, without its first slash.
-pub(super) fn documents(versions: &[GroupVersion<'_>], address: &str) -> BTreeMap<String, Bytes> {
+pub(super) fn documents(versions: &[GroupVersion<'_>], remotes: &[Remote], address: &str) -> BTreeMap<String, Bytes> {
     let mut documents = BTreeMap::new();
     let mut put = |path: String, value: Value| {
         documents.insert(path, Bytes::from(value.to_string()));
@@ -31,6 +32,13 @@ pub(super) fn documents(versions: &[GroupVersion<'_>], address: &str) -> BTreeMa
         match groups.last_mut().filter(|(group, _)| *group == version.group) {
             Some((_, versions)) => versions.push(version.version),
             None => groups.push((version.group, vec![version.version])),
+        }
+    }
+    for remote in remotes {
+        match groups.iter_mut().find(|(group, _)| *group == remote.group) {
+            Some((_, versions)) if versions.contains(&remote.version.as_str()) => {}
+            Some((_, versions)) => versions.push(&remote.version),
+            None => groups.push((&remote.group, vec![&remote.version])),
         }
     }
     let values: Vec<Value> = groups.iter().map(|(group, versions)| group_value(group, versions)).collect();

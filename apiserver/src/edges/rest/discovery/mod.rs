@@ -20,6 +20,7 @@ use super::answer;
 use super::negotiation::{Form, Offer, negotiate};
 use super::path::{Query, Route};
 use super::{method_not_allowed, unknown_resource};
+use crate::aggregation::Remote;
 use crate::edges::status::full;
 use crate::registry::{Row, version_order};
 use crate::version;
@@ -102,10 +103,10 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// The documents of these rows; `address` is where clients reach this server.
-    pub fn new(rows: &[Arc<Row>], address: &str) -> Self {
+    /// The documents of these rows, and of what others serve; `address` is where clients reach this server.
+    pub fn new(rows: &[Arc<Row>], remotes: &[Remote], address: &str) -> Self {
         let versions = versions(rows);
-        let mut documents = classic::documents(&versions, address);
+        let mut documents = classic::documents(&versions, remotes, address);
         let mut put = |path: &str, value: &Value| {
             documents.insert(path.to_owned(), Bytes::from(value.to_string()));
         };
@@ -121,7 +122,7 @@ impl Documents {
         paths.dedup();
         put("", &json!({"paths": paths}));
         let (core, named): (Vec<_>, Vec<_>) = versions.iter().partition(|version| version.group.is_empty());
-        let aggregated = [("api", aggregated::document(&core)), ("apis", aggregated::document(&named))]
+        let aggregated = [("api", aggregated::document(&core, &[])), ("apis", aggregated::document(&named, remotes))]
             .map(|(path, value)| (path, Aggregated::new(&value)))
             .into();
         let groups = named.iter().map(|version| version.group.to_owned()).collect();
@@ -163,6 +164,11 @@ impl Documents {
             response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT));
         }
         Ok(Some(response))
+    }
+
+    /// Whether a document is at a path.
+    pub fn has_path(&self, path: &str) -> bool {
+        self.by_path.contains_key(path.trim_matches('/'))
     }
 
     /// Whether anything of a group is served.
@@ -287,7 +293,7 @@ mod tests {
     #[test]
     fn every_row_is_discovered_in_both_forms() {
         let registry = Registry::builtin();
-        let documents = Documents::new(registry.rows(), "127.0.0.1:6443");
+        let documents = Documents::new(registry.rows(), &[], "127.0.0.1:6443");
         for row in registry.rows() {
             let resource = &row.info.resource;
             let path = if resource.group.is_empty() {
