@@ -95,6 +95,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         options.kubelet_client_key.as_deref(),
         options.kubelet_certificate_authority.as_deref(),
     )?;
+    let trust = options.trust()?;
     let aggregation = Arc::new(Aggregation::new(handlers.clone(), options.front_proxy()?));
     let readiness = Readiness::default();
     let address = SocketAddr::new(advertised, options.secure_port).to_string();
@@ -115,7 +116,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = async {
-            prepare(&cache, &handlers, &options, advertised, &readiness).await;
+            prepare(&cache, &handlers, &options, advertised, &trust, &readiness).await;
             let follow = |_| handlers.follow_definitions(&cache);
             let aggregate = |_| aggregation.follow();
             tokio::join!(
@@ -133,13 +134,21 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 }
 
 /// Fills the cache and makes the first objects. Until then the server answers, but is not ready.
-async fn prepare(cache: &Cache, handlers: &Handlers, options: &Options, advertised: IpAddr, readiness: &Readiness) {
+async fn prepare(
+    cache: &Cache,
+    handlers: &Handlers,
+    options: &Options,
+    advertised: IpAddr,
+    trust: &bootstrap::Trust,
+    readiness: &Readiness,
+) {
     let attempt = || async {
         cache.ready().await?;
         readiness.cache_is_synced();
         // What is stored is served from the first request on.
         handlers.sync_definitions(cache).await?;
-        bootstrap::run(handlers, options.service_cluster_ip_range, advertised, options.secure_port).await
+        let range = options.service_cluster_ip_range;
+        bootstrap::run(handlers, range, advertised, options.secure_port, trust).await
     };
     retry(Backoff::RECONNECT, "filling the cache and making the first objects", attempt).await;
     readiness.bootstrap_is_done();

@@ -10,6 +10,7 @@ use crate::aggregation::FrontProxy;
 use crate::allocation::{PortRange, ServiceRange};
 use crate::authentication::keys::Keys;
 use crate::authorization::Mode;
+use crate::bootstrap::Trust;
 use crate::handlers::AccessOptions;
 
 /// Serves the Kubernetes API, over gRPC and REST on one TLS port, and keeps its state in etcd.
@@ -85,6 +86,13 @@ pub struct Options {
     #[arg(long, value_name = "FILE", requires = "proxy_client_cert_file")]
     pub proxy_client_key_file: Option<PathBuf>,
 
+    /// Root certificate bundle that the servers behind API services verify this server's certificate with
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of the certificates that those servers take users' names from, comma separated (default: any)
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub requestheader_allowed_names: Vec<String>,
+
     /// Ordered list of plug-ins to do authorization on secure port
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC", value_name = "MODES")]
     pub authorization_mode: Vec<Mode>,
@@ -119,6 +127,21 @@ pub struct Options {
 const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
 
 impl Options {
+    /// What the servers behind API services are told of who to believe.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn trust(&self) -> anyhow::Result<Trust> {
+        use anyhow::Context as _;
+        let read =
+            |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(Trust {
+            client_authority: read(&self.client_ca_file)?,
+            front_proxy_authority: self.requestheader_client_ca_file.as_ref().map(read).transpose()?,
+            front_proxy_names: self.requestheader_allowed_names.clone(),
+        })
+    }
+
     /// What the servers behind API services know this server by.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What every cluster has from its first second: four namespaces, the Service that leads to this server, the roles
 //! and bindings of its parts, the two highest priorities, the levels of requests, and what versions are served.
 
+mod authentication;
 mod flow_control;
 mod policy;
 mod registrations;
@@ -22,6 +23,8 @@ use crate::handlers::{Handlers, WriteOptions};
 use crate::registry::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
 use crate::request::{Target, User};
 
+pub use authentication::Trust;
+
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The server itself.
@@ -34,7 +37,13 @@ fn server() -> User {
 }
 
 /// Makes what is missing; leaves alone what is there.
-pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port: u16) -> Result<(), StatusError> {
+pub async fn run(
+    handlers: &Handlers,
+    range: ServiceRange,
+    address: IpAddr,
+    port: u16,
+    trust: &Trust,
+) -> Result<(), StatusError> {
     for name in NAMESPACES {
         let namespace = Namespace { metadata: named(name, None), ..Namespace::default() };
         create(handlers, "", &namespace).await?;
@@ -46,6 +55,7 @@ pub async fn run(handlers: &Handlers, range: ServiceRange, address: IpAddr, port
     }
     flow_control::reconcile(handlers).await?;
     registrations::reconcile(handlers).await?;
+    authentication::publish(handlers, trust).await?;
     publish_range(handlers, range).await?;
     publish_address(handlers, address, port).await
 }

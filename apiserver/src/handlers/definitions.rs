@@ -136,6 +136,7 @@ impl Handlers {
             unless_outrun(self.update(&server(), &target(name, "status"), body.into(), &options).await)?;
         }
         self.serve_definitions(&definitions, cache).await?;
+        self.register_custom_versions().await?;
         let mut waiting = Vec::new();
         for definition in definitions.iter().filter(|one| one.metadata.deletion_timestamp.is_some()) {
             waiting.extend(self.clean_up(definition).await?);

@@ -15,6 +15,7 @@ mod patch;
 mod pods;
 mod proxied;
 mod read;
+mod registrations;
 mod reviews;
 mod service_claims;
 mod subresources;

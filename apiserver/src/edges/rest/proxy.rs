@@ -1,9 +1,8 @@
 //! `pods/NAME/proxy`, `services/NAME/proxy` and `nodes/NAME/proxy`: HTTP through the API server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -15,9 +14,32 @@ use crate::outbound::tls::{self, Identity};
 use crate::outbound::{Destination, hand_on};
 use crate::request::{Target, User, Verb};
 
+/// The files that kubelets know us by, and the authority of theirs. They are read for each request to a kubelet, of
+/// which there are few: certificates rotate.
+#[derive(Clone, Debug)]
+struct Credentials {
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: PathBuf,
+}
+
+impl Credentials {
+    async fn load(&self) -> Result<Arc<rustls::ClientConfig>, StatusError> {
+        let read = |path: PathBuf| async move {
+            tokio::fs::read(&path)
+                .await
+                .map_err(|error| StatusError::internal(format_args!("cannot read {}: {error}", path.display())))
+        };
+        let certificate = read(self.certificate.clone()).await?;
+        let key = read(self.key.clone()).await?;
+        let identity = Identity { certificate: &certificate, key: &key };
+        tls::verified(&read(self.authority.clone()).await?, Some(identity)).map_err(StatusError::internal)
+    }
+}
+
 /// How the other sides are spoken to.
 pub struct Proxy {
-    kubelet: Option<Arc<rustls::ClientConfig>>,
+    kubelet: Option<Credentials>,
     anybody: Arc<rustls::ClientConfig>,
 }
 
@@ -26,15 +48,14 @@ impl Proxy {
     /// reach.
     ///
     /// # Errors
-    /// When a file cannot be used.
+    /// When this host has no TLS.
     pub fn new(certificate: Option<&Path>, key: Option<&Path>, authority: Option<&Path>) -> anyhow::Result<Self> {
-        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         let kubelet = match (certificate, key, authority) {
-            (Some(certificate), Some(key), Some(authority)) => {
-                let (certificate, key) = (read(certificate)?, read(key)?);
-                let identity = Identity { certificate: &certificate, key: &key };
-                Some(tls::verified(&read(authority)?, Some(identity)).context("the credentials for kubelets")?)
-            }
+            (Some(certificate), Some(key), Some(authority)) => Some(Credentials {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+                authority: authority.to_owned(),
+            }),
             _ => None,
         };
         Ok(Self { kubelet, anybody: tls::unverified(None)? })
@@ -66,11 +87,14 @@ impl Proxy {
         let tls = match (place.https, place.kubelet) {
             (false, _) => None,
             (true, false) => Some(self.anybody.clone()),
-            (true, true) => Some(self.kubelet.clone().ok_or_else(|| {
-                let why = "the API server has no credentials for kubelets: start it with \
-                           --kubelet-client-certificate, --kubelet-client-key and --kubelet-certificate-authority";
-                StatusError::unavailable(why, 60)
-            })?),
+            (true, true) => match &self.kubelet {
+                Some(credentials) => Some(credentials.load().await?),
+                None => {
+                    let why = "the API server has no credentials for kubelets: start it with \
+                               --kubelet-client-certificate, --kubelet-client-key and --kubelet-certificate-authority";
+                    return Err(StatusError::unavailable(why, 60));
+                }
+            },
         };
         let destination = Destination { host: place.host, port: place.port, tls, server_name: None };
         // Who the user is to us is nobody else's business.
