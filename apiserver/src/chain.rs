@@ -9,8 +9,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use http::header::CONTENT_TYPE;
-use http::{Request, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use reeve_api::{Reason, StatusError};
 use reeve_client::tls::PeerIdentity;
@@ -20,7 +21,7 @@ use tonic::service::Routes;
 
 use crate::authentication::{ANONYMOUS, impersonation};
 use crate::authorization::On;
-use crate::edges::rest::{Readiness, Rest};
+use crate::edges::rest::{BodyRead, Readiness, Rest};
 use crate::edges::status::{to_grpc, to_http};
 use crate::handlers::Handlers;
 
@@ -60,6 +61,9 @@ impl Chain {
             request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let refuse = |error: &StatusError| if is_grpc { to_grpc(error).into_http() } else { to_http(error) };
         let method = request.method().clone();
+        let body = BodyRead::default();
+        let has_body = request.version() == Version::HTTP_11 && !request.body().is_end_stream();
+        request.extensions_mut().insert(body.clone());
         let path = request.uri().path().to_owned();
 
         // Panic isolation: a defect in one request is that request's failure.
@@ -120,7 +124,11 @@ impl Chain {
         .await;
 
         match answer {
-            Ok(response) => {
+            Ok(mut response) => {
+                if has_body && !body.is_read() {
+                    // What follows on the connection would be the body: the client must know that nothing else can.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 tracing::debug!(%method, path, %address, status = response.status().as_u16(), "request");
                 response
             }

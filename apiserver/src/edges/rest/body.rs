@@ -1,5 +1,8 @@
 //! Bodies of requests: their size, and from their encoding to JSON.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderMap};
@@ -25,8 +28,22 @@ fn unknown_type(types: &str) -> StatusError {
     )
 }
 
+/// Tells whether anybody began to read a request's body; lies among the request's extensions.
+#[derive(Clone, Debug, Default)]
+pub struct BodyRead(Arc<AtomicBool>);
+
+impl BodyRead {
+    /// Whether it was read.
+    pub fn is_read(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The bytes of a body.
 pub async fn bytes(request: Request<Incoming>) -> Result<Bytes, StatusError> {
+    if let Some(read) = request.extensions().get::<BodyRead>() {
+        read.0.store(true, Ordering::Relaxed);
+    }
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             StatusError::new(

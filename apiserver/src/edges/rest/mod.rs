@@ -36,6 +36,7 @@ use crate::pod_streams::PodStreams;
 use crate::registry::{Registry, Row};
 use crate::request::{Target, User, Verb};
 
+pub use self::body::BodyRead;
 pub use self::health::Readiness;
 pub use self::proxy::Proxy;
 
