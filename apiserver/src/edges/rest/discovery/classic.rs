@@ -121,6 +121,7 @@ fn storage_version_hash(row: &Row) -> String {
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding") => {
             ("admissionregistration.k8s.io", "v1beta1")
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => ("apiextensions.k8s.io", "v1beta1"),
         ("autoscaling", "HorizontalPodAutoscaler") => ("autoscaling", "v2"),
         (group, _) => {
             (group, row.kind.custom().map_or(&info.resource.version, |custom| &custom.storage_version).as_str())

@@ -50,10 +50,11 @@ const GROUPS: [&str; 20] = [
 ];
 
 /// Paths beside those of the API.
-const OTHER_PATHS: [&str; 12] = [
+const OTHER_PATHS: [&str; 13] = [
     "/.well-known/openid-configuration",
     "/api",
     "/apis",
+    "/apis/",
     "/healthz",
     "/livez",
     "/metrics",
