@@ -1,5 +1,6 @@
 //! What users of the API see, over both edges, on a real etcd.
 
+mod outbound;
 mod support;
 
 use std::collections::HashSet;

@@ -1,7 +1,5 @@
 //! What the server itself asks: admission webhooks, nodes behind `nodes/proxy`, and servers behind API services.
 
-mod support;
-
 use std::convert::Infallible;
 
 use base64::Engine as _;
@@ -12,8 +10,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use reeve_client::tls::{ServerFiles, ServerTls};
 use serde_json::{Value, json};
-use support::TestServer;
 use tokio::net::TcpListener;
+
+use crate::support::{self, TestServer};
 
 const JSON: &str = "application/json";
 
