@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::Method;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Service};
 use reeve_api::Reason;
 use reeve_client::api::WatchEvent;
 use reeve_client::{DeleteOptions, ListOptions, Patch, Scope, WatchOptions, reflect};
@@ -263,4 +263,34 @@ async fn rest_speaks_kubernetes() {
     }
     assert_eq!(server.rest(Method::GET, "/apis/nothing/v1/things", None).await.status, 404);
     assert_eq!(server.rest(Method::GET, &format!("{path}?labelSelector=a%20in%20("), None).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_exact_when_many_create_at_once() {
+    const ROOM: usize = 5;
+    let server = TestServer::start().await;
+    let admin = server.client("admin");
+    let quotas = admin.namespaced::<ResourceQuota>("default");
+    let hard = json!({"count/configmaps": ROOM.to_string()});
+    let quota: ResourceQuota =
+        serde_json::from_value(json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).unwrap();
+    quotas.create(&quota).await.unwrap();
+    // What the quota's controller does.
+    let status = json!({"status": {"hard": hard, "used": {"count/configmaps": "0"}}});
+    let counted = quotas.patch_status("q", &Patch::Merge(status)).await.unwrap();
+    let version = counted.metadata.resource_version.unwrap();
+
+    let creates = (0..4 * ROOM).map(|index| {
+        let maps = admin.namespaced::<ConfigMap>("default");
+        async move { maps.create(&config_map(&format!("m{index}"))).await }
+    });
+    let results = futures::future::join_all(creates).await;
+    let made = results.iter().filter(|result| result.is_ok()).count();
+    for error in results.into_iter().filter_map(Result::err) {
+        assert_eq!(error.reason(), Some(Reason::Forbidden), "{error}");
+        assert!(error.to_string().contains("exceeded quota: q, requested: count/configmaps=1"), "{error}");
+    }
+    let after = quotas.get("q").await.unwrap();
+    let used = after.status.and_then(|status| status.used).unwrap_or_default();
+    assert_eq!((made, used["count/configmaps"].0.as_str()), (ROOM, "5"), "since version {version}");
 }
