@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::{
     etcd,
     instance::{Instance, POD_CIDR, SERVICE_CIDR},
-    kubeconfig,
+    join, kubeconfig,
     pki::Pki,
     processes::{Daemon, Daemons, Readiness},
 };
@@ -22,6 +22,7 @@ use crate::{
 pub fn write_kubeconfigs(instance: &Instance, pki: &Pki) -> Result<()> {
     let server = instance.api_url();
     kubeconfig::write(&server, pki, "admin", "kubernetes-admin", &instance.admin_kubeconfig())?;
+    join::write_kubeconfig(instance, pki)?;
     for (identity, user) in [
         ("scheduler", "system:kube-scheduler"),
         ("controller-manager", "system:kube-controller-manager"),
@@ -77,6 +78,7 @@ pub fn apiserver(instance: &Instance, pki: &Pki, programs: &Path) -> Daemon {
         format!("--service-account-signing-key-file={}", pki.service_account_key().display()),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-bootstrap-token-auth".to_owned(),
         format!("--kubelet-client-certificate={}", kubelet_client.certificate.display()),
         format!("--kubelet-client-key={}", kubelet_client.key.display()),
         format!("--kubelet-certificate-authority={}", authority.display()),

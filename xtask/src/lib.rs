@@ -19,6 +19,7 @@ pub mod down;
 pub mod etcd;
 pub mod images;
 pub mod instance;
+pub mod join;
 pub mod kubeconfig;
 pub mod network;
 pub mod node;

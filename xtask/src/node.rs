@@ -19,7 +19,7 @@ use crate::{
     control_plane::component_kubeconfig,
     images,
     instance::{CLUSTER_DNS, CLUSTER_DOMAIN, Instance, POD_CIDR, node_name},
-    kubeconfig, network,
+    join, network,
     pki::Pki,
     processes::{Daemon, Daemons, ProcessRecord, Readiness},
 };
@@ -72,10 +72,7 @@ impl Node {
             fs::create_dir_all(self.dir.join(own))?;
         }
         fs::create_dir_all(self.dir.join("kubelet"))?;
-        pki.issue_node(&self.name, self.instance.node_address(self.index))?;
-        let identity = format!("kubelet-{}", self.name);
-        let path = component_kubeconfig(&self.instance, &identity);
-        kubeconfig::write(&self.instance.api_url(), pki, &identity, &format!("system:node:{}", self.name), &path)?;
+        pki.issue_node_serving(&self.name, self.instance.node_address(self.index))?;
         self.hold_mounts(holder, daemons)?;
         daemons.ensure(&self.containerd(daemons)?)?;
         images::import(&self.command(daemons, "ctr")?, &self.dir, archive, self.snapshotter()?)
@@ -184,16 +181,23 @@ impl Node {
         ))
     }
 
+    /// The kubeconfig that the kubelet writes when it has joined.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubelet.conf")
+    }
+
     /// The kubelet's process.
     ///
     /// # Errors
     /// Nothing of the node runs.
     pub fn kubelet(&self, pki: &Pki, programs: &Path, daemons: &Daemons) -> Result<Daemon> {
-        let kubeconfig = component_kubeconfig(&self.instance, &format!("kubelet-{}", self.name));
         let serving = pki.pair(&format!("kubelet-server-{}", self.name));
         let address = self.instance.node_address(self.index);
         let mut arguments = vec![
-            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--kubeconfig={}", self.kubeconfig().display()),
+            format!("--bootstrap-kubeconfig={}", join::bootstrap_kubeconfig(&self.instance).display()),
+            format!("--cert-dir={}", self.dir.join("kubelet-pki").display()),
+            "--rotate-certificates".to_owned(),
             format!("--hostname-override={}", self.name),
             format!("--node-ip={address}"),
             format!("--address={address}"),

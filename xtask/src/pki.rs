@@ -125,6 +125,15 @@ impl Pki {
     pub fn issue_node(&self, node: &str, address: Ipv4Addr) -> Result<()> {
         let user = format!("system:node:{node}");
         self.issue("ca", &format!("kubelet-{node}"), &user, Some("system:nodes"), Vec::new(), Usage::Client)?;
+        self.issue_node_serving(node, address)
+    }
+
+    /// Issues a kubelet's serving certificate alone: for one that asks for the other itself.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn issue_node_serving(&self, node: &str, address: Ipv4Addr) -> Result<()> {
+        let user = format!("system:node:{node}");
         let names = vec![san(node)?, SanType::IpAddress(IpAddr::V4(address)), san("127.0.0.1")?];
         self.issue("ca", &format!("kubelet-server-{node}"), &user, Some("system:nodes"), names, Usage::Server)
     }

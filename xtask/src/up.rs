@@ -18,7 +18,7 @@ use crate::{
     cargo::{Profile, Workspace},
     cgroup, control_plane, demo, etcd, images,
     instance::{Instance, NODES_MAX, node_name},
-    network,
+    join, network,
     node::{self, Node},
     packages,
     pki::Pki,
@@ -185,7 +185,7 @@ impl Testbed {
             }
         };
         thread::scope(|scope| {
-            scope.spawn(|| keep(self.start_control_plane(&serving, progress)));
+            scope.spawn(|| keep(self.start_control_plane(nodes, &serving, progress)));
             for index in 1..=nodes {
                 let (keep, serving) = (&keep, &serving);
                 scope.spawn(move || {
@@ -199,7 +199,7 @@ impl Testbed {
         }
     }
 
-    fn start_control_plane(&self, serving: &AtomicBool, progress: &Progress) -> Result<()> {
+    fn start_control_plane(&self, nodes: usize, serving: &AtomicBool, progress: &Progress) -> Result<()> {
         progress.step("etcd", || etcd::start(&self.instance, &self.pki, &self.daemons))?;
         progress.step("apiserver", || {
             control_plane::start_apiserver(&self.instance, &self.pki, &self.programs, &self.daemons)
@@ -208,7 +208,13 @@ impl Testbed {
         self.daemons.wake();
         progress.step("scheduler and controller-manager", || {
             control_plane::start_workers(&self.instance, &self.pki, &self.programs, &self.daemons)
-        })
+        })?;
+        // Kubelets that ask before they may ask again at once.
+        let joined = |index| Node::new(&self.instance, index).kubeconfig().exists();
+        if (1..=nodes).all(joined) {
+            return Ok(());
+        }
+        progress.step("bootstrap token for the nodes", || join::offer(&self.instance, &self.rctl))
     }
 
     fn start_node(

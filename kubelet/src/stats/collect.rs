@@ -90,12 +90,10 @@ impl Collector {
 
     fn read(&self, told: &Told, extent: Extent, at: Timestamp) -> Snapshot {
         let machine = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let root = self.config.cgroup_root.as_str();
-        let mut usage = self.cgroups.usage(root);
-        if root.is_empty() {
-            let memory = cgroup::machine(&machine);
-            usage = Usage { cpu: usage.cpu, cpu_user: usage.cpu_user, cpu_system: usage.cpu_system, ..memory };
-        }
+        // The node is the machine, as upstream has it, whatever --cgroup-root says. Its memory no cgroup tells on version 2.
+        let cpu = self.cgroups.usage("/");
+        let usage =
+            Usage { cpu: cpu.cpu, cpu_user: cpu.cpu_user, cpu_system: cpu.cpu_system, ..cgroup::machine(&machine) };
         let booted = at.checked_sub(uptime()).unwrap_or(at);
         let pods = self.pods.list();
         let pods =
@@ -108,13 +106,13 @@ impl Collector {
             cpus: std::thread::available_parallelism().map_or(1, |it| u32::try_from(it.get()).unwrap_or(u32::MAX)),
             memory: memory_total(&machine),
             usage,
-            rate: self.rate(if root.is_empty() { "/" } else { root }, booted, at, usage),
+            rate: self.rate("/", booted, at, usage),
             network: if all { interfaces("/proc/net/dev") } else { Vec::new() },
             file_system: all.then(|| file_system(&self.config.root_dir.to_string_lossy())).flatten(),
             images: told.images.as_ref().and_then(|(path, used)| Some((file_system(path)?, *used))),
             processes: all.then(processes).flatten(),
             kubelet: own_usage(),
-            pods_total: self.cgroups.usage(&format!("{root}/kubepods")),
+            pods_total: self.cgroups.usage(&format!("{}/kubepods", self.config.cgroup_root)),
             pods,
         };
         self.forget(&snapshot);
@@ -198,8 +196,7 @@ impl Collector {
             .iter()
             .flat_map(|pod| pod.containers.iter().chain(&pod.sandbox).map(|it| &*it.cgroup).chain([&*pod.cgroup]))
             .collect();
-        let node = |cgroup: &str| cgroup == "/" || cgroup == self.config.cgroup_root;
-        self.rates.lock().forget_before(snapshot.at, |cgroup| node(cgroup) || alive.contains(cgroup));
+        self.rates.lock().forget_before(snapshot.at, |cgroup| cgroup == "/" || alive.contains(cgroup));
     }
 }
 
