@@ -5,8 +5,12 @@ pub mod impersonation;
 pub mod keys;
 pub mod service_account;
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use jiff::Timestamp;
 use reeve_api::{Reason, StatusError};
 use reeve_client::tls::PeerIdentity;
@@ -56,8 +60,8 @@ impl Authenticator {
         if let Some(peer) = peer {
             return Ok(proven(User { name: peer.user.clone(), groups: peer.groups.clone(), ..User::default() }));
         }
-        if let Some(token) = bearer(headers) {
-            return match self.of_token(token, &[], now) {
+        if let Some(token) = bearer(headers).map(Cow::Borrowed).or_else(|| offered(headers).map(Cow::Owned)) {
+            return match self.of_token(&token, &[], now) {
                 Ok((user, _)) => Ok(user),
                 Err(error) => {
                     tracing::info!(%error, "a bearer token is refused");
@@ -110,6 +114,24 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// What the protocol begins with under which browsers, which cannot set headers, offer a token for a WebSocket.
+const OFFERED: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// A token among the protocols that a WebSocket offers. One that offers nothing else cannot be answered: such a request
+/// has no token.
+fn offered(headers: &HeaderMap) -> Option<String> {
+    let upgrade = headers.get(UPGRADE)?.to_str().ok()?;
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        return None;
+    }
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let (tokens, others): (Vec<&str>, Vec<&str>) =
+        values.flat_map(|value| value.split(',')).map(str::trim).partition(|protocol| protocol.starts_with(OFFERED));
+    let [token] = tokens.as_slice() else { return None };
+    let token = URL_SAFE_NO_PAD.decode(token.strip_prefix(OFFERED)?).ok()?;
+    String::from_utf8(token).ok().filter(|token| !token.is_empty() && !others.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +148,24 @@ mod tests {
         assert_eq!(bearer(&headers("Basic abc")), None);
         assert_eq!(bearer(&headers("Bearer ")), None);
         assert_eq!(bearer(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_websocket_offers_a_token_beside_its_protocol() {
+        let headers = |protocols: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(UPGRADE, "websocket".parse().unwrap());
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols.parse().unwrap());
+            headers
+        };
+        let token = "base64url.bearer.authorization.k8s.io.YWJj";
+        assert_eq!(offered(&headers(&format!("v4.channel.k8s.io, {token}"))).as_deref(), Some("abc"));
+        assert_eq!(offered(&headers(token)), None, "nothing else is offered");
+        assert_eq!(offered(&headers(&format!("{token}, {token}, v4.channel.k8s.io"))), None, "two tokens");
+        assert_eq!(offered(&headers("v4.channel.k8s.io")), None);
+        let mut plain = headers(&format!("v4.channel.k8s.io, {token}"));
+        plain.remove(UPGRADE);
+        assert_eq!(offered(&plain), None, "no WebSocket");
     }
 
     #[test]

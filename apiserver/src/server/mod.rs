@@ -59,6 +59,15 @@ pub async fn serve(listener: TcpListener, tls: ServerTls, chain: Arc<Chain>, shu
     }
 }
 
+/// Has the kernel probe silent peers: an upgraded connection has no other way to learn that its client is gone.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_INTERVAL)?;
+    Ok(())
+}
+
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
@@ -68,6 +77,9 @@ async fn connection(
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
+    }
+    if let Err(error) = keep_alive(&stream) {
+        tracing::debug!(%address, %error, "cannot set SO_KEEPALIVE");
     }
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
