@@ -101,6 +101,7 @@ pub fn controller_manager(instance: &Instance, pki: &Pki, programs: &Path) -> Da
         format!("--kubeconfig={}", component_kubeconfig(instance, "controller-manager").display()),
         "--leader-elect=true".to_owned(),
         "--allocate-node-cidrs=true".to_owned(),
+        "--controllers=*,bootstrap-signer-controller,token-cleaner-controller".to_owned(),
         format!("--cluster-cidr={POD_CIDR}"),
         format!("--cluster-signing-cert-file={}", authority.certificate.display()),
         format!("--cluster-signing-key-file={}", authority.key.display()),

@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use reeve_api::ObjectKey;
 use reeve_api::meta::MetaExt as _;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::action::Action;
-use crate::object::resource;
+use crate::object::{resource, to_json};
 
 /// The type of tokens' Secrets.
 pub const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -97,21 +97,19 @@ pub fn sign(info: &ConfigMap, tokens: &[Secret], now: Timestamp) -> Option<Actio
         .filter_map(|token| signer(token, now))
         .map(|(id, secret)| (format!("{SIGNATURE_PREFIX}{id}"), signature(content, id, secret)))
         .collect();
-    let mut changes: Map<String, Value> = data
-        .keys()
-        .filter(|name| name.starts_with(SIGNATURE_PREFIX) && !wanted.contains_key(*name))
-        .map(|name| (name.clone(), Value::Null))
-        .collect();
-    changes
-        .extend(wanted.into_iter().filter(|(name, value)| data.get(name) != Some(value)).map(|(n, v)| (n, v.into())));
-    if changes.is_empty() {
+    let mut signed = data.clone();
+    signed.retain(|name, _| !name.starts_with(SIGNATURE_PREFIX));
+    signed.extend(wanted);
+    if signed == *data {
         return None;
     }
-    Some(Action::Patch {
+    // Upstream's role lets the signer update this one ConfigMap, not patch it. The version that was read goes along.
+    let changed = ConfigMap { data: Some(signed), ..info.clone() };
+    Some(Action::Replace {
         resource: resource::<ConfigMap>(),
         key: ObjectKey::of(&info.metadata),
         subresource: "",
-        patch: json!({"metadata": {"resourceVersion": info.metadata.resource_version}, "data": changes}),
+        object: to_json(&changed),
     })
 }
 
@@ -152,10 +150,11 @@ mod tests {
         let data = [(KUBECONFIG, "content"), ("jws-kubeconfig-gone00", "old"), ("other", "stays")];
         info.data = Some(data.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         let tokens = [token("abcdef", &[]), token("ended0", &[("expiration", "2025-01-01T00:00:00Z")])];
-        let Some(Action::Patch { patch, .. }) = sign(&info, &tokens, now()) else { panic!("nothing is signed") };
+        let Some(Action::Replace { object, .. }) = sign(&info, &tokens, now()) else { panic!("nothing is signed") };
         // Made with another program: HMAC-SHA256 of the header, a dot and the content, each in base64url.
         let signature = signature("content", "abcdef", "0123456789abcdef");
-        assert_eq!(patch["data"], json!({"jws-kubeconfig-gone00": null, "jws-kubeconfig-abcdef": signature}));
+        let expected = json!({"kubeconfig": "content", "jws-kubeconfig-abcdef": signature, "other": "stays"});
+        assert_eq!(object["data"], expected);
         let mut parts = signature.split('.');
         assert_eq!(parts.next(), Some("eyJhbGciOiJIUzI1NiIsImtpZCI6ImFiY2RlZiJ9"));
         assert_eq!((parts.next(), parts.next()), (Some(""), Some(EXPECTED)));

@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod demo;
 mod failures;
+mod identity;
 mod pods;
 mod rollouts;
 mod services;
