@@ -1,6 +1,10 @@
 //! What users of the API see, over both edges, on a real etcd.
 
+#[path = "api/components.rs"]
+mod components;
 mod outbound;
+#[path = "api/renewal.rs"]
+mod renewal;
 mod support;
 
 use std::collections::HashSet;

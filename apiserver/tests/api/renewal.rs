@@ -1,7 +1,5 @@
 //! Certificates that are replaced while clients and the server run: nothing is dropped.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +9,8 @@ use k8s_openapi::api::core::v1::Service;
 use reeve_api::ObjectKey;
 use reeve_client::{Client, Scope, reflect};
 use serde_json::json;
-use support::TestServer;
+
+use crate::support::TestServer;
 
 /// Puts a user's certificate and key into the place of those in use, each by renaming.
 fn take(server: &TestServer, user: &str, folder: &Path) {
