@@ -2,6 +2,7 @@
 //!
 //! Objects are pods of 4 KB with three labels and a node. The parts that need etcd start one of their own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,13 +32,13 @@ const PREFIX: &str = "/registry/pods/";
 struct NodeName;
 
 impl Extract for NodeName {
-    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)> {
+    fn fields(&self, value: &[u8]) -> Vec<(Cow<'static, str>, String)> {
         let read = || {
             let spec = &value[reeve_api::json::member(value, "spec")?];
             let node = &spec[reeve_api::json::member(spec, "nodeName")?];
             serde_json::from_slice::<String>(node).ok()
         };
-        read().map(|node| ("spec.nodeName", node)).into_iter().collect()
+        read().map(|node| ("spec.nodeName".into(), node)).into_iter().collect()
     }
 }
 

@@ -101,11 +101,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let address = SocketAddr::new(advertised, options.secure_port).to_string();
     let rest =
         Arc::new(Rest::new(handlers.clone(), pods.clone(), proxy, aggregation.clone(), readiness.clone(), &address));
-    let routes = grpc::routes(handlers.clone(), pods)?;
+    let routes = grpc::routes(handlers.clone(), pods.clone())?;
     let in_flight_max = options.max_requests_inflight + options.max_mutating_requests_inflight;
     let chain = Arc::new(Chain::new(routes, rest, handlers.clone(), readiness.clone(), in_flight_max));
 
-    let following = cache.start(shutdown.clone());
+    // Requests that are in flight at a shutdown still read the cache.
+    let served = CancellationToken::new();
+    let following = cache.start(served.clone());
     let compacting = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { storage::compaction::run(&*store, storage::compaction::PERIOD, shutdown).await }
@@ -127,7 +129,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     }
     shutdown.cancelled().await;
     readiness.shuts_down();
+    // What has no end of its own ends now: clients go elsewhere at once. The short requests are waited for.
+    handlers.end_watches();
+    pods.end();
     serving.await?;
+    served.cancel();
     following.await?;
     compacting.await?;
     Ok(())

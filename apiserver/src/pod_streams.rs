@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use reeve_api::{Reason, StatusError};
 use reeve_proto::v1;
 use reeve_proto::v1::streams_client::StreamsClient;
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::body::Body;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -29,6 +30,8 @@ pub struct PodStreams {
     files: Option<Files>,
     tls: ArcSwapOption<ClientTlsConfig>,
     connections: Mutex<HashMap<String, Channel>>,
+    /// Ends streams that would go on for as long as their clients like.
+    end: CancellationToken,
 }
 
 /// What kubelets know us by, and we them.
@@ -72,7 +75,18 @@ impl PodStreams {
             _ => None,
         };
         let tls = files.as_ref().map(Files::tls).transpose()?;
-        Ok(Self { files, tls: ArcSwapOption::from_pointee(tls), connections: Mutex::new(HashMap::new()) })
+        let tls = ArcSwapOption::from_pointee(tls);
+        Ok(Self { files, tls, connections: Mutex::new(HashMap::new()), end: CancellationToken::new() })
+    }
+
+    /// Ends all streams: the server shuts down.
+    pub fn end(&self) {
+        self.end.cancel();
+    }
+
+    /// A stream until the server shuts down.
+    pub fn bounded<S: Stream>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
+        stream.take_until(self.end.clone().cancelled_owned())
     }
 
     /// Whether kubelets can be asked at all.

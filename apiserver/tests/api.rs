@@ -116,6 +116,22 @@ async fn watches_see_every_change_and_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_watches_and_waits_for_nothing_else() {
+    let mut server = TestServer::start().await;
+    let maps = server.client("admin").namespaced::<ConfigMap>("default");
+    maps.create(&config_map("a")).await.unwrap();
+    let everything = WatchOptions { send_initial_events: true, ..WatchOptions::default() };
+    let mut watch = maps.watch(&everything).await.unwrap().boxed();
+    assert!(matches!(watch.next().await, Some(Ok(WatchEvent::Added(_)))));
+    // Requests in flight may take ten seconds; an open watch is none of them.
+    let took = server.stop().await;
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    while let Some(Ok(event)) = watch.next().await {
+        assert!(matches!(event, WatchEvent::Bookmark { .. }), "nothing happened meanwhile");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_paged_over_one_state() {
     let server = TestServer::start().await;
     let maps = server.client("admin").namespaced::<ConfigMap>("default");

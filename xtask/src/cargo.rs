@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::MetadataCommand;
+use serde::Deserialize;
 
 use crate::command;
 
@@ -51,18 +51,25 @@ impl Profile {
     }
 }
 
+/// What is read of `cargo metadata`. The crate of that name would turn on features of others, and a build of the
+/// programs together with the benchmark would be another than one of the programs alone.
+#[derive(Deserialize)]
+struct Metadata {
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
 impl Workspace {
     /// Asks cargo.
     ///
     /// # Errors
     /// cargo cannot read the workspace.
     pub fn locate() -> Result<Self> {
-        let metadata = MetadataCommand::new().no_deps().exec().context("cargo cannot read the workspace")?;
-        Ok(Self {
-            root: metadata.workspace_root.into_std_path_buf(),
-            target: metadata.target_directory.into_std_path_buf(),
-            profile: Profile::default(),
-        })
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let output = command::run(cargo.args(["metadata", "--no-deps", "--format-version", "1"]))
+            .context("cargo cannot read the workspace")?;
+        let metadata: Metadata = serde_json::from_str(&output).context("cargo tells nothing of the workspace")?;
+        Ok(Self { root: metadata.workspace_root, target: metadata.target_directory, profile: Profile::default() })
     }
 
     /// The folder of the programs.

@@ -34,18 +34,18 @@ pub fn fill(request: &Request<'_>, object: &mut dyn AnyObject, old: Option<&dyn 
     }
     if request.verb != Verb::Create {
         // A client that leaves the numbers out does not mean to change them.
-        let old = old.and_then(typed::<Pod>).and_then(|pod| pod.spec.clone());
+        let old = old.and_then(typed::<Pod>).and_then(|pod| pod.spec.as_ref());
         if let (Some(pod), Some(old)) = (typed_mut::<Pod>(object), old) {
             let spec = pod.spec.get_or_insert_default();
             spec.priority = spec.priority.or(old.priority);
-            spec.preemption_policy = spec.preemption_policy.take().or(old.preemption_policy);
+            spec.preemption_policy = spec.preemption_policy.take().or_else(|| old.preemption_policy.clone());
         }
         return Ok(());
     }
     let forbidden = |object: &dyn AnyObject, why: String| Err(request.forbidden(object, why));
     let Some(pod) = typed::<Pod>(object) else { return Ok(()) };
-    let spec = pod.spec.clone().unwrap_or_default();
-    let name = spec.priority_class_name.clone().unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    let name = spec.and_then(|spec| spec.priority_class_name.clone()).unwrap_or_default();
     let chosen = if name.is_empty() {
         default_class(request.cached)
     } else {
@@ -55,7 +55,7 @@ pub fn fill(request: &Request<'_>, object: &mut dyn AnyObject, old: Option<&dyn 
         }
     };
     let value = chosen.as_ref().map_or(0, |class| class.value.unwrap_or(0));
-    if let Some(given) = spec.priority.filter(|given| *given != value) {
+    if let Some(given) = spec.and_then(|spec| spec.priority).filter(|given| *given != value) {
         return forbidden(
             object,
             format!(
@@ -66,7 +66,8 @@ pub fn fill(request: &Request<'_>, object: &mut dyn AnyObject, old: Option<&dyn 
     }
     let policy =
         chosen.as_ref().and_then(|class| class.preemption_policy.clone()).unwrap_or_else(|| PREEMPT.to_owned());
-    if let Some(given) = spec.preemption_policy.as_ref().filter(|given| **given != policy) {
+    let given = spec.and_then(|spec| spec.preemption_policy.as_ref());
+    if let Some(given) = given.filter(|given| **given != policy) {
         return forbidden(
             object,
             format!(

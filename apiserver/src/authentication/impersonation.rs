@@ -48,6 +48,11 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, StatusError> {
     Ok(Some(User { name, uid, groups, extra }))
 }
 
+/// Whether a request asks to act as somebody else; nearly none does.
+pub fn is_asked(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
 /// The user that a request acts as: the one who sent it, or the one that it asks to be.
 ///
 /// # Errors
@@ -59,8 +64,7 @@ pub fn apply(
     verb: &str,
     on: On<'_>,
 ) -> Result<User, StatusError> {
-    // Nearly no request has such headers.
-    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+    if !is_asked(headers) {
         return Ok(user);
     }
     let Some(wanted) = wanted(headers)? else { return Ok(user) };

@@ -38,7 +38,7 @@ pub struct Served {
     builtin: Arc<Registry>,
     /// All kinds.
     pub registry: Arc<Registry>,
-    custom: HashMap<&'static str, Custom>,
+    custom: HashMap<String, Custom>,
 }
 
 impl Served {
@@ -47,7 +47,7 @@ impl Served {
         Self { registry: builtin.clone(), builtin, custom: HashMap::new() }
     }
 
-    fn with(&self, custom: HashMap<&'static str, Custom>) -> Self {
+    fn with(&self, custom: HashMap<String, Custom>) -> Self {
         let mut all: Vec<&Custom> = custom.values().collect();
         all.sort_by(|one, other| one.resource.config().prefix.cmp(&other.resource.config().prefix));
         let rows: Vec<Arc<Row>> = all.into_iter().flat_map(|custom| custom.rows.iter().cloned()).collect();
@@ -57,6 +57,13 @@ impl Served {
     /// The cached objects below a prefix.
     pub fn resource(&self, prefix: &str) -> Option<Resource> {
         self.custom.get(prefix).map(|custom| custom.resource.clone())
+    }
+
+    /// Ends the watches of custom kinds.
+    pub fn end_watches(&self) {
+        for custom in self.custom.values() {
+            custom.resource.end_watches();
+        }
     }
 }
 
@@ -86,7 +93,7 @@ fn unless_outrun(result: Result<super::ObjectAnswer, StatusError>) -> Result<(),
     }
 }
 
-fn prefix_of(definition: &CustomResourceDefinition) -> &'static str {
+fn prefix_of(definition: &CustomResourceDefinition) -> String {
     storage_prefix(&definition.spec.group, &definition.spec.names.plural)
 }
 
@@ -151,7 +158,7 @@ impl Handlers {
         cache: &Cache,
     ) -> Result<(), StatusError> {
         let before = self.served.load_full();
-        let mut custom: HashMap<&'static str, Custom> = HashMap::new();
+        let mut custom: HashMap<String, Custom> = HashMap::new();
         for definition in definitions {
             let Some((rows, reader)) = custom::rows(definition) else { continue };
             let prefix = prefix_of(definition);
@@ -159,7 +166,7 @@ impl Handlers {
             let terminating = definition.metadata.deletion_timestamp.is_some();
             let form = json!([definition.metadata.uid, definition.spec.versions, definition.spec.scope]).to_string();
             let face = json!([names, terminating]).to_string();
-            let known = before.custom.get(prefix);
+            let known = before.custom.get(&prefix);
             if let Some(known) = known.filter(|known| known.form == form && known.face == face) {
                 custom.insert(prefix, known.clone());
                 continue;
@@ -170,13 +177,13 @@ impl Handlers {
                     let Some(row) = rows.first() else { continue };
                     let kind = row.kind.group_version_kind();
                     if known.is_some() {
-                        cache.remove(prefix).await.map_err(store_error)?;
+                        cache.remove(&prefix).await.map_err(store_error)?;
                     }
                     let config = ResourceConfig {
                         resource: row.info.resource.clone(),
                         api_version: kind.api_version(),
                         kind: kind.kind,
-                        prefix: prefix.to_owned(),
+                        prefix: prefix.clone(),
                         extract: Arc::new(reader),
                     };
                     cache.add(config).await.map_err(store_error)?
@@ -186,8 +193,7 @@ impl Handlers {
             let rows = rows.into_iter().map(Arc::new).collect();
             custom.insert(prefix, Custom { form, face, rows, resource });
         }
-        let gone: Vec<&'static str> =
-            before.custom.keys().filter(|prefix| !custom.contains_key(*prefix)).copied().collect();
+        let gone: Vec<&String> = before.custom.keys().filter(|prefix| !custom.contains_key(*prefix)).collect();
         let same = gone.is_empty()
             && custom.iter().all(|(prefix, custom)| {
                 before.custom.get(prefix).is_some_and(|known| known.form == custom.form && known.face == custom.face)
@@ -211,7 +217,7 @@ impl Handlers {
             return Ok(None);
         }
         let served = self.served.load_full();
-        if let Some(custom) = served.custom.get(prefix_of(definition))
+        if let Some(custom) = served.custom.get(&prefix_of(definition))
             && let Some(row) = custom.rows.first()
         {
             let all = Target {

@@ -24,6 +24,7 @@ mod update;
 mod watch;
 mod webhooks;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -203,7 +204,7 @@ pub struct Handlers {
     served: ArcSwap<Served>,
     store: SharedStore,
     /// Of built-in kinds. By storage prefix: rows that are views of one stored resource share it.
-    resources: HashMap<&'static str, Resource>,
+    resources: HashMap<Cow<'static, str>, Resource>,
     /// The claims of Services.
     claims: Resource,
     options: HandlerOptions,
@@ -232,7 +233,7 @@ impl Found {
 struct KindFields(Arc<dyn Kind>);
 
 impl Extract for KindFields {
-    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)> {
+    fn fields(&self, value: &[u8]) -> Vec<(Cow<'static, str>, String)> {
         if self.0.field_names().is_empty() {
             return Vec::new();
         }
@@ -257,13 +258,13 @@ impl Handlers {
     ) -> Self {
         let mut resources = HashMap::new();
         for row in registry.rows().iter().filter(|row| row.review.is_none() && !row.is_measured()) {
-            resources.entry(row.storage_prefix).or_insert_with(|| {
+            resources.entry(row.storage_prefix.clone()).or_insert_with(|| {
                 let gvk = row.kind.group_version_kind();
                 cache.register(ResourceConfig {
                     resource: row.info.resource.clone(),
                     api_version: gvk.api_version(),
                     kind: gvk.kind,
-                    prefix: row.storage_prefix.to_owned(),
+                    prefix: row.storage_prefix.clone().into_owned(),
                     extract: Arc::new(KindFields(row.kind.clone())),
                 })
             });
@@ -316,6 +317,14 @@ impl Handlers {
         }
     }
 
+    /// Ends all watches, and those that are asked for from now on: the server shuts down.
+    pub fn end_watches(&self) {
+        for resource in self.resources.values() {
+            resource.end_watches();
+        }
+        self.served.load().end_watches();
+    }
+
     /// Who may do what.
     pub fn authorizer(&self) -> &dyn Authorizer {
         &*self.authorizer
@@ -328,11 +337,11 @@ impl Handlers {
 
     /// The cached objects behind a row.
     fn resource(&self, row: &Row) -> Result<Resource, StatusError> {
-        if let Some(resource) = self.resources.get(row.storage_prefix) {
+        if let Some(resource) = self.resources.get(&row.storage_prefix) {
             return Ok(resource.clone());
         }
         // A custom kind may have gone in the meantime.
-        self.served.load().resource(row.storage_prefix).ok_or_else(unknown_resource)
+        self.served.load().resource(&row.storage_prefix).ok_or_else(unknown_resource)
     }
 
     fn stored(&self, prefix: &str) -> &Resource {

@@ -47,7 +47,7 @@ pub trait Kind: Send + Sync + fmt::Debug {
     fn decode(&self, json: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError>;
 
     /// The fields that selectors may name, beside `metadata.name` and `metadata.namespace`.
-    fn field_names(&self) -> &[&'static str];
+    fn field_names(&self) -> Vec<&str>;
 
     /// Whether a PUT of an absent object creates it.
     fn allows_create_on_update(&self) -> bool;
@@ -133,7 +133,7 @@ pub trait AnyObject: Any + Send + Sync {
     /// See [`Strategy::is_held`].
     fn is_held(&self) -> bool;
     /// See [`Strategy::fields`].
-    fn fields(&self) -> Vec<(&'static str, String)>;
+    fn fields(&self) -> Vec<(Cow<'static, str>, String)>;
     /// See [`Strategy::warnings`].
     fn warnings(&self, old: Option<&dyn AnyObject>) -> Vec<String>;
     /// See [`Strategy::scale`].
@@ -280,8 +280,9 @@ impl<S: Strategy> AnyObject for Object<S> {
         self.strategy.is_held(&self.value)
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        self.strategy.fields(&self.value)
+    fn fields(&self) -> Vec<(Cow<'static, str>, String)> {
+        let fields = self.strategy.fields(&self.value);
+        fields.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
     }
 
     fn warnings(&self, old: Option<&dyn AnyObject>) -> Vec<String> {
@@ -363,8 +364,8 @@ impl<S: Strategy> Kind for StrategyKind<S> {
         Ok(object)
     }
 
-    fn field_names(&self) -> &[&'static str] {
-        self.strategy.field_names()
+    fn field_names(&self) -> Vec<&str> {
+        self.strategy.field_names().to_vec()
     }
 
     fn allows_create_on_update(&self) -> bool {

@@ -11,6 +11,7 @@ mod internal;
 mod pod_template;
 mod rows;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ pub struct Row {
     /// What discovery tells.
     pub info: ResourceInfo,
     /// The beginning of its keys, with a slash at the end: `/registry/pods/`.
-    pub storage_prefix: &'static str,
+    pub storage_prefix: Cow<'static, str>,
     /// How long an object is kept after its last write; `None` for ever.
     pub time_to_live: Option<Duration>,
     /// Decodes objects and brings their rules.
@@ -112,7 +113,7 @@ pub struct Row {
     /// What is below each object.
     pub subresources: Vec<Subresource>,
     /// What clients are told of a resource that should not be used any more.
-    pub deprecation: Option<&'static str>,
+    pub deprecation: Option<Cow<'static, str>>,
     /// For a resource that is another view of a stored one (events of `events.k8s.io`).
     pub conversion: Option<Arc<dyn Conversion>>,
     /// For a resource whose objects are questions: nothing of it is stored.
@@ -132,7 +133,7 @@ impl Row {
 
     /// The key of an object in the store.
     pub fn storage_key(&self, namespace: &str, name: &str) -> String {
-        let prefix = self.storage_prefix;
+        let prefix = &self.storage_prefix;
         if self.info.namespaced { format!("{prefix}{namespace}/{name}") } else { format!("{prefix}{name}") }
     }
 }

@@ -142,7 +142,8 @@ fn every_row_lists_the_fields_that_its_objects_have() {
         let kind = row.kind.group_version_kind();
         let json = serde_json::json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a"}});
         let decoded = row.kind.decode(json.to_string().as_bytes(), FieldValidation::Strict).expect("decodes");
-        let names: Vec<&str> = decoded.object.fields().into_iter().map(|(name, _)| name).collect();
+        let fields = decoded.object.fields();
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_ref()).collect();
         assert_eq!(names, row.kind.field_names(), "{kind}");
     }
 }

@@ -105,10 +105,17 @@ impl TestServer {
 
     /// Stops the server and starts it again on the same etcd.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.run().await;
+    }
+
+    /// Stops the server; returns how long it took.
+    pub async fn stop(&mut self) -> std::time::Duration {
         let (token, running) = self.server.take().expect("a running server");
+        let begun = std::time::Instant::now();
         token.cancel();
         running.await.expect("no panic").expect("a clean end");
-        self.run().await;
+        begun.elapsed()
     }
 
     /// A file of the server, such as `ca.crt` or `server.key`.

@@ -49,8 +49,8 @@ impl Streams {
     }
 }
 
-fn forward<T: Send + 'static>(location: PodLocation, stream: Streaming<T>) -> Output<T> {
-    Box::pin(stream.map(move |item| item.map_err(|status| kubelet_error(&location, status))))
+fn forward<T: Send + 'static>(pods: &PodStreams, location: PodLocation, stream: Streaming<T>) -> Output<T> {
+    Box::pin(pods.bounded(stream).map(move |item| item.map_err(|status| kubelet_error(&location, status))))
 }
 
 /// What a client sends until it ends or breaks.
@@ -70,7 +70,7 @@ impl Service for Streams {
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let user = user(&request)?;
         let (location, stream) = logs(&self.handlers, &self.pods, &user, request.into_inner()).await?;
-        Ok(Response::new(forward(location, stream)))
+        Ok(Response::new(forward(&self.pods, location, stream)))
     }
 
     async fn exec(&self, request: Request<Streaming<v1::ExecRequest>>) -> Result<Response<Self::ExecStream>, Status> {
@@ -78,7 +78,7 @@ impl Service for Streams {
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "exec").await?;
         let responses = self.pods.run(&location, Session::Exec, start, input(requests)).await?;
-        Ok(Response::new(forward(location, responses)))
+        Ok(Response::new(forward(&self.pods, location, responses)))
     }
 
     async fn attach(
@@ -89,7 +89,7 @@ impl Service for Streams {
         let mut requests = request.into_inner();
         let (start, location) = self.start(&user, &mut requests, "attach").await?;
         let responses = self.pods.run(&location, Session::Attach, start, input(requests)).await?;
-        Ok(Response::new(forward(location, responses)))
+        Ok(Response::new(forward(&self.pods, location, responses)))
     }
 
     async fn port_forward(
@@ -108,7 +108,7 @@ impl Service for Streams {
             .await
             .map_err(|error| to_grpc(&error))?;
         let responses = self.pods.forward(&location, start, input(requests)).await?;
-        Ok(Response::new(forward(location, responses)))
+        Ok(Response::new(forward(&self.pods, location, responses)))
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn answer(
         return Ok(response);
     }
     let (_, stream) = grpc::logs(handlers, pods, user, request).await.map_err(|status| from_grpc(&status))?;
-    let frames = stream.map(|chunk| match chunk {
+    let frames = pods.bounded(stream).map(|chunk| match chunk {
         Ok(chunk) => Ok(Frame::data(chunk.data)),
         Err(status) => Err(status),
     });

@@ -111,6 +111,9 @@ impl Rest {
     /// # Errors
     /// `Forbidden` when its sender may not act as that one.
     pub fn impersonate(&self, user: User, request: &Request<Incoming>) -> Result<User, StatusError> {
+        if !impersonation::is_asked(request.headers()) {
+            return Ok(user);
+        }
         let authorizer = self.handlers.authorizer();
         let path = request.uri().path();
         if let Route::Resource { target, watch } = route(path) {
@@ -137,32 +140,33 @@ impl Rest {
         let begun = Instant::now();
         let head = request.method() == Method::HEAD;
         let encoding = negotiation::error_encoding(request.headers());
-        let deprecation = self.deprecation(request.uri().path());
         let _in_flight = self.metrics.begin(!matches!(*request.method(), Method::GET | Method::HEAD));
-        let mut measured = metrics::Asked::default();
-        let mut response = match self.dispatch(&user, request, &mut measured).await {
+        let mut seen = Seen::default();
+        let mut response = match self.dispatch(&user, request, &mut seen).await {
             Ok(response) => response,
             Err(error) => answer::error(&error, encoding),
         };
-        self.metrics.end(&measured, response.status().as_u16(), begun.elapsed());
-        answer::warn_first(&mut response, deprecation);
+        self.metrics.end(&seen.measured, response.status().as_u16(), begun.elapsed());
+        answer::warn_first(&mut response, seen.deprecation);
         if head {
             *response.body_mut() = Body::empty();
         }
         response
     }
 
-    /// What users of a resource that should not be used any more are told.
-    fn deprecation(&self, path: &str) -> Option<String> {
-        let Route::Resource { target, .. } = route(path) else { return None };
-        self.handlers.registry().get(&target.resource)?.deprecation.map(str::to_owned)
+    /// Whether a target's resource is served, and what its users are told.
+    fn is_served(&self, target: &Target, seen: &mut Seen) -> bool {
+        let registry = self.handlers.registry();
+        let Some(row) = registry.get(&target.resource) else { return false };
+        seen.deprecation = row.deprecation.as_deref().map(str::to_owned);
+        true
     }
 
     async fn dispatch(
         &self,
         user: &User,
         request: Request<Incoming>,
-        measured: &mut metrics::Asked,
+        seen: &mut Seen,
     ) -> Result<Response<Body>, StatusError> {
         let path = request.uri().path();
         let route = route(path);
@@ -171,7 +175,7 @@ impl Rest {
         }
         let query = Query::parse(request.uri().query());
         if let Route::Resource { target, watch } = &route
-            && self.handlers.registry().get(&target.resource).is_none()
+            && !self.is_served(target, seen)
             && let Some(verb) = path::verb(request.method(), target, path::watches(target, *watch, &query))
         {
             // A stranger must not learn what exists.
@@ -217,7 +221,7 @@ impl Rest {
             authorization::check(self.handlers.authorizer(), &attributes)?;
             return Ok(discovery::page_not_found());
         }
-        *measured = metrics::Asked {
+        seen.measured = metrics::Asked {
             resource: Some((verb, target.clone())),
             dry_run: query.text("dryRun") == "All",
             apply: body::media_type(request.headers()) == "application/apply-patch+yaml",
@@ -344,6 +348,14 @@ impl Rest {
 /// Whether requests are handed on, whatever their method and query.
 fn is_proxy(target: &Target) -> bool {
     target.subresource == "proxy" && path::is_proxied(&target.resource.group, &target.resource.resource)
+}
+
+/// What is learnt of a request on its way.
+#[derive(Default)]
+struct Seen {
+    measured: metrics::Asked,
+    /// What users of a resource that should not be used any more are told.
+    deprecation: Option<String>,
 }
 
 /// A namespace is an object of the cluster: its path has its name also where others have their namespace.

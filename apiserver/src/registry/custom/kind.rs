@@ -1,5 +1,6 @@
 //! A version of a custom kind: its schema compiled once, and how its objects are read and written.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::columns::Column;
 use super::json_path::JsonPath;
 use super::object::CustomObject;
 use super::schema::Node;
-use super::{intern, shape};
+use super::shape;
 use crate::registry::decode::{DecodeError, FieldValidation, duplicate_fields};
 use crate::registry::encode;
 use crate::registry::{AnyObject, Conversion, Decoded, Kind, split_managers};
@@ -55,8 +56,7 @@ pub struct CustomKind {
     /// The schema of the stored version.
     pub stored: Arc<Node>,
     merge: Schema,
-    selectable: Vec<(&'static str, JsonPath)>,
-    field_names: Vec<&'static str>,
+    selectable: Vec<(String, JsonPath)>,
 }
 
 fn node_of(version: &CustomResourceDefinitionVersion) -> Node {
@@ -85,13 +85,13 @@ impl CustomKind {
         node.preserve |= spec.preserve_unknown_fields.unwrap_or(false);
         let mut stored = node_of(storage);
         stored.preserve |= spec.preserve_unknown_fields.unwrap_or(false);
-        let selectable: Vec<(&'static str, JsonPath)> = version
+        let selectable: Vec<(String, JsonPath)> = version
             .selectable_fields
             .iter()
             .flatten()
             .filter_map(|field| {
-                let name = intern(field.json_path.trim_start_matches('.'));
-                Some((name, JsonPath::parse(&field.json_path)?))
+                let name = field.json_path.trim_start_matches('.');
+                Some((name.to_owned(), JsonPath::parse(&field.json_path)?))
             })
             .collect();
         let names = definition.status.as_ref().and_then(|status| status.accepted_names.as_ref());
@@ -113,7 +113,6 @@ impl CustomKind {
             merge: node.merge_schema(),
             node: Arc::new(node),
             stored: Arc::new(stored),
-            field_names: selectable.iter().map(|(name, _)| *name).collect(),
             selectable,
         }
     }
@@ -124,7 +123,7 @@ impl CustomKind {
     }
 
     /// The selectable fields of an object's own fields.
-    pub fn selectable_fields(&self, body: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    pub fn selectable_fields(&self, body: &Map<String, Value>) -> Vec<(Cow<'static, str>, String)> {
         let root = Value::Object(body.clone());
         self.selectable
             .iter()
@@ -134,7 +133,7 @@ impl CustomKind {
                     Some(Value::String(text)) => text.clone(),
                     Some(other) => other.to_string(),
                 };
-                (*name, text)
+                (Cow::Owned(name.clone()), text)
             })
             .collect()
     }
@@ -281,8 +280,8 @@ impl Kind for Version {
         Ok(Box::new(CustomObject { metadata: parts.metadata, body: parts.body, managers, kind: self.0.clone() }))
     }
 
-    fn field_names(&self) -> &[&'static str] {
-        &self.0.field_names
+    fn field_names(&self) -> Vec<&str> {
+        self.0.selectable.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     fn allows_create_on_update(&self) -> bool {
@@ -317,7 +316,7 @@ impl Conversion for View {
 pub struct Reader(pub Vec<Arc<CustomKind>>);
 
 impl Extract for Reader {
-    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)> {
+    fn fields(&self, value: &[u8]) -> Vec<(Cow<'static, str>, String)> {
         if self.0.iter().all(|kind| kind.selectable.is_empty()) {
             return Vec::new();
         }

@@ -11,12 +11,10 @@ mod shape;
 mod tests;
 mod validate;
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use parking_lot::Mutex;
 use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo};
 
 use super::{Conversion, Row, Subresource, SubresourceAction};
@@ -29,21 +27,9 @@ pub use object::CustomObject;
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART: &[&str] = &["get", "patch", "update"];
 
-/// A text that lives as long as the process: prefixes and paths of definitions, each kept once.
-pub fn intern(text: &str) -> &'static str {
-    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut texts = TEXTS.lock();
-    if let Some(known) = texts.get(text) {
-        return known;
-    }
-    let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
-    texts.insert(kept);
-    kept
-}
-
 /// Where the objects of a definition are stored, as upstream.
-pub fn storage_prefix(group: &str, plural: &str) -> &'static str {
-    intern(&format!("/registry/{group}/{plural}/"))
+pub fn storage_prefix(group: &str, plural: &str) -> String {
+    format!("/registry/{group}/{plural}/")
 }
 
 /// Whether a condition of a definition holds.
@@ -99,7 +85,7 @@ pub fn rows(definition: &CustomResourceDefinition) -> Option<(Vec<Row>, Reader)>
                     categories: names.categories.clone().unwrap_or_default(),
                     verbs: verbs.clone(),
                 },
-                storage_prefix: storage_prefix(&spec.group, &names.plural),
+                storage_prefix: storage_prefix(&spec.group, &names.plural).into(),
                 time_to_live: None,
                 kind: Arc::new(kind::Version(kind.clone())),
                 subresources,
@@ -113,14 +99,14 @@ pub fn rows(definition: &CustomResourceDefinition) -> Option<(Vec<Row>, Reader)>
 }
 
 /// What users of a version that should not be used any more are told.
-fn deprecation(definition: &CustomResourceDefinition, name: &str) -> Option<&'static str> {
+fn deprecation(definition: &CustomResourceDefinition, name: &str) -> Option<Cow<'static, str>> {
     let spec = &definition.spec;
     let version = spec.versions.iter().find(|version| version.name == name)?;
     if !version.deprecated.unwrap_or(false) {
         return None;
     }
     if let Some(warning) = &version.deprecation_warning {
-        return Some(intern(warning));
+        return Some(Cow::Owned(warning.clone()));
     }
     let (group, kind) = (&spec.group, &spec.names.kind);
     let newer = spec
@@ -130,5 +116,5 @@ fn deprecation(definition: &CustomResourceDefinition, name: &str) -> Option<&'st
         .max_by_key(|other| super::version_order(&other.name))
         .filter(|other| super::version_order(&other.name) > super::version_order(name));
     let advice = newer.map(|newer| format!("; use {group}/{} {kind}", newer.name)).unwrap_or_default();
-    Some(intern(&format!("{group}/{name} {kind} is deprecated{advice}")))
+    Some(Cow::Owned(format!("{group}/{name} {kind} is deprecated{advice}")))
 }

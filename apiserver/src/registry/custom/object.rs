@@ -1,6 +1,7 @@
 //! An object of a custom kind: metadata, and a tree of values with a schema.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
@@ -210,7 +211,7 @@ impl AnyObject for CustomObject {
         false
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self) -> Vec<(Cow<'static, str>, String)> {
         self.kind.selectable_fields(&self.body)
     }
 

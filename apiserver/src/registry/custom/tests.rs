@@ -138,7 +138,7 @@ fn what_was_wrong_before_is_not_judged_again() {
 #[test]
 fn another_version_differs_in_its_schema() {
     let row = row("v1beta1");
-    assert_eq!(row.deprecation, Some("example.com/v1beta1 Cron is deprecated; use example.com/v1 Cron"));
+    assert_eq!(row.deprecation.as_deref(), Some("example.com/v1beta1 Cron is deprecated; use example.com/v1 Cron"));
     let stored = json!({"apiVersion": "example.com/v1", "kind": "Cron", "metadata": {"name": "a"},
                         "spec": {"schedule": "a b", "replicas": 2}});
     let conversion = row.conversion.as_ref().expect("a view");
@@ -157,7 +157,7 @@ fn replicas_scale() {
     object.set_replicas(5);
     let scale = object.scale().expect("a scale");
     assert_eq!(scale.spec.and_then(|spec| spec.replicas), Some(5));
-    assert_eq!(object.fields(), [("spec.mode", "fast".to_owned())]);
+    assert_eq!(object.fields(), [("spec.mode".into(), "fast".to_owned())]);
     assert_eq!(row.subresources.iter().map(|one| one.name).collect::<Vec<_>>(), ["status", "scale"]);
 }
 

@@ -22,6 +22,7 @@ mod reviews;
 mod scheduling;
 mod storage;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::{NamespaceResourceScope, Resource};
@@ -70,7 +71,7 @@ where
             categories: own(words.categories),
             verbs: own(&VERBS),
         },
-        storage_prefix,
+        storage_prefix: Cow::Borrowed(storage_prefix),
         time_to_live: None,
         kind: Arc::new(StrategyKind::new(strategy, namespaced)),
         subresources: Vec::new(),
@@ -125,7 +126,7 @@ impl Row {
 
     /// Warns everybody who uses the resource.
     fn deprecated(mut self, warning: &'static str) -> Self {
-        self.deprecation = Some(warning);
+        self.deprecation = Some(Cow::Borrowed(warning));
         self
     }
 

@@ -1,5 +1,6 @@
 //! An object as the cache holds it: ready bytes, and the few terms that selectors read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::storage::types::Stored;
 pub trait Extract: Send + Sync + 'static {
     /// Paths and values, for instance `("spec.nodeName", "n1")`. Fields that are not set may be left out:
     /// they count as empty. `metadata.name` and `metadata.namespace` need not be told.
-    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)>;
+    fn fields(&self, value: &[u8]) -> Vec<(Cow<'static, str>, String)>;
 
     /// The object in the form in which it is served, where that is not the stored one.
     fn shape(&self, value: &[u8]) -> Option<Vec<u8>> {
@@ -25,7 +26,7 @@ pub trait Extract: Send + Sync + 'static {
 pub struct NoFields;
 
 impl Extract for NoFields {
-    fn fields(&self, _value: &[u8]) -> Vec<(&'static str, String)> {
+    fn fields(&self, _value: &[u8]) -> Vec<(Cow<'static, str>, String)> {
         Vec::new()
     }
 }
@@ -83,7 +84,7 @@ impl Entry {
             labels(value).iter().map(|(key, value)| intern(Term::label(key, value))).collect();
         for (path, value) in extract.fields(value) {
             if !value.is_empty() {
-                terms.push(intern(Term::field(path, &value)));
+                terms.push(intern(Term::field(&path, &value)));
             }
         }
         Self { key, revision, object, header_len, terms: terms.into() }

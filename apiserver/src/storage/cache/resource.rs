@@ -434,6 +434,11 @@ impl Resource {
         Ok(Watch { resource: self.clone(), watcher, replay, initial, ended: false })
     }
 
+    /// Ends all watches, and those that begin from now on.
+    pub fn end_watches(&self) {
+        self.inner.core.lock().watchers.end();
+    }
+
     /// How many watches are running.
     pub fn watcher_count(&self) -> usize {
         self.inner.core.lock().watchers.len()

@@ -1,5 +1,6 @@
 //! The cache over the in-memory store: whatever is written, reads and watches tell one story.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,9 @@ use crate::storage::{Hint, MemoryStore, Outcome, Store, Write};
 struct NodeName;
 
 impl Extract for NodeName {
-    fn fields(&self, value: &[u8]) -> Vec<(&'static str, String)> {
+    fn fields(&self, value: &[u8]) -> Vec<(Cow<'static, str>, String)> {
         let value: serde_json::Value = serde_json::from_slice(value).unwrap_or_default();
-        value["spec"]["nodeName"].as_str().map(|node| ("spec.nodeName", node.to_owned())).into_iter().collect()
+        value["spec"]["nodeName"].as_str().map(|node| ("spec.nodeName".into(), node.to_owned())).into_iter().collect()
     }
 }
 

@@ -90,6 +90,11 @@ impl Watcher {
         self.waker.wake();
     }
 
+    fn end(&self) {
+        *self.queue.lock() = Queue { ended: true, ..Queue::default() };
+        self.waker.wake();
+    }
+
     fn fail(&self, error: StatusError) {
         self.queue.lock().closed.get_or_insert(Close::Failed(error));
         self.waker.wake();
@@ -201,6 +206,8 @@ pub(crate) struct Watchers {
     by_namespace: HashMap<String, Vec<Arc<Watcher>>>,
     by_term: HashMap<Term, Vec<Arc<Watcher>>>,
     next_id: u64,
+    /// Whether watches end as soon as they begin.
+    over: bool,
 }
 
 impl Watchers {
@@ -214,7 +221,7 @@ impl Watchers {
             after,
             bookmarks,
             limits,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { ended: self.over, ..Queue::default() }),
             waker: AtomicWaker::new(),
         });
         let place = match slot {
@@ -281,6 +288,14 @@ impl Watchers {
             if watcher.bookmarks && watcher.after <= event.revision() {
                 watcher.offer(event.clone());
             }
+        }
+    }
+
+    /// Ends all watches, and those that are filed from now on.
+    pub fn end(&mut self) {
+        self.over = true;
+        for watcher in self.each() {
+            watcher.end();
         }
     }
 
