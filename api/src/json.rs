@@ -42,16 +42,16 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Option<Range<usize>> {
         self.expect(b'"')?;
         let start = self.at;
+        // Most strings are short.
         loop {
-            let step = memchr::memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
-            self.at += step;
-            if self.bytes[self.at] == b'"' {
-                let end = self.at;
-                self.at += 1;
-                return Some(start..end);
+            match *self.bytes.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
             }
-            self.at += 2;
         }
+        self.at += 1;
+        Some(start..self.at - 1)
     }
 
     /// Skips any value and returns its range.
@@ -92,6 +92,22 @@ impl<'a> Scanner<'a> {
         Some(start..self.at)
     }
 
+    /// Enters an object and goes to the value of a member. What follows that one is not looked at.
+    fn seek(&mut self, wanted: &str) -> Option<()> {
+        self.expect(b'{')?;
+        loop {
+            self.peek()?;
+            let name = self.string()?;
+            self.expect(b':')?;
+            self.peek()?;
+            if &self.bytes[name] == wanted.as_bytes() {
+                return Some(());
+            }
+            self.value()?;
+            self.expect(b',')?;
+        }
+    }
+
     /// Calls `visit` with each member's name; `visit` must consume the value.
     fn members(&mut self, mut visit: impl FnMut(&mut Self, Range<usize>) -> Option<()>) -> Option<()> {
         self.expect(b'{')?;
@@ -119,26 +135,16 @@ impl<'a> Scanner<'a> {
 /// Where the value of a top-level member lies.
 pub fn member(object: &[u8], name: &str) -> Option<Range<usize>> {
     let mut scanner = Scanner::new(object);
-    let mut found = None;
-    scanner.expect(b'{')?;
-    if scanner.peek()? == b'}' {
-        return None;
-    }
-    while found.is_none() {
-        scanner.peek()?;
-        let key = scanner.string()?;
-        scanner.expect(b':')?;
-        scanner.peek()?;
-        let value = scanner.value()?;
-        if &object[key] == name.as_bytes() {
-            found = Some(value);
-        } else if scanner.peek()? == b',' {
-            scanner.at += 1;
-        } else {
-            break;
-        }
-    }
-    found
+    scanner.seek(name)?;
+    scanner.value()
+}
+
+/// Where the value of a member of `metadata` lies.
+pub fn metadata_member(object: &[u8], name: &str) -> Option<Range<usize>> {
+    let mut scanner = Scanner::new(object);
+    scanner.seek("metadata")?;
+    scanner.seek(name)?;
+    scanner.value()
 }
 
 /// The length of the leading `{"apiVersion":…,"kind":…,`: a list item is `{` and the bytes after it.
@@ -167,23 +173,31 @@ pub fn header_len(object: &[u8]) -> usize {
 ///
 /// Returns the input unchanged when it has no `metadata` object.
 pub fn splice_resource_version(object: &[u8], revision: i64) -> Bytes {
-    let Some(metadata) = member(object, "metadata").filter(|range| object[range.start] == b'{') else {
+    let mut scanner = Scanner::new(object);
+    if scanner.seek("metadata").is_none() || scanner.expect(b'{').is_none() {
         return Bytes::copy_from_slice(object);
-    };
-    let inner = &object[metadata.clone()];
-    if let Some(version) = member(inner, "resourceVersion") {
-        let mut out = Vec::with_capacity(object.len() + 8);
-        out.extend_from_slice(&object[..metadata.start + version.start]);
-        out.extend_from_slice(format!("\"{revision}\"").as_bytes());
-        out.extend_from_slice(&object[metadata.start + version.end..]);
+    }
+    let at = scanner.at;
+    // The name alone is found quickly, and most of the time it is not there.
+    let present = memchr::memmem::find(&object[at..], b"\"resourceVersion\"")
+        .and_then(|_| metadata_member(object, "resourceVersion"));
+    let digits = revision.to_string();
+    let mut out = Vec::with_capacity(object.len() + digits.len() + 21);
+    if let Some(version) = present {
+        out.extend_from_slice(&object[..version.start]);
+        out.push(b'"');
+        out.extend_from_slice(digits.as_bytes());
+        out.push(b'"');
+        out.extend_from_slice(&object[version.end..]);
         return out.into();
     }
-    let at = metadata.start + 1;
-    let comma = if inner[1..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}') { "" } else { "," };
-    let field = format!("\"resourceVersion\":\"{revision}\"{comma}");
-    let mut out = Vec::with_capacity(object.len() + field.len());
     out.extend_from_slice(&object[..at]);
-    out.extend_from_slice(field.as_bytes());
+    out.extend_from_slice(b"\"resourceVersion\":\"");
+    out.extend_from_slice(digits.as_bytes());
+    out.push(b'"');
+    if scanner.peek() != Some(b'}') {
+        out.push(b',');
+    }
     out.extend_from_slice(&object[at..]);
     out.into()
 }
@@ -200,9 +214,7 @@ pub fn strip_metadata(object: &[u8], name: &str) -> Vec<u8> {
 
 /// An object without a member of its `metadata`, and where that member's value lay; `None` when there is none.
 pub fn cut_metadata(object: &[u8], name: &str) -> Option<(Vec<u8>, Range<usize>)> {
-    let metadata = member(object, "metadata")?;
-    let value = member(&object[metadata.clone()], name)?;
-    let value = metadata.start + value.start..metadata.start + value.end;
+    let value = metadata_member(object, name)?;
     // The member begins at the quote before its name.
     let mut start = value.start - 1;
     while object[start] != b':' {
@@ -228,8 +240,8 @@ pub fn cut_metadata(object: &[u8], name: &str) -> Option<(Vec<u8>, Range<usize>)
 /// An object with a member more in its `metadata`, whose members are in order of their names; `None` when it has
 /// no metadata. The text must be JSON, and the member must not be there.
 pub fn paste_metadata(object: &[u8], name: &str, text: &str) -> Option<Vec<u8>> {
-    let metadata = member(object, "metadata")?;
-    let mut scanner = Scanner::new(&object[metadata.clone()]);
+    let mut scanner = Scanner::new(object);
+    scanner.seek("metadata")?;
     scanner.expect(b'{')?;
     let mut first = true;
     let at = loop {
@@ -249,7 +261,7 @@ pub fn paste_metadata(object: &[u8], name: &str, text: &str) -> Option<Vec<u8>> 
         }
     };
     let last = scanner.bytes.get(at) == Some(&b'}');
-    let (before, after) = object.split_at(metadata.start + at);
+    let (before, after) = object.split_at(at);
     let mut out = Vec::with_capacity(object.len() + name.len() + text.len() + 4);
     out.extend_from_slice(before);
     if last && !first {

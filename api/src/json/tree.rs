@@ -286,9 +286,10 @@ impl<'a> Node<'a> {
         })
     }
 
-    fn name(self) -> Cow<'a, str> {
+    /// Its name as it was read, without the quotes; empty for what has none.
+    pub fn raw_name(self) -> &'a str {
         let (start, end) = self.record().name;
-        unescaped(&self.text[start as usize..end as usize])
+        &self.text[start as usize..end as usize]
     }
 }
 
@@ -315,7 +316,7 @@ impl<'a> Json<'a> for Node<'a> {
     }
 
     fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
-        self.parts().filter(move |_| self.is_object()).map(|part| (part.name(), part))
+        self.parts().filter(move |_| self.is_object()).map(|part| (unescaped(part.raw_name()), part))
     }
 
     fn items(self) -> impl Iterator<Item = Self> {

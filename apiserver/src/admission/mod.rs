@@ -124,6 +124,14 @@ impl Cached {
         let entries = resource.snapshot().select(Selector::namespace(namespace));
         entries.filter_map(|entry| read(entry.object(), prefix)).collect()
     }
+
+    /// The objects of the cluster whose text has a piece; the others are not decoded.
+    pub fn list_having<T: DeserializeOwned>(&self, prefix: &str, piece: &str) -> Vec<T> {
+        let Some(resource) = self.0.get(prefix) else { return Vec::new() };
+        let entries = resource.snapshot().select(Selector::namespace(""));
+        let having = entries.filter(|entry| memchr::memmem::find(entry.object(), piece.as_bytes()).is_some());
+        having.filter_map(|entry| read(entry.object(), prefix)).collect()
+    }
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8], prefix: &str) -> Option<T> {

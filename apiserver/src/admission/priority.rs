@@ -24,7 +24,7 @@ fn class(cached: &Cached, name: &str) -> Option<PriorityClass> {
 
 /// The class of pods that name none: of several defaults the lowest.
 fn default_class(cached: &Cached) -> Option<PriorityClass> {
-    let classes = cached.list::<PriorityClass>(CLASSES, "");
+    let classes = cached.list_having::<PriorityClass>(CLASSES, "\"globalDefault\":true");
     classes.into_iter().filter(|class| class.global_default == Some(true)).min_by_key(|class| class.value)
 }
 

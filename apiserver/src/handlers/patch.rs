@@ -130,7 +130,7 @@ impl Patch {
         };
         let duplicates = match validation {
             FieldValidation::Ignore => Vec::new(),
-            FieldValidation::Warn | FieldValidation::Strict => duplicate_fields(body),
+            _ => duplicate_fields(body),
         };
         Ok(Self { form, duplicates })
     }
@@ -214,7 +214,7 @@ fn decode_patched(
     };
     let quoted = patch.quoted(after);
     // Fields that are unknown or doubled come together, with those of the patch itself first.
-    let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::Warn };
+    let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::WarnUnknown };
     let decoded =
         row.kind.decode(&bytes, lenient).map_err(|error| refused(row, &StatusError::from(error).message, quoted))?;
     warnings.extend(decoded.warnings);

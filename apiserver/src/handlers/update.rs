@@ -11,7 +11,7 @@ use super::{
 };
 use crate::admission;
 use crate::admission::webhooks::Operation;
-use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, split_managers};
+use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, join_managers, split_managers};
 use crate::request::{Target, User, Verb};
 use crate::storage::{Outcome, StoreError, Stored, Write};
 
@@ -156,12 +156,13 @@ impl Handlers {
                 let (asking, approved, told) = (&mut asking, &approved, &told);
                 let mut decide = |present: Option<&Stored>| {
                     let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
-                    let old = decode_stored(row, &present.value)?;
+                    let (live, managers) = split_managers(&present.value);
+                    let mut old = decode_stored(row, &live)?;
+                    old.set_managers(managers);
                     let mut object = make(present, old.as_ref())?;
                     check_versions(target, present, old.metadata(), object.metadata())?;
                     carry_over(object.metadata_mut(), old.metadata());
                     object.default();
-                    let (live, _) = split_managers(&present.value);
                     match ownership {
                         Ownership::Updates => {
                             let asked = object.metadata_mut().managed_fields.take();
@@ -205,9 +206,10 @@ impl Handlers {
                         admission::validate(&request, object.as_ref(), Some(old.as_ref()), warnings)?;
                     }
                     // New times alone are no change.
-                    let unchanged = same_managers(object.managers(), old.managers())
-                        && object.encode_unmanaged().map_err(StatusError::internal)? == *live;
-                    let value = if unchanged { present.value.clone() } else { encode(object.as_ref())? };
+                    let plain = object.encode_unmanaged().map_err(StatusError::internal)?;
+                    let unchanged = plain == *live && same_managers(object.managers(), old.managers());
+                    let value =
+                        if unchanged { present.value.clone() } else { join_managers(plain, object.managers()).into() };
                     if options.dry_run {
                         *dry = Some(Stored { value, revision: present.revision });
                         return Ok(Write::keep());

@@ -26,6 +26,11 @@ pub fn split_managers(stored: &[u8]) -> (Cow<'_, [u8]>, Option<Box<str>>) {
     }
 }
 
+/// The stored form of an object that was encoded without its managers.
+pub fn join_managers(bytes: Vec<u8>, managers: Option<&str>) -> Vec<u8> {
+    managers.and_then(|text| json::paste_metadata(&bytes, MANAGED_FIELDS, text)).unwrap_or(bytes)
+}
+
 /// A decoded object and what was odd about its text.
 pub struct Decoded {
     /// The object, not yet defaulted.
@@ -91,9 +96,7 @@ pub trait AnyObject: Any + Send + Sync {
     /// # Errors
     /// As [`AnyObject::encode_unmanaged`].
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let bytes = self.encode_unmanaged()?;
-        let managed = self.managers().and_then(|text| json::paste_metadata(&bytes, MANAGED_FIELDS, text));
-        Ok(managed.unwrap_or(bytes))
+        Ok(join_managers(self.encode_unmanaged()?, self.managers()))
     }
     /// A copy.
     fn clone_object(&self) -> Box<dyn AnyObject>;

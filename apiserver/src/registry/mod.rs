@@ -20,7 +20,7 @@ use std::time::Duration;
 use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo, StatusError};
 
 pub use decode::{DecodeError, FieldValidation, duplicate_fields};
-pub use erased::{AnyObject, Decoded, Kind, MANAGED_FIELDS, Object, split_managers};
+pub use erased::{AnyObject, Decoded, Kind, MANAGED_FIELDS, Object, join_managers, split_managers};
 pub use strategy::{RequestContext, Strategy, UserInfo};
 
 /// What a subresource does.

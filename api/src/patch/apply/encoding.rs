@@ -1,9 +1,11 @@
 //! Field sets as JSON (`fieldsV1`): `f:name`, `k:{…}`, `v:…`, `i:0`, and `.` for the node itself.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
 
-use super::set::{Element, FieldSet, Node};
-use crate::json::Json;
+use super::set::{Element, FieldSet};
+use crate::json::{Json, Node};
 
 /// How deep a set may be; deeper ones are refused.
 const DEPTH_MAX: usize = 200;
@@ -101,7 +103,7 @@ fn decode<'a>(fields: impl Json<'a>, depth: usize) -> Result<FieldSet, FieldsErr
     for (name, below) in fields.members().filter(|(name, _)| name != ".") {
         let below_set = decode(below, depth - 1)?;
         let member = below_set.nodes.is_empty() || is_member(below);
-        nodes.push((element(&name)?, Node { member, below: below_set }));
+        nodes.push((element(&name)?, super::set::Node { member, below: below_set }));
     }
     nodes.sort_by(|(one, _), (other, _)| one.cmp(other));
     nodes.dedup_by(|(one, _), (other, _)| one == other);
@@ -143,6 +145,108 @@ pub(super) fn holds<'a>(fields: impl Json<'a>, set: &FieldSet) -> bool {
                 .find(|(name, _)| names(name, element))
                 .is_some_and(|(_, below)| (!node.member || is_member(below)) && holds(below, &node.below))
     })
+}
+
+/// How a name stands to an element, in the order of sets.
+fn order(name: &str, element: &Element) -> Ordering {
+    let (kind, rest) = name.split_once(':').unwrap_or_default();
+    let rank = |kind: &str| ["f", "k", "v", "i"].iter().position(|own| *own == kind);
+    match element {
+        Element::Field(field) => rank(kind).cmp(&Some(0)).then_with(|| rest.cmp(field)),
+        Element::Key(key) => rank(kind).cmp(&Some(1)).then_with(|| rest.cmp(key)),
+        Element::Value(value) => rank(kind).cmp(&Some(2)).then_with(|| rest.cmp(value)),
+        Element::Index(index) => rank(kind).cmp(&Some(3)).then_with(|| rest.parse::<i64>().ok().cmp(&Some(*index))),
+    }
+}
+
+/// Begins a part: its name as it is, and a colon.
+fn begin(part: Node<'_>, first: &mut bool, text: &mut String) {
+    comma(first, text);
+    text.push('"');
+    text.push_str(part.raw_name());
+    text.push_str("\":");
+}
+
+fn comma(first: &mut bool, text: &mut String) {
+    if !std::mem::replace(first, false) {
+        text.push(',');
+    }
+}
+
+/// Writes canonical `fieldsV1` with what a set has; `member` adds the node itself.
+pub(super) fn write_united(fields: Node<'_>, member: bool, set: &FieldSet, text: &mut String) {
+    let member = member || is_member(fields);
+    let mut more = set.nodes.iter().filter(|(_, node)| !node.is_empty()).peekable();
+    let mut first = true;
+    text.push('{');
+    let mut parts = fields.members().filter(|(name, _)| name != ".").peekable();
+    if member && (parts.peek().is_some() || more.peek().is_some()) {
+        comma(&mut first, text);
+        text.push_str("\".\":{}");
+    }
+    let write_new = |element: &Element, node: &super::set::Node, first: &mut bool, text: &mut String| {
+        comma(first, text);
+        encode(element, text);
+        text.push(':');
+        node.below.write(node.member, text);
+    };
+    for (name, part) in parts {
+        while let Some((element, node)) = more.next_if(|(element, _)| order(&name, element).is_gt()) {
+            write_new(element, node, &mut first, text);
+        }
+        begin(part, &mut first, text);
+        match more.next_if(|(element, _)| names(&name, element)) {
+            Some((_, node)) => write_united(part, node.member, &node.below, text),
+            None => text.push_str(part.raw()),
+        }
+    }
+    for (element, node) in more {
+        write_new(element, node, &mut first, text);
+    }
+    text.push('}');
+}
+
+/// Canonical `fieldsV1` without what a set has.
+pub(super) fn without(fields: Node<'_>, set: &FieldSet) -> String {
+    let mut text = String::with_capacity(fields.raw().len());
+    write_without(fields, false, set, &mut text);
+    text
+}
+
+/// Writes what is left, with the node itself if it stays a member. Whether there are parts left.
+fn write_without(fields: Node<'_>, member: bool, set: &FieldSet, text: &mut String) -> bool {
+    let mut first = true;
+    text.push('{');
+    let empty = text.len();
+    if member {
+        comma(&mut first, text);
+        text.push_str("\".\":{}");
+    }
+    let mut left = false;
+    for (name, part) in fields.members().filter(|(name, _)| name != ".") {
+        let before = (text.len(), first);
+        begin(part, &mut first, text);
+        match set.nodes.iter().find(|(element, _)| names(&name, element)) {
+            None => {
+                text.push_str(part.raw());
+                left = true;
+            }
+            Some((_, node)) => {
+                let stays = is_member(part) && !node.member;
+                if write_without(part, stays, &node.below, text) || stays {
+                    left = true;
+                } else {
+                    text.truncate(before.0);
+                    first = before.1;
+                }
+            }
+        }
+    }
+    if !left {
+        text.truncate(empty);
+    }
+    text.push('}');
+    left
 }
 
 fn element(text: &str) -> Result<Element, FieldsError> {
@@ -217,6 +321,10 @@ mod tests {
             assert_eq!((touches(tree.root(), &other), holds(tree.root(), &other)), (touching, held), "{other:?}");
             assert_eq!(touching, !set(text).intersection(&other).is_empty());
             assert_eq!(held, other.difference(&set(text)).is_empty());
+            let mut united = String::new();
+            write_united(tree.root(), false, &other, &mut united);
+            assert_eq!(united, set(text).united(other.clone()).to_fields_v1());
+            assert_eq!(without(tree.root(), &other), set(text).difference(&other).to_fields_v1());
         }
     }
 

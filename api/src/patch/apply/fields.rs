@@ -1,103 +1,76 @@
-//! What one manager set: read from its text when it must be known, and written anew only when it changed.
+//! What one manager set, as text: a write looks into it and changes it where it must, and reads no set from it.
 
-use std::borrow::Cow;
-
-use super::encoding::{holds, touches};
+use super::encoding::{holds, touches, without, write_united};
 use super::set::FieldSet;
 use crate::json::Tree;
 
-/// The fields of one manager.
+/// The fields of one manager: canonical `fieldsV1`, whose names are in order.
 ///
-/// Of an object's managers a write changes one or two. The others keep their text, which can tell whether it has a
-/// path without being turned into a set.
-#[derive(Clone, Debug, Default)]
-pub struct Fields {
-    /// Canonical `fieldsV1`, as long as nothing changed them.
-    text: Option<Box<str>>,
-    /// What they are when there is no text.
-    set: FieldSet,
+/// Of an object's managers a write changes one or two, and of those a few paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields(Box<str>);
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self("{}".into())
+    }
 }
 
 impl From<FieldSet> for Fields {
     fn from(set: FieldSet) -> Self {
-        Self { text: None, set }
+        Self(set.to_fields_v1().into())
     }
 }
-
-impl PartialEq for Fields {
-    fn eq(&self, other: &Self) -> bool {
-        self.set() == other.set()
-    }
-}
-
-impl Eq for Fields {}
 
 impl Fields {
     /// From `fieldsV1` as the server wrote them.
     pub(super) fn of_text(text: &str) -> Self {
-        Self { text: Some(text.into()), set: FieldSet::default() }
+        Self(text.into())
     }
 
-    /// The set.
-    pub fn set(&self) -> Cow<'_, FieldSet> {
-        match &self.text {
-            Some(text) => Cow::Owned(read(text)),
-            None => Cow::Borrowed(&self.set),
-        }
-    }
-
-    /// The set, for who needs nothing else.
-    pub fn into_set(mut self) -> FieldSet {
-        std::mem::take(self.change())
-    }
-
-    /// The set, to be changed.
-    fn change(&mut self) -> &mut FieldSet {
-        if let Some(text) = self.text.take() {
-            self.set = read(&text);
-        }
-        &mut self.set
+    /// The set. What cannot be read is nobody's.
+    pub fn set(&self) -> FieldSet {
+        self.tree().and_then(|tree| FieldSet::from_fields_v1(tree.root()).ok()).unwrap_or_default()
     }
 
     /// As `fieldsV1`, in compact text.
-    pub fn text(&self) -> Cow<'_, str> {
-        match &self.text {
-            Some(text) => Cow::Borrowed(text),
-            None => Cow::Owned(self.set.to_fields_v1()),
-        }
+    pub fn text(&self) -> &str {
+        &self.0
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        match &self.text {
-            Some(text) => matches!(&**text, "{}" | "null"),
-            None => self.set.is_empty(),
-        }
+        matches!(&*self.0, "{}" | "null")
     }
 
     /// Takes out what a set has.
     pub(super) fn subtract(&mut self, other: &FieldSet) {
-        if !other.nodes.is_empty() && self.tree().is_none_or(|tree| touches(tree.root(), other)) {
-            self.change().subtract(other);
+        if other.nodes.is_empty() {
+            return;
+        }
+        let left = self.tree().filter(|tree| touches(tree.root(), other)).map(|tree| without(tree.root(), other));
+        if let Some(text) = left {
+            self.0 = text.into();
         }
     }
 
     /// Adds what a set has.
     pub(super) fn unite(&mut self, other: FieldSet) {
-        let known = self.tree().is_some_and(|tree| holds(tree.root(), &other));
-        if !known {
-            let own = self.change();
-            *own = std::mem::take(own).united(other);
+        if self.is_empty() {
+            *self = other.into();
+            return;
+        }
+        let more = self.tree().filter(|tree| !holds(tree.root(), &other)).map(|tree| {
+            let mut text = String::with_capacity(self.0.len() + 64);
+            write_united(tree.root(), false, &other, &mut text);
+            text
+        });
+        if let Some(text) = more {
+            self.0 = text.into();
         }
     }
 
     fn tree(&self) -> Option<Tree<'_>> {
-        Tree::read(self.text.as_deref()?.as_bytes())
+        Tree::read(self.0.as_bytes())
     }
-}
-
-/// What cannot be read is nobody's.
-fn read(text: &str) -> FieldSet {
-    let tree = Tree::read(text.as_bytes());
-    tree.and_then(|tree| FieldSet::from_fields_v1(tree.root()).ok()).unwrap_or_default()
 }

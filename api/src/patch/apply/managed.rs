@@ -143,7 +143,7 @@ impl Entry {
         member("{\"apiVersion", &self.api_version, text);
         member(",\"fieldsType", FIELDS_TYPE, text);
         text.push_str(",\"fieldsV1\":");
-        text.push_str(&self.fields.text());
+        text.push_str(self.fields.text());
         member(",\"manager", &self.manager, text);
         member(",\"operation", self.operation.as_str(), text);
         if !self.subresource.is_empty() {
@@ -239,7 +239,7 @@ impl Managers {
                 let bucket = &mut updates[first];
                 bucket.manager = bucket_name.to_owned();
                 bucket.subresource = String::new();
-                bucket.fields.unite(entry.fields.into_set());
+                bucket.fields.unite(entry.fields.set());
                 bucket.time = entry.time;
                 length -= 1;
             } else {

@@ -233,8 +233,9 @@ impl Writer<'_> {
         if changed {
             managers.entries[index].time = Some(self.now.to_owned());
         }
+        // What nobody owns was needed until here, to see what the last configuration alone held.
         let entry = &mut managers.entries[index];
-        entry.fields = strip(std::mem::take(&mut entry.fields).into_set()).into();
+        entry.fields = strip(entry.fields.set()).into();
         let managers = self.take_away(live, &object, &comparison, managers, Some(index));
         Ok(Applied { object: changed.then_some(object), managers })
     }

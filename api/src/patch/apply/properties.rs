@@ -102,6 +102,18 @@ proptest! {
     }
 
     #[test]
+    fn texts_are_changed_as_sets_are(one in pod(), other in pod()) {
+        let schema = builtin("v1", "Pod").unwrap();
+        let (one, other) = (field_set(&one, &schema), field_set(&other, &schema));
+        let mut fields = Fields::from(one.clone());
+        fields.subtract(&other);
+        prop_assert_eq!(fields.text(), one.difference(&other).to_fields_v1());
+        let mut fields = Fields::from(one.clone());
+        fields.unite(other.clone());
+        prop_assert_eq!(fields.text(), one.union(&other).to_fields_v1());
+    }
+
+    #[test]
     fn text_and_values_give_the_same_owners(first in pod(), second in pod(), third in pod()) {
         let schema = builtin("v1", "Pod").unwrap();
         let mut values = Managers::default();

@@ -262,7 +262,9 @@ impl Kind for Version {
         let mut warnings = Vec::new();
         if validation != FieldValidation::Ignore {
             parts.unknown.sort_unstable();
-            warnings = duplicate_fields(json);
+            if validation != FieldValidation::WarnUnknown {
+                warnings = duplicate_fields(json);
+            }
             warnings.extend(parts.unknown.iter().map(|path| format!("unknown field {path:?}")));
         }
         if validation == FieldValidation::Strict && !warnings.is_empty() {

@@ -18,6 +18,8 @@ pub enum FieldValidation {
     Warn,
     /// Refuse the object.
     Strict,
+    /// Drop them and warn of those that are unknown: for text written from values, where no name comes twice.
+    WarnUnknown,
 }
 
 impl FieldValidation {
@@ -80,8 +82,7 @@ pub(in crate::registry) fn decode<T: DeserializeOwned>(
     if validation == FieldValidation::Ignore {
         return Ok((value, Vec::new()));
     }
-    let mut all: Vec<String> =
-        duplicates::find(json).into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    let mut all = if validation == FieldValidation::WarnUnknown { Vec::new() } else { duplicate_fields(json) };
     all.append(&mut problems);
     if validation == FieldValidation::Strict && !all.is_empty() {
         return Err(refuse(kind, &kind.kind, &kind.version, &format!("strict decoding error: {}", all.join(", "))));

@@ -165,8 +165,7 @@ impl Entry {
 /// The labels of an object. Input that is not well-formed has none.
 fn labels(object: &[u8]) -> Vec<(String, String)> {
     let read = || {
-        let metadata = &object[json::member(object, "metadata")?];
-        let labels = &metadata[json::member(metadata, "labels")?];
+        let labels = &object[json::metadata_member(object, "labels")?];
         let labels: std::collections::BTreeMap<String, String> = serde_json::from_slice(labels).ok()?;
         Some(labels.into_iter().collect())
     };
