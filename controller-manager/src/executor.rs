@@ -8,7 +8,7 @@ use reeve_api::{GroupVersionResource, ObjectKey};
 use reeve_client::{Client, DeleteOptions, Error, EventRecorder, EventType, ListOptions, Patch};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Told};
+use crate::action::{Action, Propagation, Told};
 use crate::stores::Stores;
 
 /// How many writes of one turn are in flight at a time. Enough to keep the server busy over one connection; few
@@ -250,7 +250,10 @@ impl Executor {
             }
             Action::DeleteAll { resource, namespace } => {
                 let api = self.client.dynamic(resource, Some(namespace.as_str()));
-                api.delete_collection(&ListOptions::default(), &DeleteOptions::default()).await?;
+                // Some kinds leave their dependents by default; nothing of a namespace stays.
+                let propagation_policy = Propagation::Background.as_str().to_owned();
+                let options = DeleteOptions { propagation_policy, ..DeleteOptions::default() };
+                api.delete_collection(&ListOptions::default(), &options).await?;
                 Ok((namespace.clone(), written))
             }
             Action::Event { regarding, event_type, reason, message } => {

@@ -22,8 +22,8 @@ pub const DEMO_1: &str = "reeve.local/demo:1";
 pub const DEMO_2: &str = "reeve.local/demo:2";
 
 /// Names under which the demo's helpers are found in its image.
-const APPLETS: [&str; 13] =
-    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash", "stty"];
+const APPLETS: [&str; 14] =
+    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash", "stty", "tar"];
 
 /// An image to be written: one layer and how it runs.
 struct Image<'a> {

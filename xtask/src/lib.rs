@@ -17,6 +17,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod down;
 pub mod etcd;
+pub mod fuzz;
 pub mod images;
 pub mod instance;
 pub mod join;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use xtask::{
     bench,
     cargo::{Profile, Workspace},
-    certificates, down,
+    certificates, down, fuzz, packages,
     progress::Progress,
     stage, test, up,
 };
@@ -65,6 +65,14 @@ enum Command {
     },
     /// Makes the certificates, keys and kubeconfigs of a cluster whose parts run anywhere. What exists is kept.
     Certificates(certificates::Options),
+    /// Looks for inputs that parsers do not stand.
+    Fuzz {
+        /// The targets; all, if none is named.
+        targets: Vec<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Measures, and writes docs/benchmarks.md.
     Bench {
         /// Arguments of reeve-bench.
@@ -109,6 +117,10 @@ fn run(command: Command) -> Result<()> {
         Command::Test => test::test(),
         Command::Stage { dir, no_build } => stage::stage(&Workspace::locate()?, &std::path::absolute(dir)?, !no_build),
         Command::Certificates(options) => certificates::issue(&options),
+        Command::Fuzz { targets, seconds } => {
+            packages::ensure_for_fuzz()?;
+            fuzz::fuzz(&Workspace::locate()?, &targets, seconds).map(drop)
+        }
         Command::Bench { arguments } => bench::bench(&arguments),
     }
 }

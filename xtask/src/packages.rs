@@ -49,16 +49,15 @@ const BUILD: [Package; 2] = [
     },
 ];
 
-const TEST: [Package; 5] = [
+const FUZZ: [Package; 1] =
+    [Package { name: "g++", evidence: Evidence::Program("c++"), purpose: "builds the engine of the fuzz targets" }];
+
+/// `kubectl` and the clients in Python come from PyPI, into the target folder: the distribution's are years old.
+const TEST: [Package; 4] = [
     Package {
         name: "python3-venv",
         evidence: Evidence::Works(&["python3", "-c", "import ensurepip, venv"]),
         purpose: "the clients in Python",
-    },
-    Package {
-        name: "kubernetes-client",
-        evidence: Evidence::Program("kubectl"),
-        purpose: "kubectl against the cluster",
     },
     Package { name: "docker.io", evidence: Evidence::Program("dockerd"), purpose: "the cluster in containers" },
     Package {
@@ -98,6 +97,14 @@ pub fn ensure(with_nodes: bool) -> Result<()> {
 /// As for [`ensure`].
 pub fn ensure_for_tests() -> Result<()> {
     install_missing(RUN.iter().chain(&BUILD).chain(&TEST))
+}
+
+/// Installs what the fuzz targets need beyond what the tests need.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_for_fuzz() -> Result<()> {
+    install_missing(BUILD.iter().chain(&FUZZ))
 }
 
 fn install_missing<'a>(packages: impl Iterator<Item = &'a Package>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change lands, in one run: format, lints,
-//! unit, contract and integration tests, a release build, and the end-to-end tests on three nodes.
+//! unit, contract and integration tests, fuzz targets, a release build, and the end-to-end tests on
+//! three nodes.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     cargo::{Profile, Workspace},
-    command, down, instance, packages,
+    command, down, fuzz, instance, packages,
     progress::Progress,
     up,
 };
@@ -71,6 +72,8 @@ pub fn test() -> Result<()> {
     let mut tests = workspace.cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]).env_remove(E2E);
     note("unit, contract and integration tests", run_tests(&mut tests), &mut tally);
+    let found = packages::ensure_for_fuzz().and_then(|()| fuzz::fuzz(&workspace, &[], fuzz::SECONDS_IN_TEST));
+    note("fuzz targets", found.map(|passed| Tally { passed, failed: 0 }), &mut tally);
     match workspace.build(&[]) {
         Ok(()) => {
             note("end-to-end tests", end_to_end(&workspace, &progress), &mut tally);

@@ -10,6 +10,7 @@ mod logs;
 mod negotiation;
 mod openapi;
 mod options;
+pub mod parsers;
 mod path;
 mod proxy;
 mod streams;

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use entry::{Entry, Extract, NoFields, Term};
 pub use event::{Event, EventKind};
+pub(crate) use query::ContinueToken;
 pub use query::{ListQuery, Version, WatchFrom, WatchQuery};
 pub use resource::{Announcer, Items, List, Resource, ResourceConfig, Watch};
 pub use ring::RingLimits;

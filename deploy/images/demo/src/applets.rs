@@ -14,8 +14,8 @@ use signal_hook::{
 };
 
 /// The commands that exist as names under `/bin` too.
-const APPLETS: [&str; 13] =
-    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash", "stty"];
+const APPLETS: [&str; 14] =
+    ["sh", "sleep", "env", "echo", "cat", "write", "ls", "hostname", "id", "true", "false", "crash", "stty", "tar"];
 
 /// Whether `name` is one of the applets (a login shell's leading dash does not count).
 pub fn is_applet(name: &str) -> bool {
@@ -36,6 +36,7 @@ pub fn main(name: &str, arguments: &[String]) -> u8 {
         "cat" => cat(arguments),
         "write" => write(arguments),
         "ls" => list(arguments),
+        "tar" => crate::archive::main(arguments),
         "hostname" => line(&hostname()),
         "id" => {
             line(&format!("uid={} gid={}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()))

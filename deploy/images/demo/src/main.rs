@@ -3,6 +3,7 @@
 //! reachable under the names of its applets (`/bin/sh`, `/bin/cat`, ...).
 
 mod applets;
+mod archive;
 mod client;
 mod datagram;
 mod dns;
@@ -31,6 +32,8 @@ helpers:
   sh [-c LINE]                a small line interpreter
   sleep SECONDS | sleep infinity, env, echo, cat [FILE...], write FILE TEXT, ls [DIR], hostname,
   id, true, false, crash [CODE] [--after SECONDS]
+  tar cf - PATH, tar -xmf - [-C FOLDER]
+                              for `kubectl cp`
   stty size [--follow]        rows and columns of the terminal, again at each change
 ";
 

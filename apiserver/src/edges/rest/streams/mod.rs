@@ -4,12 +4,12 @@
 //! the framing that kubectl's port-forward tunnels through it. The streams themselves go to the kubelet through
 //! [`PodStreams`], as those of gRPC do. What can be refused is refused before the upgrade, as a plain answer.
 
-mod channels;
+pub(super) mod channels;
 mod exec;
 mod forward;
-mod options;
+pub(super) mod options;
 mod socket;
-mod spdy;
+pub(super) mod spdy;
 mod watch;
 
 use std::sync::Arc;

@@ -6,8 +6,8 @@
 //! a stream that is not read holds up its connection, and nothing is held without a bound.
 
 mod connection;
-mod frame;
-mod headers;
+pub mod frame;
+pub mod headers;
 pub mod ports;
 pub mod process;
 

@@ -1,0 +1,78 @@
+//! Objects in the three encodings of the wire, and the cuts through their canonical bytes.
+
+use std::sync::LazyLock;
+
+use reeve_api::json::{Mask, header_len, member, project, splice_resource_version, strip_resource_version};
+use reeve_apiserver::{
+    edges::rest::parsers,
+    encoding::protobuf,
+    registry::{FieldValidation, Registry, duplicate_fields},
+};
+use serde_json::Value;
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::builtin);
+
+/// The first byte picks the kind, the rest is its JSON: what is understood is understood again when it was written.
+pub fn json(data: &[u8]) {
+    let Some((&pick, text)) = data.split_first() else { return };
+    let rows = REGISTRY.rows();
+    let Some(kind) = rows.get(usize::from(pick) % rows.len()).map(|row| &row.kind) else { return };
+    let strict = kind.decode(text, FieldValidation::Strict);
+    let warned = kind.decode(text, FieldValidation::Warn);
+    if let Ok(warned) = &warned {
+        assert_eq!(
+            warned.warnings.is_empty(),
+            strict.is_ok(),
+            "strict refuses what is warned of: {:?}",
+            warned.warnings
+        );
+    }
+    let Ok(decoded) = warned else {
+        assert!(strict.is_err(), "strict takes nothing that is refused otherwise");
+        return;
+    };
+    let Ok(written) = decoded.object.encode() else { return };
+    let again = kind.decode_stored(&written).expect("what was written can be read");
+    assert_eq!(again.encode().expect("it was written before"), written, "canonical bytes stay the same");
+}
+
+/// YAML means the same as the JSON that it becomes.
+pub fn yaml(data: &[u8]) {
+    let Ok(json) = parsers::yaml(data) else { return };
+    let value: Value = serde_json::from_slice(&json).expect("YAML becomes JSON");
+    assert!(duplicate_fields(&json).is_empty(), "YAML has no duplicates: {value}");
+    let printed = reeve_api::yaml::to_string(&value);
+    let again = parsers::yaml(printed.as_bytes()).expect("what we print as YAML can be read");
+    assert_eq!(serde_json::from_slice::<Value>(&again).ok(), Some(value), "printed: {printed}");
+}
+
+/// Protobuf envelopes: what was understood survives the way there and back.
+pub fn protobuf(data: &[u8]) {
+    let Ok(json) = protobuf::decode(data, Some(("v1", "Pod"))) else { return };
+    let Ok(written) = protobuf::encode(&json) else { return };
+    let again = protobuf::decode(&written, None).expect("what was written can be read");
+    let (first, second) = (serde_json::from_slice::<Value>(&json), serde_json::from_slice::<Value>(&again));
+    assert_eq!(protobuf::encode(&again).ok(), Some(written), "{first:?} became {second:?}");
+}
+
+/// Any bytes may be asked for members and cut; canonical bytes of an object stay JSON.
+pub fn cut(data: &[u8]) {
+    let range = member(data, "metadata");
+    assert!(range.is_none_or(|range| range.end <= data.len()));
+    assert!(header_len(data) <= data.len());
+    let mask = Mask::new(["metadata.name", "spec.containers.image", "status"]);
+    let (spliced, projected) = (splice_resource_version(data, 7), project(data, &mask));
+    let stripped = strip_resource_version(data);
+    let Some(Value::Object(object)) = super::value(data) else { return };
+    // The cuts are made for what the server itself wrote: compact, each field once.
+    let compact = serde_json::to_vec(&object).unwrap_or_default();
+    if compact != data || !duplicate_fields(data).is_empty() || !object.get("metadata").is_some_and(Value::is_object) {
+        return;
+    }
+    for cut in [&spliced[..], &projected, &stripped] {
+        let cut = serde_json::from_slice::<Value>(cut);
+        assert!(cut.as_ref().is_ok_and(Value::is_object), "{cut:?}");
+    }
+    let version = serde_json::from_slice::<Value>(&spliced).unwrap_or_default();
+    assert_eq!(version["metadata"]["resourceVersion"], "7");
+}
