@@ -148,7 +148,7 @@ pub fn metadata_member(object: &[u8], name: &str) -> Option<Range<usize>> {
 }
 
 /// The length of the leading `{"apiVersion":…,"kind":…,`: a list item is `{` and the bytes after it.
-/// 1 (the brace alone) when the object does not begin that way.
+/// 1 (the brace alone) when the object does not begin that way; never more than there is.
 pub fn header_len(object: &[u8]) -> usize {
     fn scan(object: &[u8]) -> Option<usize> {
         let mut scanner = Scanner::new(object);
@@ -166,7 +166,7 @@ pub fn header_len(object: &[u8]) -> usize {
         }
         Some(scanner.at)
     }
-    scan(object).unwrap_or(1)
+    scan(object).unwrap_or(1).min(object.len())
 }
 
 /// Sets `metadata.resourceVersion`. The stored form has none; one that is there is replaced.
@@ -440,6 +440,7 @@ mod tests {
     fn list_items_go_without_their_header() {
         assert!(POD[header_len(POD)..].starts_with(b"\"metadata\""));
         assert_eq!(header_len(b"{\"metadata\":{}}"), 1);
+        assert_eq!(header_len(b""), 0, "nothing is not cut beyond its end");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The engine with one target: `REEVE_FUZZ_TARGET` names it, the arguments are libFuzzer's.
 
+#![no_main]
+
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;

@@ -33,7 +33,7 @@ const SEED: u64 = 1;
 /// What counts branches and shows comparisons to the engine.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Clink-dead-code";
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Builds the targets and runs those that are named, or all, two at a time. Returns how many passed.
 ///

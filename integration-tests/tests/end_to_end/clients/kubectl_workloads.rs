@@ -96,6 +96,10 @@ fn clients_kubectl_runs_and_debugs() -> Result<()> {
     kubectl.run(&[&copy[..], &["--", "sleep", "infinity"]].concat())?;
     kubectl.run(&["wait", "--for=condition=Ready", "pod/copy", TIMEOUT])?;
     assert_eq!(kubectl.run(&["exec", "copy", "-c", "helper", "--", "hostname"])?, "copy\n");
+    kubectl.run(&["debug", "one", "--image=reeve.local/demo:1", "-c", "probe", "--", "sleep", "infinity"])?;
+    let started = "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running}";
+    kubectl.run(&["wait", started, "pod/one", TIMEOUT])?;
+    assert_eq!(kubectl.run(&["exec", "one", "-c", "probe", "--", "hostname"])?, "one\n");
     let on_node = kubectl.run(&["debug", "node/node-1", "--image=reeve.local/demo:1", "--", "ls", "/host"])?;
     let pod = on_node.split_whitespace().find(|word| word.starts_with("node-debugger-node-1-")).unwrap_or_default();
     kubectl.run(&["wait", "--for=jsonpath={.status.phase}=Succeeded", &format!("pod/{pod}"), TIMEOUT])?;
