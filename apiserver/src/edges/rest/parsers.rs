@@ -93,10 +93,8 @@ pub fn spdy(bytes: &[u8], piece: usize) -> (usize, usize) {
         while let Ok(Some(frame)) = frame::parse(&mut buffer) {
             frames += 1;
             match frame {
-                frame::Frame::Open { block, .. } | frame::Frame::Headers { block } => {
-                    if inflate.read(&block).is_err() {
-                        return (frames, data_bytes);
-                    }
+                frame::Frame::Open { block, .. } | frame::Frame::Headers { block } if inflate.read(&block).is_err() => {
+                    return (frames, data_bytes);
                 }
                 frame::Frame::Data { data, .. } => data_bytes += data.len(),
                 _ => {}
