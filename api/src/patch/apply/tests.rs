@@ -59,7 +59,7 @@ impl World {
 
     fn fields(&self, manager: &str) -> Value {
         let entry = self.managers.entries.iter().find(|entry| entry.manager == manager);
-        entry.map_or(Value::Null, |entry| serde_json::from_str(&entry.fields.text()).unwrap())
+        entry.map_or(Value::Null, |entry| serde_json::from_str(entry.fields.text()).unwrap())
     }
 }
 
