@@ -322,7 +322,7 @@ mod tests {
     fn hook(resources: &str, scope: Option<&str>) -> Hook {
         let mut webhook = json!({
             "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": {},
-            "objectSelector": {"matchLabels": {"checked": "yes"}},
+            "namespaceSelector": {}, "objectSelector": {"matchLabels": {"checked": "yes"}},
             "rules": [{"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": [resources]}],
         });
         webhook["rules"][0]["scope"] = json!(scope);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use reeve_api::{
     patch::{
-        apply::{FieldSet, Managers, OneVersion, Writer},
+        apply::{FieldSet, Managers, OneVersion, Writer, mistakes},
         apply_json_patch, apply_merge_patch, merge_patch_between, strategic,
     },
     schema::{Schema, builtin},
@@ -70,7 +70,8 @@ pub fn strategic(data: &[u8]) {
 /// Server-side apply of pods: who applied it once changes nothing by applying it again.
 pub fn apply(data: &[u8]) {
     let Some([live, config]) = two(data) else { return };
-    if !live.is_object() || !config.is_object() {
+    // The server refuses a configuration that does not fit before it is applied.
+    if !live.is_object() || !config.is_object() || !mistakes(&config, &POD).is_empty() {
         return;
     }
     let reset = FieldSet::default();

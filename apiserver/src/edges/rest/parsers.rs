@@ -90,7 +90,12 @@ pub fn spdy(bytes: &[u8], piece: usize) -> (usize, usize) {
     let (mut frames, mut data_bytes) = (0, 0);
     for piece in bytes.chunks(piece.max(1)) {
         buffer.extend_from_slice(piece);
-        while let Ok(Some(frame)) = frame::parse(&mut buffer) {
+        loop {
+            let frame = match frame::parse(&mut buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) => return (frames, data_bytes),
+            };
             frames += 1;
             match frame {
                 frame::Frame::Open { block, .. } | frame::Frame::Headers { block } if inflate.read(&block).is_err() => {

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(named("/api/v1/namespaces/a/status"), "namespaces|a|a|status");
         assert_eq!(named("/api/v1/namespaces"), "namespaces|||");
         assert_eq!(named("/apis/apps/v1/namespaces/a/deployments/b/scale"), "deployments.apps|a|b|scale");
-        assert_eq!(named("/api/v1/nodes/n1/proxy/stats/summary"), "nodes||n1|proxy/stats/summary");
+        assert_eq!(named("/api/v1/nodes/n1/proxy/stats/summary"), "nodes||n1|proxy");
         assert_eq!(named("/api/v1/watch/namespaces/a/pods"), "pods|a|||watch");
         assert_eq!(route("/apis/apps/v1"), Route::GroupVersion { group: "apps".into(), version: "v1".into() });
         assert_eq!(route("/version"), Route::Other);
