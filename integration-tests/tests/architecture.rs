@@ -7,14 +7,15 @@ use reeve_integration_tests::workspace::{metadata, normal_dependencies};
 
 /// A dependency and the only packages that may have it.
 ///
-/// `reeve-bench` measures the floors (etcd, CRI and the wire without Reeve), so it is let in there.
+/// `reeve-bench` measures the floors (etcd, CRI and the wire without Reeve), so it is let in there; `reeve-fuzz` reads
+/// what parsers wrote.
 const ONLY: [(&str, &[&str]); 9] = [
     ("etcd-client", &["reeve-apiserver", "reeve-bench"]),
     ("k8s-cri", &["reeve-kubelet", "reeve-bench"]),
     ("containerd-client", &["reeve-kubelet", "reeve-bench"]),
     ("rtnetlink", &["reeve-proxy"]),
     ("hickory-server", &["reeve-proxy"]),
-    ("hickory-proto", &["reeve-proxy", "reeve-demo"]),
+    ("hickory-proto", &["reeve-proxy", "reeve-demo", "reeve-fuzz"]),
     ("jsonwebtoken", &["reeve-apiserver"]),
     ("rcgen", &["xtask", "reeve-controller-manager", "reeve-apiserver", "reeve-kubelet"]),
     ("xtask", &["reeve-integration-tests", "reeve-bench"]),

@@ -60,7 +60,7 @@ impl Queue {
         if self.entries.get(key).is_some_and(|entry| entry.template == *template) {
             return;
         }
-        self.take_out(key);
+        self.withdraw(key);
         self.arrivals += 1;
         let rank = (Reverse(template.priority), self.arrivals);
         let entry = Entry { template: Arc::clone(template), rank, wait: Wait::Ready, told: None };
@@ -70,8 +70,16 @@ impl Queue {
 
     /// Forgets a pod: it is gone, or bound.
     pub fn remove(&mut self, key: &ObjectKey) {
-        self.take_out(key);
+        self.withdraw(key);
         self.failures.remove(key);
+    }
+
+    /// Takes out a pod that will not be tried. If it was ready, it may have been the scout of parked ones, which the
+    /// change that woke it may still help: the next goes in its place.
+    fn withdraw(&mut self, key: &ObjectKey) {
+        if let Some(Entry { template, wait: Wait::Ready, .. }) = self.take_out(key) {
+            self.wake_next(&template);
+        }
     }
 
     fn take_out(&mut self, key: &ObjectKey) -> Option<Entry> {
@@ -249,6 +257,18 @@ mod tests {
         queue.wake_next(&template(0));
         assert_eq!(next(&queue), Some("b"));
         assert!(!queue.park(&key("b"), &diagnosis), "the same words are told once");
+    }
+
+    #[test]
+    fn a_scout_that_is_deleted_hands_its_turn_on() {
+        let mut queue = Queue::default();
+        for name in ["a", "b"] {
+            queue.add(&key(name), &template(0));
+            queue.park(&key(name), &Arc::new(Diagnosis::default()));
+        }
+        queue.wake(|_, _| true);
+        queue.remove(&key("a"));
+        assert_eq!(next(&queue), Some("b"));
     }
 
     #[test]

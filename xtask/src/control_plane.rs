@@ -108,6 +108,7 @@ pub fn controller_manager(instance: &Instance, pki: &Pki, programs: &Path) -> Da
         format!("--root-ca-file={}", authority.certificate.display()),
         format!("--service-account-private-key-file={}", pki.service_account_key().display()),
     ];
+    arguments.extend(instance.load_balancer_addresses().map(|pool| format!("--load-balancer-addresses={pool}")));
     arguments.extend(instance.settings.controller_manager_flags.iter().cloned());
     component("controller-manager", programs, arguments, Readiness::SeenByOthers)
 }

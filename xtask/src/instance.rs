@@ -184,6 +184,11 @@ impl Instance {
         self.settings.network.map_or(Ipv4Addr::LOCALHOST, |[a, b, c]| Ipv4Addr::new(a, b, c, last))
     }
 
+    /// Addresses among the nodes for Services of type LoadBalancer; none without nodes.
+    pub fn load_balancer_addresses(&self) -> Option<String> {
+        self.settings.network.map(|[a, b, c]| format!("{a}.{b}.{c}.200-{a}.{b}.{c}.249"))
+    }
+
     /// Where clients find the API server.
     pub fn api_url(&self) -> String {
         format!("https://{}:{}", self.host_address(), self.settings.api_port)

@@ -72,6 +72,7 @@ impl Node {
             fs::create_dir_all(self.dir.join(own))?;
         }
         fs::create_dir_all(self.dir.join("kubelet"))?;
+        fs::create_dir_all(self.manifests())?;
         pki.issue_node_serving(&self.name, self.instance.node_address(self.index))?;
         self.hold_mounts(holder, daemons)?;
         daemons.ensure(&self.containerd(daemons)?)?;
@@ -186,6 +187,11 @@ impl Node {
         self.dir.join("kubelet.conf")
     }
 
+    /// The folder of the node's static pods.
+    pub fn manifests(&self) -> PathBuf {
+        self.dir.join("manifests")
+    }
+
     /// The kubelet's process.
     ///
     /// # Errors
@@ -203,6 +209,7 @@ impl Node {
             format!("--address={address}"),
             format!("--container-runtime-endpoint=unix://{CONTAINERD_SOCKET}"),
             format!("--root-dir={}", self.dir.join("kubelet").display()),
+            format!("--pod-manifest-path={}", self.manifests().display()),
             // The machine's disk belongs to others too, and images that were made here cannot be pulled again.
             "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%".into(),
             "--image-gc-high-threshold=100".into(),

@@ -1,6 +1,7 @@
 //! update: the one way in which a stored object changes, for PUT, patches and subresources alike.
 
 use bytes::Bytes;
+use reeve_api::validation::ErrorList;
 use reeve_api::{ObjectMeta, StatusError};
 
 use super::admission::{label_namespace, wrong_body};
@@ -193,13 +194,7 @@ impl Handlers {
                     if part == Part::Main {
                         *claims = self.plan_claims(object.as_mut(), Some(old.as_ref()), lost)?;
                     }
-                    let errors = match part {
-                        Part::Main | Part::Finalize => object.validate_update(old.as_ref()),
-                        Part::Status | Part::Approval => object.validate_status_update(old.as_ref()),
-                        Part::Named(name) => object.validate_subresource_update(name, old.as_ref()),
-                        Part::Binding => reeve_api::validation::ErrorList::new(),
-                    };
-                    check(row, &target.name, errors)?;
+                    check(row, &target.name, validate(part, object.as_ref(), old.as_ref()))?;
                     *warnings = object.warnings(Some(old.as_ref()));
                     warnings.extend(told.iter().cloned());
                     if part != Part::Binding {
@@ -306,6 +301,16 @@ fn carry_over(new: &mut ObjectMeta, old: &ObjectMeta) {
     new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     new.generation = old.generation;
     new.generate_name.clone_from(&old.generate_name);
+}
+
+/// What a change of a part must satisfy.
+fn validate(part: Part, object: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+    match part {
+        Part::Main | Part::Finalize => object.validate_update(old),
+        Part::Status | Part::Approval => object.validate_status_update(old),
+        Part::Named(name) => object.validate_subresource_update(name, old),
+        Part::Binding => ErrorList::new(),
+    }
 }
 
 fn adjust(row: &Row, context: &RequestContext, part: Part, object: &mut dyn AnyObject, old: &dyn AnyObject) {

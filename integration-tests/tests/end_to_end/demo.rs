@@ -52,6 +52,24 @@ fn demo_update_fails_no_request() -> Result<()> {
 }
 
 #[test]
+fn demo_fewer_pods_fail_no_request() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let deployed = bed.deploy("shrunk")?;
+    bed.rctl(&["scale", "deployment/shrunk", "--replicas=6"])?;
+    deployed.wait_pods("six pods serve", |pods| {
+        pods.len() == 6 && pods.iter().filter(|pod| is_serving(pod)).count() == 6
+    })?;
+    let by_cluster_ip = Load::from_node(&bed, 1, &deployed.cluster_url()?)?;
+    let by_node_port = Load::from_host(&bed, &deployed.node_port_url(3)?)?;
+    bed.rctl(&["scale", "deployment/shrunk", "--replicas=1"])?;
+    deployed.wait_pods("one pod is left", |pods| pods.len() == 1 && pods.iter().all(is_serving))?;
+    for load in [by_cluster_ip, by_node_port] {
+        load.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn demo_pod_that_is_deleted_is_replaced() -> Result<()> {
     let Some(bed) = bed()? else { return Ok(()) };
     let deployed = bed.deploy("replaced")?;

@@ -5,9 +5,12 @@
 
 mod clients;
 mod command_line;
+mod configuration;
 mod demo;
 mod failures;
 mod identity;
+mod lifecycle;
 mod pods;
 mod rollouts;
+mod service_kinds;
 mod services;

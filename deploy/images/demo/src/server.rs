@@ -1,6 +1,6 @@
 //! The web server of the demo. It says who answers, so that balancing and updates can be seen, and
-//! it ends the way a server behind a Service should: it goes on answering while requests still come
-//! (the cluster needs a moment to take it out of the Service), and finishes those that are open.
+//! it ends the way an ordinary server does: it finishes what is open, takes nothing new, and is gone.
+//! That nobody asks it any more by then is the cluster's part.
 
 use std::{
     io,
@@ -27,9 +27,7 @@ const CONNECTIONS_MAX: usize = 512;
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// How long a connection may be idle or slow.
 const IDLE: Duration = Duration::from_secs(30);
-/// After SIGTERM the server ends when nothing was asked for this long ...
-const QUIET: Duration = Duration::from_secs(1);
-/// ... or after this long, whatever is asked.
+/// After SIGTERM the server ends when nothing is open any more, or after this long.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// What the connections share.
@@ -43,11 +41,12 @@ struct State {
     changed: Condvar,
 }
 
-/// Who is being served, and when the last request came.
+/// Who is being served.
+#[derive(Default)]
 struct Activity {
     connections: usize,
-    requests: usize,
-    last_request: Instant,
+    /// Connections that have yet to send their first request, and requests that are being answered.
+    open: usize,
 }
 
 impl State {
@@ -60,21 +59,14 @@ impl State {
         self.changed.notify_all();
     }
 
-    /// Returns when the server has been left alone for `QUIET`, or `DRAIN_MAX` has passed.
+    /// Returns when nothing is open, or `DRAIN_MAX` has passed.
     fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + DRAIN_MAX;
         let mut activity = self.activity();
-        activity.last_request = Instant::now();
-        loop {
-            let now = Instant::now();
-            let quiet_at = activity.last_request + QUIET;
-            if now >= deadline || (activity.requests == 0 && now >= quiet_at) {
-                return;
-            }
-            let wake_at = if activity.requests == 0 { quiet_at.min(deadline) } else { deadline };
-            activity =
-                self.changed.wait_timeout(activity, wake_at - now).map_or_else(|error| error.into_inner().0, |it| it.0);
+        while activity.open > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+            activity = self.changed.wait_timeout(activity, left).map_or_else(|error| error.into_inner().0, |it| it.0);
         }
     }
 }
@@ -125,7 +117,7 @@ fn new_state() -> State {
         ready: AtomicBool::new(true),
         healthy: AtomicBool::new(true),
         draining: AtomicBool::new(false),
-        activity: Mutex::new(Activity { connections: 0, requests: 0, last_request: Instant::now() }),
+        activity: Mutex::new(Activity::default()),
         changed: Condvar::new(),
     }
 }
@@ -139,10 +131,15 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
                 continue;
             }
         };
+        if state.draining.load(Ordering::Relaxed) {
+            // Closed unread, as a port that nobody listens on any more.
+            continue;
+        }
         let admitted = {
             let mut activity = state.activity();
             let admitted = activity.connections < CONNECTIONS_MAX;
             activity.connections += usize::from(admitted);
+            activity.open += usize::from(admitted);
             admitted
         };
         if !admitted {
@@ -156,7 +153,10 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         });
         if let Err(error) = spawned {
             eprintln!("serve: no thread for a connection: {error}");
-            state.change(|activity| activity.connections -= 1);
+            state.change(|activity| {
+                activity.connections -= 1;
+                activity.open -= 1;
+            });
         }
     }
 }
@@ -181,21 +181,26 @@ fn connection(stream: &TcpStream, state: &State) -> io::Result<()> {
     stream.set_write_timeout(Some(IDLE))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    while let Some(request) = read_request(&mut reader)? {
-        state.change(|activity| activity.requests += 1);
-        let (status, body) = answer(&request, state);
-        let close = request.close || state.draining.load(Ordering::Relaxed);
+    let mut request = read_request(&mut reader);
+    let result = loop {
+        let asked = match request {
+            Ok(Some(asked)) => asked,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        let (status, body) = answer(&asked, state);
+        let close = asked.close || state.draining.load(Ordering::Relaxed);
         let written = respond(stream, status, &body, close);
-        state.change(|activity| {
-            activity.requests -= 1;
-            activity.last_request = Instant::now();
-        });
-        written?;
-        if close {
-            return Ok(());
+        if close || written.is_err() {
+            break written;
         }
-    }
-    Ok(())
+        state.change(|activity| activity.open -= 1);
+        request = read_request(&mut reader);
+        // Also where it is none: the end of the connection takes it back.
+        state.change(|activity| activity.open += 1);
+    };
+    state.change(|activity| activity.open -= 1);
+    result
 }
 
 /// The parts of a request that matter here.
