@@ -91,8 +91,12 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("fuzz");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let wrapper = folder.join("rustc");
-    // cargo calls it with the compiler and its arguments.
-    fs::write(&wrapper, format!("#!/bin/sh\nexec \"$@\" {INSTRUMENTATION}\n"))?;
+    // cargo calls it with the compiler and its arguments. What runs while it builds is not linked with the engine.
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" build_script_build \"*|*\" proc-macro \"*) exec \"$@\" ;; esac\n\
+         exec \"$@\" {INSTRUMENTATION}\n"
+    );
+    fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--locked", "--package", "reeve-fuzz", "--features", "engine"]);
