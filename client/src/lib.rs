@@ -37,6 +37,6 @@ pub use events::{EventRecorder, EventType};
 pub use kubeconfig::Kubeconfig;
 pub use leader::{LeaderElector, LeaseConfig};
 pub use runner::{Next, Queue, Runner, RunnerConfig, runner};
-pub use store::{Change, Store, reflect, reflect_indexed};
+pub use store::{Change, Store, reflect, reflect_indexed, reflect_resource};
 pub use view::{Scope, View};
 pub use watch::Follower;

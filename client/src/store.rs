@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use reeve_api::ObjectKey;
+use reeve_api::{GroupVersionResource, ObjectKey};
 use tokio::sync::watch as signal;
 
 use crate::api::Client;
@@ -256,11 +256,6 @@ impl<V: View> Writer<V> {
         }
         changes.into_iter().for_each(tell);
     }
-
-    /// Whether nobody reads any more.
-    fn is_abandoned(&self) -> bool {
-        self.revision.is_closed()
-    }
 }
 
 /// Follows a selection of a kind and keeps a copy of it. `handler` is told each change, in order, from one
@@ -274,16 +269,31 @@ pub fn reflect_indexed<V: View>(
     client: &Client,
     scope: Scope,
     indexes: &[(&'static str, IndexFunction<V>)],
+    handler: impl FnMut(Change<V>) + Send + 'static,
+) -> Store<V> {
+    reflect_resource(client, &GroupVersionResource::of::<V::Kind>(), scope, indexes, handler)
+}
+
+/// As [`reflect_indexed`], for a resource that is known only while the program runs: of a custom kind, for instance.
+pub fn reflect_resource<V: View>(
+    client: &Client,
+    resource: &GroupVersionResource,
+    scope: Scope,
+    indexes: &[(&'static str, IndexFunction<V>)],
     mut handler: impl FnMut(Change<V>) + Send + 'static,
 ) -> Store<V> {
     let (mut writer, store) = store(indexes);
-    let client = client.clone();
+    let (client, resource, readers) = (client.clone(), resource.clone(), writer.revision.clone());
     tokio::spawn(async move {
-        watch::follow(client, scope, move |event| {
+        let followed = watch::follow(client, resource, scope, move |event| {
             writer.write(event, &mut handler);
-            !writer.is_abandoned()
-        })
-        .await;
+            true
+        });
+        tokio::select! {
+            () = followed => {}
+            // Nobody reads any more.
+            () = readers.closed() => {}
+        }
     });
     store
 }

@@ -156,8 +156,12 @@ const QUIET_FAILURES: u32 = 1;
 
 /// Follows a resource for ever, handing each event to `consume`. Reconnects with back-off. Ends only when
 /// `consume` says so by returning `false`.
-pub(crate) async fn follow<V: View>(client: Client, scope: Scope, mut consume: impl FnMut(Event<V>) -> bool) {
-    let resource = GroupVersionResource::of::<V::Kind>();
+pub(crate) async fn follow<V: View>(
+    client: Client,
+    resource: GroupVersionResource,
+    scope: Scope,
+    mut consume: impl FnMut(Event<V>) -> bool,
+) {
     let mut follower = Follower::new(client, resource.clone(), scope, V::FIELDS);
     loop {
         match follower.next().await {

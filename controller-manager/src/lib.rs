@@ -25,6 +25,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod object;
 pub mod options;
+pub mod others;
 pub mod pod_gc;
 pub mod replicaset;
 pub mod resource_quota;

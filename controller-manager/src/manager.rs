@@ -10,6 +10,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use parking_lot::Mutex;
 use reeve_api::meta::MetaExt as _;
 use reeve_api::{GroupVersionResource, ObjectKey, ResourceInfo};
@@ -26,7 +27,7 @@ use crate::stores::{Listener, Stores};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 use crate::{
     bootstrap, certificates, cluster_role, deployment, endpoints, endpointslice, endpointslice_mirroring, garbage,
-    handover, load_balancer, namespace, node_ipam, node_lifecycle, pod_gc, replicaset, resource_quota, root_ca,
+    handover, load_balancer, namespace, node_ipam, node_lifecycle, others, pod_gc, replicaset, resource_quota, root_ca,
     service_account,
 };
 
@@ -205,6 +206,8 @@ pub struct Queues {
     pub mirrors: Queue<ObjectKey>,
     /// Services that may be load balancers.
     pub balancers: Queue<ObjectKey>,
+    /// The one key of which resources there are.
+    pub resources: Queue<()>,
 }
 
 struct Runners {
@@ -229,6 +232,7 @@ struct Runners {
     balancers: Runner<ObjectKey>,
     endpoints: Runner<ObjectKey>,
     mirrors: Runner<ObjectKey>,
+    resources: Runner<()>,
 }
 
 fn queues(workers: &Workers) -> (Queues, Runners) {
@@ -255,6 +259,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (balancers, run_balancers) = runner(config("service-lb", 1));
     let (endpoints, run_endpoints) = runner(config("endpoints", workers.services));
     let (mirrors, run_mirrors) = runner(config("endpointslice-mirroring", workers.services));
+    let (resources, run_resources) = runner(config("resource-discovery", 1));
     (
         Queues {
             deployments,
@@ -278,6 +283,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             balancers,
             endpoints,
             mirrors,
+            resources,
         },
         Runners {
             deployments: run_deployments,
@@ -301,6 +307,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             balancers: run_balancers,
             endpoints: run_endpoints,
             mirrors: run_mirrors,
+            resources: run_resources,
         },
     )
 }
@@ -350,6 +357,8 @@ pub struct Context {
     pub tallies: resource_quota::tally::Tallies,
     /// The version of EndpointSlices that all proxies are at.
     pub applied: handover::shell::Applied,
+    /// Who is told of changes of kinds that are followed later.
+    pub listener: Arc<dyn Listener>,
 }
 
 impl Context {
@@ -730,6 +739,10 @@ impl Listener for Dispatcher {
         }
     }
 
+    fn definition(&self, _change: &Change<MetaView<CustomResourceDefinition>>) {
+        self.with(|context| context.queues.resources.add(()));
+    }
+
     fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>) {
         self.with(|context| context.any_changed(resource, old, new));
     }
@@ -769,10 +782,15 @@ impl Manager {
             discovery: Mutex::default(),
             tallies: Default::default(),
             applied: Default::default(),
+            listener: self.dispatcher.clone(),
         });
         if self.dispatcher.context.set(context.clone()).is_err() {
             tracing::error!("the controllers run already");
             return;
+        }
+        if let Err(error) = others::refresh(&context).await {
+            tracing::warn!(%error, "which kinds there are is not known yet, asking again");
+            context.queues.resources.add(());
         }
         context.look_at_everything();
         let mut running = start(&context, runners, &stop);
@@ -820,5 +838,6 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     run!(TokenCleaner, runners.bootstrap_tokens, bootstrap::shell::clean_turn);
     run!(BootstrapSigner, runners.cluster_info, bootstrap::shell::sign_turn);
+    run!(GarbageCollector, runners.resources, others::turn);
     running
 }

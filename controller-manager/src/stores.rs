@@ -8,11 +8,13 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use reeve_api::{GroupVersionResource, ObjectKey};
 use reeve_client::{Change, Client, Scope, Store, View, reflect, reflect_indexed};
 
 use crate::executor::Written;
 use crate::object::resource;
+use crate::others::{AnyKind, Others};
 use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 
 /// The index of pods and ReplicaSets by the uid of their controller.
@@ -63,7 +65,8 @@ macro_rules! held {
 }
 
 held!(view PodView, NodeView, LeaseView, ServiceView);
-held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>);
+held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<CustomResourceDefinition>);
+held!(view MetaView<AnyKind>);
 held!(whole Deployment, ReplicaSet, EndpointSlice, Endpoints, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
 /// All objects of a kind, found by their owners.
@@ -131,6 +134,10 @@ pub struct Stores {
     pub cluster_roles: Store<ClusterRole>,
     /// CertificateSigningRequests.
     pub certificate_requests: Store<CertificateSigningRequest>,
+    /// Metadata of the definitions of custom kinds.
+    pub definitions: Store<MetaView<CustomResourceDefinition>>,
+    /// Metadata of all other kinds, once this process leads.
+    pub others: Others,
 }
 
 /// What is told of changes, by kind. Set once, after the queues exist; the handlers run only then.
@@ -163,6 +170,8 @@ pub trait Listener: Send + Sync + 'static {
     fn cluster_role(&self, change: &Change<ClusterRole>);
     /// A CertificateSigningRequest changed.
     fn certificate_request(&self, change: &Change<CertificateSigningRequest>);
+    /// The definition of a custom kind changed.
+    fn definition(&self, change: &Change<MetaView<CustomResourceDefinition>>);
     /// Any object changed: its kind's resource, its metadata before and after.
     fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>);
 }
@@ -231,6 +240,8 @@ impl Stores {
             quotas: by_owner(client, handler(l, |listener, change| listener.quota(change))),
             cluster_roles: by_owner(client, handler(l, |listener, change| listener.cluster_role(change))),
             certificate_requests: by_owner(client, handler(l, |listener, change| listener.certificate_request(change))),
+            definitions: by_owner(client, handler(l, |listener, change| listener.definition(change))),
+            others: Others::default(),
         }
     }
 
@@ -252,10 +263,12 @@ impl Stores {
             self.quotas.wait_synced(),
             self.cluster_roles.wait_synced(),
             self.certificate_requests.wait_synced(),
+            self.definitions.wait_synced(),
         );
     }
 
-    fn all(&self) -> [&dyn AnyStore; 15] {
+    /// Those whose kinds are read here.
+    fn held(&self) -> [&dyn AnyStore; 16] {
         [
             &self.pods,
             &self.nodes,
@@ -272,17 +285,30 @@ impl Stores {
             &self.quotas,
             &self.cluster_roles,
             &self.certificate_requests,
+            &self.definitions,
         ]
     }
 
     /// Calls `visit` with each store.
     pub fn each(&self, mut visit: impl FnMut(&dyn AnyStore)) {
-        self.all().into_iter().for_each(&mut visit);
+        self.each_held(&mut visit);
+        self.others.all().iter().for_each(|other| visit(other));
     }
 
-    /// The store of a resource.
-    pub fn of(&self, resource: &GroupVersionResource) -> Option<&dyn AnyStore> {
-        self.all().into_iter().find(|store| store.resource() == *resource)
+    /// Calls `visit` with each store of a kind that is read here.
+    pub fn each_held(&self, visit: impl FnMut(&dyn AnyStore)) {
+        self.held().into_iter().for_each(visit);
+    }
+
+    /// Whether the kind of a resource is read here, in whichever version.
+    pub fn is_held(&self, resource: &GroupVersionResource) -> bool {
+        self.held().into_iter().any(|store| is_same(&store.resource(), resource))
+    }
+
+    /// The store of a resource, in whichever version it holds it.
+    pub fn of(&self, resource: &GroupVersionResource) -> Option<Arc<dyn AnyStore>> {
+        let held = self.held().into_iter().find(|store| is_same(&store.resource(), resource));
+        held.map(AnyStore::shared).or_else(|| self.others.of(resource).map(|other| other.shared()))
     }
 
     /// Waits until the stores show what was written.
@@ -305,6 +331,10 @@ impl Stores {
     }
 }
 
+fn is_same(one: &GroupVersionResource, other: &GroupVersionResource) -> bool {
+    one.resource == other.resource && one.group == other.group
+}
+
 /// A store whose kind does not matter.
 #[async_trait::async_trait]
 pub trait AnyStore: Send + Sync {
@@ -322,6 +352,8 @@ pub trait AnyStore: Send + Sync {
     async fn wait_revision(&self, revision: i64);
     /// Waits until it shows an object as deleted or marked for deletion.
     async fn wait_deleted(&self, key: &ObjectKey, uid: &str);
+    /// The same store, for those who outlive this reference.
+    fn shared(&self) -> Arc<dyn AnyStore>;
 }
 
 #[async_trait::async_trait]
@@ -365,5 +397,9 @@ impl<V: Held> AnyStore for Store<V> {
             }
             Store::wait_revision(self, seen + 1).await;
         }
+    }
+
+    fn shared(&self) -> Arc<dyn AnyStore> {
+        Arc::new(self.clone())
     }
 }

@@ -47,7 +47,7 @@ fn decide(context: &Context, quota: &ResourceQuota) -> Option<Action> {
 /// The resource of a store that holds all of its objects.
 fn held(stores: &Stores, qualified: &str) -> Option<reeve_api::GroupVersionResource> {
     let mut found = None;
-    stores.each(|store| {
+    stores.each_held(|store| {
         let resource = store.resource();
         // Only the Leases of nodes are held.
         if resource.qualified() == qualified && resource.resource != "leases" {

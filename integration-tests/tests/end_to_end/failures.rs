@@ -98,6 +98,7 @@ spec:
     // The new one works: the old pods are gone, and their successors answer by way of its node.
     bed.rctl(&["set", "image", "deployment/forwarded", "forwarded=reeve.local/demo:2"])?;
     deployed.rolled_out()?;
+    deployed.wait_pods("only the successors exist", |pods| pods.len() == 3 && pods.iter().all(is_serving))?;
     assert!(bed.from_node(2, &["get", &cluster])?.contains("version=2"));
     for load in loads {
         let summary = load.finish()?;
