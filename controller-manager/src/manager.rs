@@ -10,7 +10,6 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use parking_lot::Mutex;
 use reeve_api::meta::MetaExt as _;
 use reeve_api::{GroupVersionResource, ObjectKey, ResourceInfo};
@@ -24,7 +23,7 @@ use crate::certificates::authority::Authority;
 use crate::executor::{ExecuteError, Executor};
 use crate::object::selector_of;
 use crate::stores::{Listener, Stores};
-use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
+use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 use crate::{
     bootstrap, certificates, cluster_role, deployment, endpoints, endpointslice, endpointslice_mirroring, garbage,
     handover, load_balancer, namespace, node_ipam, node_lifecycle, others, pod_gc, replicaset, resource_quota, root_ca,
@@ -329,6 +328,9 @@ pub enum TurnError {
         /// The permissions that were asked for.
         tried: String,
     },
+    /// The server has not taken up a definition yet.
+    #[error("{0} is established and not served yet")]
+    NotServed(String),
     /// A request for a certificate cannot be signed now.
     #[error("error auto signing csr {name:?}: {why}")]
     NotSigned {
@@ -739,7 +741,7 @@ impl Listener for Dispatcher {
         }
     }
 
-    fn definition(&self, _change: &Change<MetaView<CustomResourceDefinition>>) {
+    fn definition(&self, _change: &Change<DefinitionView>) {
         self.with(|context| context.queues.resources.add(()));
     }
 

@@ -41,6 +41,8 @@ impl Resource for AnyKind {
 pub struct Other {
     resource: GroupVersionResource,
     store: Store<MetaView<AnyKind>>,
+    /// Whether it is there by a definition: with that it goes, even if the server names it for a moment longer.
+    is_defined: bool,
 }
 
 #[async_trait::async_trait]
@@ -96,9 +98,11 @@ impl Others {
     /// Follows what is served and not yet followed, and lets go what is not served any more. `told` says of a new
     /// resource that its first copy is whole.
     fn follow(&self, client: &Client, stores: &Stores, served: &[ResourceInfo], told: &Told) -> Vec<Other> {
-        let wanted = wanted(served, |resource| stores.is_held(resource));
+        let mut wanted = wanted(served, |resource| stores.is_held(resource));
         let mut begun = Vec::new();
         let mut all = self.0.write();
+        let is_defined = |name: &str| stores.definitions.get(&ObjectKey::cluster(name)).is_some();
+        wanted.retain(|name, _| is_defined(name) || !all.get(name).is_some_and(|other| other.is_defined));
         all.retain(|name, _| wanted.contains_key(name));
         for (name, info) in wanted {
             if all.contains_key(&name) {
@@ -116,7 +120,7 @@ impl Others {
             let resource = info.resource.clone();
             let owner = |object: &MetaView<AnyKind>| object.metadata.owners.iter().map(|it| it.uid.clone()).collect();
             let store = reflect_resource(client, &resource, Scope::all(), &[(BY_OWNER, owner)], handler);
-            let other = Other { resource, store };
+            let other = Other { resource, store, is_defined: is_defined(&name) };
             begun.push(other.clone());
             all.insert(name, other);
         }
@@ -149,7 +153,7 @@ fn wanted(served: &[ResourceInfo], is_held: impl Fn(&GroupVersionResource) -> bo
 /// Asks which resources there are and follows those. The one turn of its queue.
 ///
 /// # Errors
-/// The server does not answer.
+/// The server does not answer, or not yet for all definitions: the turn comes again.
 pub async fn turn(context: Arc<Context>, (): ()) -> Result<Next, TurnError> {
     refresh(&context).await?;
     Ok(Next::Done)
@@ -158,7 +162,7 @@ pub async fn turn(context: Arc<Context>, (): ()) -> Result<Next, TurnError> {
 /// As [`turn`], and waits until the new copies are whole, which is needed before anything is decided on them.
 ///
 /// # Errors
-/// The server does not answer.
+/// The server does not answer, or not yet for all definitions.
 pub async fn refresh(context: &Arc<Context>) -> Result<(), TurnError> {
     let client = context.executor.client();
     let served = client.resources().await?;
@@ -178,6 +182,13 @@ pub async fn refresh(context: &Arc<Context>) -> Result<(), TurnError> {
             other.store.wait_synced().await;
         }
     };
+    if let Some(unserved) = context.stores.definitions.list().iter().find_map(|definition| {
+        let name = &*definition.metadata.name;
+        let is_served = || context.discovery.lock().iter().any(|info| info.resource.qualified() == name);
+        (definition.is_established() && !is_served()).then(|| name.to_owned())
+    }) {
+        return Err(TurnError::NotServed(unserved));
+    }
     if tokio::time::timeout(SYNC_TIMEOUT, whole).await.is_err() {
         let late = begun.iter().filter(|other| !other.store.is_synced()).map(|other| other.resource.qualified());
         tracing::warn!(resources = ?late.collect::<Vec<_>>(), "these are not read yet; their dependents may stay");

@@ -8,14 +8,13 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use reeve_api::{GroupVersionResource, ObjectKey};
 use reeve_client::{Change, Client, Scope, Store, View, reflect, reflect_indexed};
 
 use crate::executor::Written;
 use crate::object::resource;
 use crate::others::{AnyKind, Others};
-use crate::view::{LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
+use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
 
 /// The index of pods and ReplicaSets by the uid of their controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -65,8 +64,7 @@ macro_rules! held {
 }
 
 held!(view PodView, NodeView, LeaseView, ServiceView);
-held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<CustomResourceDefinition>);
-held!(view MetaView<AnyKind>);
+held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<AnyKind>, DefinitionView);
 held!(whole Deployment, ReplicaSet, EndpointSlice, Endpoints, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
 /// All objects of a kind, found by their owners.
@@ -134,8 +132,8 @@ pub struct Stores {
     pub cluster_roles: Store<ClusterRole>,
     /// CertificateSigningRequests.
     pub certificate_requests: Store<CertificateSigningRequest>,
-    /// Metadata of the definitions of custom kinds.
-    pub definitions: Store<MetaView<CustomResourceDefinition>>,
+    /// Definitions of custom kinds.
+    pub definitions: Store<DefinitionView>,
     /// Metadata of all other kinds, once this process leads.
     pub others: Others,
 }
@@ -171,7 +169,7 @@ pub trait Listener: Send + Sync + 'static {
     /// A CertificateSigningRequest changed.
     fn certificate_request(&self, change: &Change<CertificateSigningRequest>);
     /// The definition of a custom kind changed.
-    fn definition(&self, change: &Change<MetaView<CustomResourceDefinition>>);
+    fn definition(&self, change: &Change<DefinitionView>);
     /// Any object changed: its kind's resource, its metadata before and after.
     fn any(&self, resource: &GroupVersionResource, old: Option<&Meta>, new: Option<&Meta>);
 }

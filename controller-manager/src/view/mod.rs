@@ -3,6 +3,7 @@
 //! Ten thousand pods of a few workloads share their labels, owners, tolerations, namespace and node names; what
 //! remains of a pod is its name, uid, address and a few times.
 
+mod definition;
 mod intern;
 mod lease;
 mod meta;
@@ -11,6 +12,7 @@ mod pod;
 mod pod_usage;
 mod service;
 
+pub use definition::DefinitionView;
 pub use intern::{Interned, intern};
 pub use lease::LeaseView;
 pub use meta::{Labels, Meta, MetaView, Owner};
