@@ -139,6 +139,8 @@ fn a_load_balancers_address_is_announced_and_takes_only_its_ranges() {
     assert!(!shown.contains(old), "the neighbour has learnt the new way: {shown}");
     assert_eq!(ask_tcp(&site.client, BALANCER, 80).map(|answer| answer.0), Ok(pod(1)));
     assert_eq!(ask_tcp(&site.client, BALANCER, 22), Err(ErrorKind::ConnectionRefused), "not the node's own servers");
+    let way = site.node.ip(&format!("route get {BALANCER}"));
+    assert!(!way.contains(&format!("src {BALANCER}")), "the node itself asks from an address of its own: {way}");
     install(&site, vec![frontend("192.0.2.0/24")]);
     assert!(ask_tcp(&site.client, BALANCER, 80).is_err(), "not of the ranges");
     hold(BTreeSet::new());

@@ -462,6 +462,9 @@ fn restart_reason(
     if let Some(failed) = start_failure(input, container) {
         return failed;
     }
+    if input.worker.in_flight.contains(&Target::Start(container.name.clone())) {
+        return ("ContainerCreating".into(), String::new());
+    }
     let tuning = input.node.tuning;
     let backoff = input.worker.crash.get(&container.name).copied().unwrap_or_default();
     let ready = backoff.ready_at(latest.finished_at.unwrap_or(latest.created_at), now, tuning.crash);

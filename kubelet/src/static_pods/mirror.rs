@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use reeve_api::ObjectKey;
 use reeve_client::backoff::Backoff;
-use reeve_client::{Client, DeleteOptions, Error, Next, Queue, Runner, RunnerConfig, Store, runner};
+use reeve_client::{Client, DeleteOptions, Error, ListOptions, Next, Queue, Runner, RunnerConfig, Store, runner};
 use tokio_util::sync::CancellationToken;
 
 use super::StaticPods;
@@ -76,9 +76,13 @@ impl Mirrors {
         self.pods.wait_synced().await;
         self.nodes.wait_synced().await;
         let api = self.client.namespaced::<Pod>(&key.namespace);
-        // The copy may be behind what was just written: the API itself is asked.
+        // The copy may be behind what was just written: the API itself is asked. By a list, as a node may not ask for
+        // a pod by name that is not there.
         let stored = match self.fixed.get(key).is_some() || self.pods.get(key).is_some() {
-            true => api.get_opt(&key.name).await?,
+            true => {
+                let field_selector = format!("metadata.name={},spec.nodeName={}", key.name, self.node);
+                api.list(&ListOptions { field_selector, ..ListOptions::default() }).await?.items.into_iter().next()
+            }
             false => None,
         };
         let fixed = self.fixed.get(key);

@@ -7,7 +7,9 @@ use futures::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::announce::BALANCER_LINK;
@@ -16,6 +18,9 @@ use crate::nft::model::Network;
 
 /// Marks our routes among all of the node's (`/etc/iproute2/rt_protos` leaves it to private use).
 const OUR_ROUTES: RouteProtocol = RouteProtocol::Other(201);
+
+/// The routing table of the node's own addresses (`local` in `/etc/iproute2/rt_tables`).
+const LOCAL_TABLE: u32 = 255;
 
 /// The link that carries the DNS address: a bridge without ports, because every kernel that runs pods has bridges,
 /// and not every one has dummy links.
@@ -86,8 +91,12 @@ impl Links {
                 self.index_of(link).await?.ok_or_else(|| LinkError::Missing(link.to_owned()))?
             }
         };
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.handle.link().set(up).execute().await.map_err(refused(format!("set {link} up")))?;
         let mut missing = wanted.clone();
-        for (message, present, _) in self.addresses().await?.into_iter().filter(|(m, ..)| m.header.index == index) {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.addresses().await?.into_iter().partition(|(message, ..)| message.header.index == index);
+        for (message, present, _) in own {
             if !missing.remove(&present) {
                 let what = format!("remove {present} from {link}");
                 self.handle.address().del(message).execute().await.map_err(refused(what))?;
@@ -96,10 +105,30 @@ impl Links {
         for address in &missing {
             let request = self.handle.address().add(index, IpAddr::V4(*address), 32).replace();
             request.execute().await.map_err(refused(format!("put {address} on {link}")))?;
+            let near = |(_, other, prefix): &&(AddressMessage, Ipv4Addr, u8)| {
+                *prefix < 32 && Network::new(*other, *prefix).is_some_and(|network| network.contains(*address))
+            };
+            if let Some((_, node, _)) = others.iter().find(near) {
+                self.ask_from(*node, *address, index).await?;
+            }
         }
-        let up = LinkUnspec::new_with_index(index).up().build();
-        self.handle.link().set(up).execute().await.map_err(refused(format!("set {link} up")))?;
         Ok(missing)
+    }
+
+    /// Has connections of the node itself to one of its addresses begin at another one. From the address itself, which
+    /// is rewritten to a pod on another node, the answer would seem to come from its own receiver, and be dropped.
+    async fn ask_from(&self, node: Ipv4Addr, address: Ipv4Addr, index: u32) -> Result<(), LinkError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .table_id(LOCAL_TABLE)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .protocol(RouteProtocol::Kernel)
+            .destination_prefix(address, 32)
+            .output_interface(index)
+            .pref_source(node)
+            .build();
+        let replaced = self.handle.route().add(route).replace().execute().await;
+        replaced.map_err(refused(format!("have connections to {address} begin at {node}")))
     }
 
     /// Removes the links with addresses of ours; absent is fine.
