@@ -38,6 +38,10 @@ pub const NAMESPACES: Resource = Resource { group: "", version: "v1", name: "nam
 pub const LEASES: Resource = Resource { group: "coordination.k8s.io", version: "v1", name: "leases" };
 /// `deployments.apps`.
 pub const DEPLOYMENTS: Resource = Resource { group: "apps", version: "v1", name: "deployments" };
+/// Services.
+pub const SERVICES: Resource = Resource { group: "", version: "v1", name: "services" };
+/// EndpointSlices.
+pub const ENDPOINT_SLICES: Resource = Resource { group: "discovery.k8s.io", version: "v1", name: "endpointslices" };
 
 impl Resource {
     /// One object, or the collection where `name` is empty.

@@ -1,6 +1,7 @@
 //! The rows, in the order in which they are measured: each leaves behind what the next one needs, and makes it itself
 //! where it is missing.
 
+pub mod dns;
 pub mod full_node;
 pub mod idle;
 pub mod pod_start;
@@ -60,6 +61,7 @@ pub enum Kind {
     RuntimeStart,
     RuntimeStartMany,
     FullNode { pods: usize },
+    Dns,
 }
 
 /// Name, work, target, and what to measure.
@@ -91,9 +93,10 @@ pub const ROWS: [Definition; 11] = [
 ];
 
 /// The rows that need nodes which run pods.
-pub const NODE_ROWS: [Definition; 8] = [
+pub const NODE_ROWS: [Definition; 9] = [
     ("node-memory", "kubelet and proxy with the demo's pods", "<= 20 MB, together <= 30 MB", Kind::NodeMemory),
     ("node-idle-cpu", "idle CPU of kubelet and proxy with the demo's pods", "< 1 % of a core each", Kind::NodeCpu),
+    ("dns", "a change of an EndpointSlice until the node's DNS answers with it", "<= 10 ms", Kind::Dns),
     ("pod-start", "one pod, image present, create to Ready", "<= 210 ms p50", Kind::PodStart),
     ("pod-start-30", "30 pods at once on one node until Ready", "<= 3.9 s", Kind::PodStartMany),
     ("runtime-start", "the same pod by CRI alone: sandbox, create, start", "the floor", Kind::RuntimeStart),
@@ -135,6 +138,7 @@ pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
         Kind::PodStartMany => pod_start::at_once(bench).await,
         Kind::RuntimeStart => pod_start::runtime_one_by_one(bench).await,
         Kind::RuntimeStartMany => pod_start::runtime_at_once(bench).await,
+        Kind::Dns => dns::change(bench).await,
         Kind::FullNode { pods } => full_node::full_node(bench, pods).await,
     }
 }

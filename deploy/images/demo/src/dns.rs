@@ -210,13 +210,53 @@ fn decode(bytes: &[u8], id: u16) -> io::Result<Message> {
     if message.metadata.id == id { Ok(message) } else { Err(io::Error::other("the answer is to another question")) }
 }
 
+/// How long [`follow`] pauses between two questions.
+const FOLLOW_PAUSE: Duration = Duration::from_micros(500);
+
+/// `lookup NAME --follow SERVER`: asks one server for the addresses of an absolute name until standard input ends, and
+/// prints each change of the answer with its time in microseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "DNS has no way to be told of changes: the pause is between questions")]
+fn follow(name: &str, server: &str) -> Result<(), DnsError> {
+    let failed = |reason: String| DnsError::NoAnswer { name: name.to_owned(), servers: server.to_owned(), reason };
+    let server = server.parse().map_err(|error: std::net::AddrParseError| failed(error.to_string()))?;
+    let config = ResolverConfig { servers: vec![server], ..ResolverConfig::parse("options timeout:1") };
+    let (sender, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        // Whatever ends it, also an error, ends the questions.
+        io::stdin().lock().read_to_end(&mut Vec::new()).ok();
+        drop(sender);
+    });
+    let mut last = None;
+    while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+        let answer = ask(&config, name.trim_end_matches('.'), RecordType::A)?;
+        let mut addresses: Vec<String> = answer.answers.iter().map(|record| data_text(&record.data)).collect();
+        addresses.sort();
+        if last.as_ref() != Some(&addresses) {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            println!("{} {}", now.as_micros(), addresses.join(","));
+            last = Some(addresses);
+        }
+        std::thread::sleep(FOLLOW_PAUSE);
+    }
+    Ok(())
+}
+
 /// `lookup NAME [TYPE]`: one line a record.
 pub fn main(arguments: &[String]) -> u8 {
     let words = crate::positional(arguments);
     let Some(name) = words.first() else {
-        eprintln!("usage: lookup NAME [TYPE]");
+        eprintln!("usage: lookup NAME [TYPE] [--follow SERVER]");
         return 2;
     };
+    if let Some(server) = crate::option(arguments, "--follow") {
+        return match follow(name, server) {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("lookup: {error}");
+                6
+            }
+        };
+    }
     let record_type = match words.get(1).copied().unwrap_or("A").to_ascii_uppercase().parse::<RecordType>() {
         Ok(record_type) => record_type,
         Err(error) => {

@@ -26,6 +26,7 @@ clients (exit codes are curl's: 6 name, 7 connect, 22 HTTP status, 28 time-out):
   load URL [--workers N] [--rate PER_SECOND] [--requests N]
                               ask until standard input ends (or N times), then print a summary
   lookup NAME [TYPE]          print what the cluster's DNS says (A, AAAA, SRV, PTR, ...)
+  lookup NAME --follow SERVER print each change of a name's addresses, with its time
   dial HOST:PORT              open a TCP connection, exit 0 if that works
   udp HOST:PORT TEXT          send a datagram, print the answer
 helpers:
