@@ -85,7 +85,7 @@ impl File {
     pub fn read(path: &Path) -> Outcome<File> {
         let content = match std::fs::read_to_string(path) {
             Ok(text) if text.trim().is_empty() => empty(),
-            Ok(text) => serde_yaml::from_str(&text).map_err(|error| Failure::Layer {
+            Ok(text) => reeve_api::yaml::from_str(&text).map_err(|error| Failure::Layer {
                 layer: Layer::Configuration,
                 message: format!("error loading config file {:?}: {error}", path.display().to_string()),
                 hints: vec!["A kubeconfig is YAML with clusters, users and contexts.".to_owned()],

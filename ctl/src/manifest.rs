@@ -6,8 +6,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use reeve_api::GroupVersionKind;
-use serde_json::{Map, Value};
+use reeve_api::{GroupVersionKind, yaml};
+use serde_json::Value;
 
 use crate::errors::{Failure, Outcome, fail};
 use crate::value::{name, text};
@@ -140,22 +140,15 @@ pub fn parse(content: &str, source: &str, manifests: &mut Vec<Manifest>) -> Outc
 }
 
 fn parse_yaml(content: &str, source: &str, manifests: &mut Vec<Manifest>) -> Outcome {
-    for (index, (line, document)) in documents(content).into_iter().enumerate() {
-        let place = |problem: String, line: usize| {
-            Failure::Message(format!("error parsing {source}: document {}, line {line}: {problem}", index + 1))
-        };
-        let yaml: serde_yaml::Value = serde_yaml::from_str(document).map_err(|error| {
-            let (offset, column) = error.location().map_or((1, 0), |location| (location.line(), location.column()));
-            let text = error.to_string();
-            let problem = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            let column = if column == 0 { String::new() } else { format!(" (column {column})") };
-            place(format!("{problem}{column}"), line + offset - 1)
-        })?;
-        let value = to_json(yaml, "").map_err(|problem| place(problem, line))?;
-        if !value.is_null() {
-            let manifest = Manifest { object: value, source: source.to_owned(), document: index + 1, line };
-            add(manifest, manifests)?;
-        }
+    let failure = |yaml::Error { problem, document, line, column }: yaml::Error| {
+        Failure::Message(format!(
+            "error parsing {source}: document {document}, line {line}: {problem} (column {column})"
+        ))
+    };
+    for document in yaml::documents(content).map_err(failure)? {
+        let (number, line) = (document.number, document.line);
+        let object = document.into_strict_value().map_err(failure)?;
+        add(Manifest { object, source: source.to_owned(), document: number, line }, manifests)?;
     }
     Ok(())
 }
@@ -173,84 +166,6 @@ fn parse_json(content: &str, source: &str, manifests: &mut Vec<Manifest>) -> Out
         })?;
         add(Manifest { object, source: source.to_owned(), document, line }, manifests)?;
     }
-}
-
-/// The documents of a YAML stream, each with the number of its first line.
-fn documents(content: &str) -> Vec<(usize, &str)> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    let mut start_line = 1;
-    let mut offset = 0;
-    for (index, line) in content.split_inclusive('\n').enumerate() {
-        let separator =
-            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        if separator {
-            found.push((start_line, &content[start..offset]));
-            // What follows the dashes on their line belongs to the document.
-            start = offset + "---".len();
-            start_line = index + 1;
-        }
-        offset += line.len();
-    }
-    found.push((start_line, &content[start..]));
-    found.retain(|(_, document)| {
-        document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-    });
-    // A document begins at its first line with content.
-    for (line, document) in &mut found {
-        let skipped =
-            document.lines().take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#')).count();
-        *line += skipped;
-        let bytes: usize = document.split_inclusive('\n').take(skipped).map(str::len).sum();
-        *document = &document[bytes..];
-    }
-    found
-}
-
-/// YAML as JSON: merge keys are resolved, keys that are numbers become texts.
-fn to_json(mut yaml: serde_yaml::Value, path: &str) -> Result<Value, String> {
-    yaml.apply_merge().map_err(|error| error.to_string())?;
-    convert(yaml, path)
-}
-
-fn convert(yaml: serde_yaml::Value, path: &str) -> Result<Value, String> {
-    use serde_yaml::Value as Yaml;
-    Ok(match yaml {
-        Yaml::Null => Value::Null,
-        Yaml::Bool(value) => Value::Bool(value),
-        Yaml::String(value) => Value::String(value),
-        Yaml::Number(number) => {
-            let number = if let Some(value) = number.as_i64() {
-                Some(value.into())
-            } else if let Some(value) = number.as_u64() {
-                Some(value.into())
-            } else {
-                number.as_f64().and_then(serde_json::Number::from_f64)
-            };
-            Value::Number(number.ok_or_else(|| format!("{path}: not a number that JSON can hold"))?)
-        }
-        Yaml::Sequence(list) => Value::Array(
-            list.into_iter()
-                .enumerate()
-                .map(|(index, value)| convert(value, &format!("{path}[{index}]")))
-                .collect::<Result<_, _>>()?,
-        ),
-        Yaml::Mapping(mapping) => {
-            let mut map = Map::with_capacity(mapping.len());
-            for (key, value) in mapping {
-                let key = match key {
-                    Yaml::String(key) => key,
-                    Yaml::Number(key) => key.to_string(),
-                    Yaml::Bool(key) => key.to_string(),
-                    _ => return Err(format!("{path}: a key must be a text")),
-                };
-                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                map.insert(key, convert(value, &below)?);
-            }
-            Value::Object(map)
-        }
-        Yaml::Tagged(tagged) => return Err(format!("{path}: tags such as {} are not supported", tagged.tag)),
-    })
 }
 
 /// Adds an object, or the items of a list.
@@ -332,7 +247,10 @@ mod tests {
              (document 1, line 1)"
         );
         let text = error("apiVersion: v1\nkind: Pod\nkind: Pod\n");
-        assert!(text.contains("duplicate"), "{text}");
+        assert_eq!(
+            text,
+            "error: error parsing web.yaml: document 1, line 3: duplicate key \"kind\": already set in map at line 2 (column 1)"
+        );
         let text = error("{\"kind\": \"Pod\",\n x}");
         assert!(text.starts_with("error: error parsing web.yaml: document 1, line 2: "), "{text}");
     }
@@ -365,10 +283,17 @@ mod tests {
     #[test]
     fn anchors_merge_keys_and_numeric_keys_work() {
         let manifests =
-            parsed("apiVersion: v1\nkind: ConfigMap\nx: &base {a: 1}\ny:\n  <<: *base\n  b: 2\ndata:\n  1: one\n")
+            parsed("apiVersion: v1\nkind: ConfigMap\nbase: &base {a: 1}\nall:\n  <<: *base\n  b: 2\ndata:\n  1: one\n")
                 .expect("parses");
-        assert_eq!(manifests[0].object["y"], serde_json::json!({"b": 2, "a": 1}));
+        assert_eq!(manifests[0].object["all"], serde_json::json!({"b": 2, "a": 1}));
         assert_eq!(manifests[0].object["data"]["1"], "one");
+    }
+
+    #[test]
+    fn scalars_are_those_of_kubectl() {
+        let manifests = parsed("apiVersion: v1\nkind: X\nmode: 0400\non: yes\ntext: \"0400\"\n").expect("parses");
+        let expected = serde_json::json!({"apiVersion": "v1", "kind": "X", "mode": 256, "true": true, "text": "0400"});
+        assert_eq!(manifests[0].object, expected);
     }
 
     #[test]

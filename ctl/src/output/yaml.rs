@@ -109,11 +109,16 @@ time: \"2026-01-01T00:00:00Z\"
             "---",
             "...",
             "2026-01-01",
+            "yes",
+            "0400",
+            "1_000",
+            "012",
+            "1e3",
         ];
-        let value = json!({"list": texts, "map": texts.iter().enumerate().map(|(index, text)| (format!("k{index}"), json!(text))).collect::<serde_json::Map<_, _>>(),
+        let value = json!({"list": texts.to_vec(), "map": texts.iter().enumerate().map(|(index, text)| (format!("k{index}"), json!(text))).collect::<serde_json::Map<_, _>>(),
             "deep": [{"a": [{"b": "x\ny\n"}]}]});
         let printed = yaml(&value).expect("prints");
-        let read: Value = serde_yaml::from_str(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
+        let read = reeve_api::yaml::from_str(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
         assert_eq!(read, value, "{printed}");
     }
 }

@@ -110,7 +110,7 @@ async fn one(session: &mut Session, cluster: &Cluster, args: &EditArgs, found: &
             return fail("Edit cancelled, no valid changes were saved.");
         }
         text_now.clone_from(&edited);
-        let outcome = match serde_yaml::from_str::<Value>(&edited) {
+        let outcome = match reeve_api::yaml::from_str(&edited) {
             Ok(edited) => send(session, cluster, args, found, &object, &edited).await,
             Err(error) => Err(Failure::Message(format!("the edited file had a syntax error: {error}"))),
         };

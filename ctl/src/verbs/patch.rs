@@ -56,7 +56,7 @@ pub async fn run(session: &mut Session, args: PatchArgs) -> Outcome {
             .map_err(|error| Failure::Message(format!("unable to read patch file: {path}: {error}")))?,
         (None, None) => return fail("must specify --patch or --patch-file containing the contents of the patch"),
     };
-    let body: Value = serde_yaml::from_str(&content)
+    let body: Value = reeve_api::yaml::from_str(&content)
         .map_err(|error| Failure::Message(format!("unable to parse {content:?}: {error}")))?;
     let patch = match args.kind {
         PatchKind::Json => Patch::Json(body),

@@ -271,7 +271,7 @@ fn pod(pod_name: &str, args: &RunArgs) -> Outcome<Value> {
         pod["metadata"]["annotations"] = Value::Object(all);
     }
     if !args.overrides.is_empty() {
-        let overrides: Value = serde_yaml::from_str(&args.overrides)
+        let overrides: Value = reeve_api::yaml::from_str(&args.overrides)
             .map_err(|error| Failure::Message(format!("invalid --overrides: {error}")))?;
         json_patch::merge(&mut pod, &overrides);
     }

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use reeve_api::json::{Mask, header_len, member, project, splice_resource_version, strip_resource_version};
+use reeve_api::yaml;
 use reeve_apiserver::{
     edges::rest::parsers,
     encoding::protobuf,
@@ -36,14 +37,31 @@ pub fn json(data: &[u8]) {
     assert_eq!(again.encode().expect("it was written before"), written, "canonical bytes stay the same");
 }
 
-/// YAML means the same as the JSON that it becomes.
+/// YAML means the same as the JSON that it becomes, to all who read it.
 pub fn yaml(data: &[u8]) {
-    let Ok(json) = parsers::yaml(data) else { return };
-    let value: Value = serde_json::from_slice(&json).expect("YAML becomes JSON");
-    assert!(duplicate_fields(&json).is_empty(), "YAML has no duplicates: {value}");
-    let printed = reeve_api::yaml::to_string(&value);
-    let again = parsers::yaml(printed.as_bytes()).expect("what we print as YAML can be read");
-    assert_eq!(serde_json::from_slice::<Value>(&again).ok(), Some(value), "printed: {printed}");
+    let all = std::str::from_utf8(data).ok().and_then(|text| yaml::documents(text).ok());
+    let Ok(document) = yaml::from_slice(data) else {
+        assert!(parsers::yaml(data).is_err(), "the server reads what nobody else does");
+        for document in all.into_iter().flatten() {
+            written(document);
+        }
+        return;
+    };
+    assert!(all.is_some_and(|all| all.len() <= 1), "one document is the only one");
+    let json = parsers::yaml(data).expect("the server reads what all do");
+    assert_eq!(document.to_json().ok().as_deref(), Some(&json[..]));
+    written(document);
+}
+
+/// A document is JSON, and what is written of it is read back.
+fn written(document: yaml::Document) {
+    let json = document.to_json().expect("a document is JSON");
+    let are_unique = document.duplicates.is_empty();
+    let value = document.into_value();
+    assert_eq!(serde_json::from_slice::<Value>(&json).ok().as_ref(), Some(&value));
+    assert_eq!(duplicate_fields(&json).is_empty(), are_unique, "{value}");
+    let printed = yaml::to_string(&value);
+    assert_eq!(yaml::from_str(&printed), Ok(value), "printed: {printed}");
 }
 
 /// Protobuf envelopes: what was understood survives the way there and back.

@@ -21,7 +21,7 @@ const SEEN_ANNOTATION: &str = "kubernetes.io/config.seen";
 pub enum ManifestError {
     /// It is no YAML or JSON.
     #[error("not YAML or JSON: {0}")]
-    Syntax(#[from] serde_yaml::Error),
+    Syntax(#[from] reeve_api::yaml::Error),
     /// It is no pod.
     #[error("not a pod: {0}")]
     Shape(#[from] serde_json::Error),
@@ -41,7 +41,7 @@ pub enum ManifestError {
 /// # Errors
 /// Why it is no static pod.
 pub fn parse(text: &str, path: &Path, node: &str, now: Timestamp) -> Result<Pod, ManifestError> {
-    let value: Value = serde_yaml::from_str(text)?;
+    let value: Value = reeve_api::yaml::from_str(text)?;
     let kind = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     if (kind("apiVersion").as_str(), kind("kind").as_str()) != ("v1", "Pod") {
         return Err(ManifestError::Kind(kind("kind")));
@@ -140,6 +140,10 @@ mod tests {
         assert_ne!(spec::uid(&read(WEB, "n2").unwrap()), spec::uid(&pod));
         let json = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
         assert!(read(json, "n").is_ok());
+        let volume = "  volumes: [{name: v, downwardAPI: {defaultMode: 0400}}]\n";
+        let pod = read(&format!("{WEB}{volume}"), "n").unwrap();
+        let volumes = pod.spec.unwrap().volumes.unwrap();
+        assert_eq!(volumes[0].downward_api.as_ref().and_then(|it| it.default_mode), Some(256), "octal, as everywhere");
     }
 
     #[test]

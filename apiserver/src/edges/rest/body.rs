@@ -80,9 +80,44 @@ pub async fn object(request: Request<Incoming>, kind: Option<&GroupVersionKind>)
     }
 }
 
-/// YAML as JSON, which is a part of it.
+/// YAML as JSON, which is a part of it. Keys that are there twice stay, for those that warn of them.
 pub fn yaml(bytes: &[u8]) -> Result<Bytes, StatusError> {
-    let value: serde_json::Value = serde_yaml::from_slice(bytes)
+    let document = reeve_api::yaml::from_slice(bytes)
         .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
-    Ok(serde_json::to_vec(&value).map_err(StatusError::internal)?.into())
+    Ok(document.to_json().map_err(StatusError::internal)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<String, String> {
+        let body = yaml(text.as_bytes()).map_err(|error| error.message)?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[test]
+    fn yaml_is_read_as_clients_mean_it() {
+        let text = "kind: Pod\ndefaultMode: 0400\nflag: yes\nname: \"0400\"\n1: one\n";
+        let expected = r#"{"kind":"Pod","defaultMode":256,"flag":true,"name":"0400","1":"one"}"#;
+        assert_eq!(json(text).as_deref(), Ok(expected));
+        assert_eq!(json(r#"{"a": ["\ud83d\ude00", 1.5]}"#).as_deref(), Ok(r#"{"a":["😀",1.5]}"#));
+        assert_eq!(json("").as_deref(), Ok("null"));
+    }
+
+    #[test]
+    fn keys_that_are_there_twice_are_left_to_the_decoder() {
+        let body = json("a: {b: 1, b: 2}\n").unwrap();
+        assert_eq!(body, r#"{"a":{"b":1,"b":2}}"#);
+        assert_eq!(crate::registry::duplicate_fields(body.as_bytes()), [r#"duplicate field "a.b""#]);
+    }
+
+    #[test]
+    fn mistakes_say_where_they_are() {
+        let error = json("a: 1\nb: c: d\n").unwrap_err();
+        let expected = "error decoding YAML: mapping values are not allowed in this context at line 2 column 5";
+        assert_eq!(error, expected);
+        let error = json("a: 1\n---\nb: 2\n").unwrap_err();
+        assert!(error.contains("more than one document"), "{error}");
+    }
 }

@@ -5,6 +5,12 @@
 
 use serde_json::Value;
 
+use super::number;
+use super::scalar::{self, Scalar};
+
+/// The longest key that stands before its value without a mark of its own.
+const SIMPLE_KEY_BYTES_MAX: usize = 128;
+
 /// YAML with sorted keys, ending in a line break.
 pub fn to_string(value: &Value) -> String {
     let mut value = value.clone();
@@ -25,7 +31,14 @@ fn block(value: &Value, indent: usize, mut inline: bool, out: &mut String) {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
                 begin(out);
-                out.push_str(&scalar_text(key));
+                if key.len() > SIMPLE_KEY_BYTES_MAX {
+                    out.push_str("? ");
+                    out.push_str(&scalar_text(key));
+                    out.push('\n');
+                    out.extend(std::iter::repeat_n(' ', indent));
+                } else {
+                    out.push_str(&scalar_text(key));
+                }
                 out.push(':');
                 // Lists stand below their key without further indentation.
                 after(value, indent, if value.is_array() { indent } else { indent + 2 }, out);
@@ -67,10 +80,15 @@ fn after(value: &Value, indent: usize, below: usize, out: &mut String) {
             block(value, below, false, out);
         }
         Value::String(text) if is_literal(text) => {
+            out.push_str(" |");
+            // Its own indentation would be taken for that of the block.
+            if text.starts_with([' ', '\n']) {
+                out.push('2');
+            }
             out.push_str(match text.len() - text.trim_end_matches('\n').len() {
-                0 => " |-\n",
-                1 => " |\n",
-                _ => " |+\n",
+                0 => "-\n",
+                1 => "\n",
+                _ => "+\n",
             });
             for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
                 if !line.is_empty() {
@@ -85,6 +103,11 @@ fn after(value: &Value, indent: usize, below: usize, out: &mut String) {
             out.push_str(&scalar_text(text));
             out.push('\n');
         }
+        Value::Number(number) => {
+            out.push(' ');
+            out.push_str(&number::tidy(number.clone()).to_string());
+            out.push('\n');
+        }
         other => {
             out.push(' ');
             out.push_str(&other.to_string());
@@ -96,14 +119,19 @@ fn after(value: &Value, indent: usize, below: usize, out: &mut String) {
 /// Whether a text of several lines can be written as it is.
 fn is_literal(text: &str) -> bool {
     text.contains('\n')
-        && !text.starts_with([' ', '\n', '\t'])
-        && text.chars().all(|character| character == '\n' || character == '\t' || !character.is_control())
-        && text.split('\n').all(|line| !line.ends_with([' ', '\t']))
+        && text.chars().any(|character| !matches!(character, '\n' | ' '))
+        && text.chars().all(|character| character == '\n' || !is_escaped(character))
+        && text.split('\n').all(|line| !line.ends_with(' '))
+}
+
+/// Whether only double quotes can hold a character.
+fn is_escaped(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// A text on one line, quoted if it must be.
 fn scalar_text(text: &str) -> String {
-    if is_other_type(text) || text.chars().any(char::is_control) {
+    if is_other_type(text) || text.chars().any(is_escaped) {
         return double_quoted(text);
     }
     let special_start = text
@@ -127,7 +155,7 @@ fn double_quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            character if character.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(character))),
+            character if is_escaped(character) => out.push_str(&format!("\\u{:04X}", u32::from(character))),
             character => out.push(character),
         }
     }
@@ -135,31 +163,42 @@ fn double_quoted(text: &str) -> String {
     out
 }
 
-/// Whether a reader of YAML 1.1 or 1.2 would take the bare text for a null, boolean, number or time.
+/// Whether a reader of YAML 1.1 would take the bare text for something else.
 fn is_other_type(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let words = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "=", ".inf", "-.inf", "+.inf",
-        ".nan",
-    ];
-    if words.contains(&lower.as_str()) {
-        return true;
-    }
-    let Some(first) = text.chars().next() else { return true };
-    if !first.is_ascii_digit() && !matches!(first, '-' | '+' | '.') {
+    !matches!(scalar::plain(text), Scalar::Text(_)) || matches!(text, "<<" | "=") || is_base_60(text) || is_time(text)
+}
+
+/// `1:20`, which YAML 1.1 knows as a number.
+fn is_base_60(text: &str) -> bool {
+    let mut parts = text.strip_prefix(['-', '+']).unwrap_or(text).split(':');
+    let whole = parts.next().unwrap_or_default();
+    if !whole.starts_with(|first: char| first.is_ascii_digit()) || !whole.bytes().all(is_digit_or_underscore) {
         return false;
     }
-    let digits = text.trim_start_matches(['-', '+']).replace('_', "");
-    let based = |prefix: &str, radix: u32| {
-        digits
-            .to_ascii_lowercase()
-            .strip_prefix(prefix)
-            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|character| character.is_digit(radix)))
+    let mut places = 0;
+    for part in parts {
+        // Only the last of them may have a fraction, but what looks like a number is better quoted.
+        let digits = part.split_once('.').map_or(part, |(digits, _)| digits);
+        if !digits.parse::<u8>().is_ok_and(|digits| digits < 60) || digits.len() > 2 {
+            return false;
+        }
+        places += 1;
+    }
+    places > 0
+}
+
+fn is_digit_or_underscore(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte == b'_'
+}
+
+/// A date, with or without a time.
+fn is_time(text: &str) -> bool {
+    let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let date =
-        text.len() >= 8 && text.as_bytes().get(4) == Some(&b'-') && text[..4].bytes().all(|b| b.is_ascii_digit());
-    let sexagesimal = digits.contains(':') && digits.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '.');
-    digits.parse::<f64>().is_ok() || based("0x", 16) || based("0o", 8) || based("0b", 2) || date || sexagesimal
+    let (date, _) = text.split_once(['T', 't', ' ']).unwrap_or((text, ""));
+    let mut parts = date.splitn(3, '-');
+    [4..=4, 1..=2, 1..=2].into_iter().all(|lengths| parts.next().is_some_and(|part| digits(part, lengths)))
 }
 
 #[cfg(test)]
@@ -196,6 +235,20 @@ mod tests {
             ("web:1", "web:1"),
             ("sha256:abc", "sha256:abc"),
             ("a\tb", "\"a\\tb\""),
+            ("0400", "\"0400\""),
+            ("1_000", "\"1_000\""),
+            ("012", "\"012\""),
+            ("0888", "\"0888\""),
+            ("~", "\"~\""),
+            (".5", "\".5\""),
+            ("-.inf", "\"-.inf\""),
+            ("2026-01-01", "\"2026-01-01\""),
+            ("2026-01-01T00:00:00Z", "\"2026-01-01T00:00:00Z\""),
+            ("inf", "inf"),
+            ("1e400", "1e400"),
+            ("v1.2", "v1.2"),
+            ("1.2.3", "1.2.3"),
+            ("12:99", "12:99"),
         ] {
             assert_eq!(scalar_text(text), expected, "{text:?}");
         }
