@@ -42,7 +42,7 @@ spec:
     - {name: memory, mountPath: /memory}
   volumes:
   - {name: settings, configMap: {name: settings}}
-  - {name: words, secret: {secretName: words, defaultMode: 256}}
+  - {name: words, secret: {secretName: words, defaultMode: 0400}}
   - {name: self, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
   - name: all
