@@ -1,8 +1,10 @@
 //! How the handlers call admission ([`crate::admission`]), and what of it counts in the store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use reeve_api::{Reason, StatusError};
 
@@ -11,12 +13,28 @@ use crate::admission::pod_limits::Amounts;
 use crate::admission::{Request, namespace_lifecycle, quota};
 use crate::registry::{AnyObject, Row};
 use crate::request::{Target, User, Verb};
-use crate::storage::cache::{Selector, Version};
+use crate::storage::cache::{Resource, Selector, Version, WatchQuery};
 use crate::storage::{Hint, Outcome, StoreError, Stored, Write};
 
 const NAMESPACES_PREFIX: &str = "/registry/namespaces/";
 const ACCOUNTS_PREFIX: &str = "/registry/serviceaccounts/";
 const QUOTAS_PREFIX: &str = "/registry/resourcequotas/";
+
+/// The account that a controller makes in every namespace.
+const DEFAULT_ACCOUNT: &str = "default";
+/// How long a pod waits for it, as upstream asks ten times: the namespace may be a moment old.
+const DEFAULT_ACCOUNT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Returns when a namespace has its default account, or has been without for long enough; admission finds out which.
+async fn wait_for_default_account(accounts: &Resource, namespace: &str) -> Result<(), StatusError> {
+    let name = Some(DEFAULT_ACCOUNT.to_owned());
+    let selector = Selector { namespace: Some(namespace.to_owned()), name, ..Selector::default() };
+    let mut made = accounts.watch(WatchQuery { selector, ..WatchQuery::default() }).await?;
+    if tokio::time::timeout(DEFAULT_ACCOUNT_WITHIN, made.next()).await.is_err() {
+        tracing::debug!(namespace, "the namespace has no default account");
+    }
+    Ok(())
+}
 
 /// What was counted in quotas for an object that is not written yet.
 #[derive(Debug, Default)]
@@ -40,10 +58,13 @@ impl Handlers {
         namespace_lifecycle::admit_create(self.stored(NAMESPACES_PREFIX), row, target, name).await?;
         let Some(pod) = object.inner().downcast_ref::<Pod>() else { return Ok(()) };
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-        let account = account.filter(|name| !name.is_empty()).unwrap_or("default");
+        let account = account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
         let accounts = self.stored(ACCOUNTS_PREFIX);
         if accounts.snapshot().get(&target.namespace, account).is_none() {
-            accounts.fresh(Version::Consistent).await?;
+            let fresh = accounts.fresh(Version::Consistent).await?;
+            if account == DEFAULT_ACCOUNT && fresh.get(&target.namespace, account).is_none() {
+                wait_for_default_account(accounts, &target.namespace).await?;
+            }
         }
         Ok(())
     }

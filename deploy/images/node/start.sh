@@ -36,10 +36,12 @@ ctr --address "$socket" --namespace k8s.io images import /usr/share/reeve/images
 
 proxy --kubeconfig=/etc/reeve/proxy.kubeconfig --hostname-override="$NODE_NAME" --cluster-cidr=10.244.0.0/16 \
     --cluster-dns=10.96.0.10 --cluster-domain=cluster.local --cni-conf-dir=/etc/cni/net.d &
+# The machine's disk belongs to others too: how full it is says nothing of this node, and its images cannot be pulled again.
 kubelet --kubeconfig=/etc/reeve/kubelet.kubeconfig --hostname-override="$NODE_NAME" --node-ip="$NODE_IP" \
     --address="$NODE_IP" --container-runtime-endpoint="unix://$socket" --root-dir=/var/lib/kubelet \
     --cluster-dns=10.96.0.10 --cluster-domain=cluster.local --client-ca-file=/etc/reeve/ca.crt \
     --tls-cert-file=/etc/reeve/kubelet-server.crt --tls-private-key-file=/etc/reeve/kubelet-server.key \
+    --eviction-hard='memory.available<100Mi,nodefs.available<1%,imagefs.available<1%' --image-gc-high-threshold=100 \
     --pod-infra-container-image=reeve.local/pause:1 &
 status=0
 wait -n || status=$?
