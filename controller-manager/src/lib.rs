@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod cluster_role;
 pub mod deployment;
+pub mod dispatch;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslice_mirroring;

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::{
     command,
     instance::{Instance, write_private},
+    kubeconfig,
     pki::Pki,
     rctl::Rctl,
 };
@@ -37,29 +37,9 @@ pub fn write_kubeconfig(instance: &Instance, pki: &Pki) -> Result<()> {
         if path.exists() {
             return Ok(());
         }
-        let authority = pki.pair("ca").certificate;
-        let authority = fs::read(&authority).with_context(|| format!("cannot read {}", authority.display()))?;
-        let (server, authority) = (instance.api_url(), BASE64_STANDARD.encode(authority));
-        let text = format!(
-            "apiVersion: v1
-kind: Config
-clusters:
-- name: reeve
-  cluster:
-    server: {server}
-    certificate-authority-data: {authority}
-users:
-- name: kubelet-bootstrap
-  user:
-    token: {token}
-contexts:
-- name: kubelet-bootstrap@reeve
-  context:
-    cluster: reeve
-    user: kubelet-bootstrap
-current-context: kubelet-bootstrap@reeve
-"
-        );
+        let authority = kubeconfig::encoded(&pki.pair("ca").certificate)?;
+        let credentials = format!("token: {token}");
+        let text = kubeconfig::render(&instance.api_url(), "kubelet-bootstrap", &authority, &credentials);
         write_private(&path, text.as_bytes())
     })
 }

@@ -17,7 +17,9 @@ use crate::{
 pub fn write(server: &str, pki: &Pki, identity: &str, user: &str, path: &Path) -> Result<()> {
     let authority = encoded(&pki.pair("ca").certificate)?;
     let Pair { certificate, key } = pki.pair(identity);
-    let text = render(server, user, &authority, &encoded(&certificate)?, &encoded(&key)?);
+    let (certificate, key) = (encoded(&certificate)?, encoded(&key)?);
+    let credentials = format!("client-certificate-data: {certificate}\n    client-key-data: {key}");
+    let text = render(server, user, &authority, &credentials);
     // Unchanged files are left alone: a kubeconfig may carry a user's edits of context or namespace.
     if path.exists() {
         return Ok(());
@@ -25,11 +27,16 @@ pub fn write(server: &str, pki: &Pki, identity: &str, user: &str, path: &Path) -
     write_private(path, text.as_bytes())
 }
 
-fn encoded(path: &Path) -> Result<String> {
+/// A file as kubeconfigs carry it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn encoded(path: &Path) -> Result<String> {
     Ok(BASE64_STANDARD.encode(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
-fn render(server: &str, user: &str, authority: &str, certificate: &str, key: &str) -> String {
+/// The text of a kubeconfig with one cluster and one user, whose `credentials` are lines indented by four blanks.
+pub fn render(server: &str, user: &str, authority: &str, credentials: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Config
@@ -41,8 +48,7 @@ clusters:
 users:
 - name: {user}
   user:
-    client-certificate-data: {certificate}
-    client-key-data: {key}
+    {credentials}
 contexts:
 - name: {user}@reeve
   context:
@@ -59,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_context_ties_cluster_and_user() {
-        let text = render("https://127.0.0.1:6443", "system:kube-proxy", "QQ==", "Qg==", "Qw==");
+        let text = render("https://127.0.0.1:6443", "system:kube-proxy", "QQ==", "client-key-data: Qw==");
         assert!(text.contains("current-context: system:kube-proxy@reeve"));
         assert!(text.contains("server: https://127.0.0.1:6443"));
         assert!(text.contains("client-key-data: Qw=="));
