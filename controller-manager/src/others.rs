@@ -23,6 +23,9 @@ const VERBS: [&str; 3] = ["list", "watch", "delete"];
 /// read must not stop all.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// When to ask again for a definition that is not served yet.
+const SERVED_SOON: Duration = Duration::from_millis(50);
+
 /// A kind that is told apart by its resource, not by its type.
 #[derive(Clone, Debug)]
 pub struct AnyKind;
@@ -155,8 +158,14 @@ fn wanted(served: &[ResourceInfo], is_held: impl Fn(&GroupVersionResource) -> bo
 /// # Errors
 /// The server does not answer, or not yet for all definitions: the turn comes again.
 pub async fn turn(context: Arc<Context>, (): ()) -> Result<Next, TurnError> {
-    refresh(&context).await?;
-    Ok(Next::Done)
+    match refresh(&context).await {
+        // A definition is seen here a moment before the server has taken it up.
+        Err(TurnError::NotServed(name)) => {
+            tracing::debug!(name, "established and not served yet");
+            Ok(Next::After(SERVED_SOON))
+        }
+        result => result.map(|()| Next::Done),
+    }
 }
 
 /// As [`turn`], and waits until the new copies are whole, which is needed before anything is decided on them.
