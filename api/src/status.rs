@@ -139,12 +139,14 @@ pub struct StatusError {
     pub details: Option<Box<StatusDetails>>,
     /// Where an expired list may go on, inconsistently.
     pub continue_token: Option<Box<str>>,
+    /// What the user should hear beside the error; no part of the [`Status`].
+    pub warnings: Vec<String>,
 }
 
 impl StatusError {
     /// An error with a text and no details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), details: None, continue_token: None }
+        Self { reason, message: message.into(), details: None, continue_token: None, warnings: Vec::new() }
     }
 
     fn about(reason: Reason, resource: &GroupVersionResource, name: &str, message: String) -> Self {
@@ -246,6 +248,13 @@ impl StatusError {
         Self { details: Some(Box::new(details)), ..Self::new(Reason::InternalError, message) }
     }
 
+    /// The error with warnings that were found before those that it has.
+    #[must_use]
+    pub fn warned(mut self, mut warnings: Vec<String>) -> Self {
+        warnings.append(&mut self.warnings);
+        Self { warnings, ..self }
+    }
+
     /// The HTTP status code.
     pub fn code(&self) -> u16 {
         self.reason.code()
@@ -283,6 +292,7 @@ impl StatusError {
             message: status.message.unwrap_or_default(),
             details: status.details.map(Box::new),
             continue_token: status.metadata.continue_.map(String::into_boxed_str),
+            warnings: Vec::new(),
         }
     }
 }

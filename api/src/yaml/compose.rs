@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::Value;
 
 use super::error::{Error, Problem};
+use super::layout;
 use super::scalar::{self, Scalar};
 use super::tree::{Content, Document, Duplicate, Entries, Node};
 
@@ -66,9 +67,10 @@ pub fn documents(text: &str) -> Result<Vec<Document>, Error> {
     compose(text).or_else(|error| {
         // JSON knows escapes of surrogates, and keys of any length.
         let value = if text.trim_start().starts_with(['{', '[']) { serde_json::from_str(text).ok() } else { None };
+        let mended = || layout::mend(text).map_or(Err(error), |text| compose(&text));
         let line = text.split('\n').take_while(|line| line.trim().is_empty()).count() + 1;
         let document = |value| Document { root: Node::json(value), number: 1, line, duplicates: Vec::new() };
-        value.map(|value| vec![document(value)]).ok_or(error)
+        value.map_or_else(mended, |value| Ok(vec![document(value)]))
     })
 }
 
@@ -77,13 +79,33 @@ fn compose(text: &str) -> Result<Vec<Document>, Error> {
         return Err(at_end_of(&text[..offset], Problem::Character(character.into())));
     }
     let mut composer = Composer::default();
+    let open_end = (!text.ends_with(['\n', '\r'])).then(|| text.chars().count());
     for event in Parser::new_from_str(text) {
-        let (event, span) = event
+        let (mut event, span) = event
             .map_err(|error| composer.error(Problem::Syntax(error.info().to_owned()), Place::of(*error.marker())))?;
         let place = Place::of(span.start);
+        if open_end == Some(span.end.index()) {
+            // Of a last line of blanks alone the parser makes a line of its own.
+            let breaks = if is_blank_line(text) { "\n\n" } else { "\n" };
+            end_without_break(&mut event, breaks);
+        }
         composer.take(event, place).map_err(|problem| composer.error(problem, place))?;
     }
     Ok(composer.documents)
+}
+
+/// Whether the last line has nothing but blanks.
+fn is_blank_line(text: &str) -> bool {
+    text.rsplit('\n').next().is_some_and(|line| line.trim().is_empty())
+}
+
+/// A block text that the end of all cuts off has no line break there, as with go-yaml.
+fn end_without_break(event: &mut Event<'_>, breaks: &str) {
+    if let Event::Scalar(text, ScalarStyle::Literal | ScalarStyle::Folded, ..) = event
+        && text.ends_with(breaks)
+    {
+        *text = text[..text.len() - 1].to_owned().into();
+    }
 }
 
 /// Whether YAML has a place for a character.
@@ -116,8 +138,8 @@ impl Place {
 /// A list or mapping whose end is to come.
 #[derive(Debug)]
 enum Open {
-    List { anchor: usize, items: Vec<Node> },
-    Map { anchor: usize, entries: Entries, next: Next },
+    List { anchor: usize, place: Place, items: Vec<Node> },
+    Map { anchor: usize, place: Place, entries: Entries, next: Next },
 }
 
 /// What a mapping waits for.
@@ -164,13 +186,13 @@ impl Composer {
                 self.start.get_or_insert(place);
                 self.scalar(&text, style, anchor, tag.as_deref(), place)
             }
-            Event::SequenceStart(anchor, _) => self.begin(Open::List { anchor, items: Vec::new() }, place),
+            Event::SequenceStart(anchor, _) => self.begin(Open::List { anchor, place, items: Vec::new() }, place),
             Event::MappingStart(anchor, _) => {
-                self.begin(Open::Map { anchor, entries: Entries::default(), next: Next::Key }, place)
+                self.begin(Open::Map { anchor, place, entries: Entries::default(), next: Next::Key }, place)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Open::List { anchor, items }) => self.add(Node::list(items), anchor, place),
-                Some(Open::Map { anchor, entries, .. }) => self.add(entries.into_node(), anchor, place),
+                Some(Open::List { anchor, place, items }) => self.add(Node::list(items), anchor, place),
+                Some(Open::Map { anchor, place, entries, .. }) => self.add(entries.into_node(), anchor, place),
                 None => Ok(()),
             },
             Event::Alias(anchor) => self.alias(anchor, place),
@@ -254,7 +276,7 @@ impl Composer {
         self.add(node, 0, place)
     }
 
-    /// A value is whole.
+    /// A value is whole; it began at `place`.
     fn add(&mut self, mut node: Node, anchor: usize, place: Place) -> Result<(), Problem> {
         if anchor > 0 {
             let shared = Rc::new(node);
@@ -268,7 +290,7 @@ impl Composer {
                 Next::Merged => entries.merge(node)?,
                 Next::Value(key, Place { line, column }) => {
                     if let Some(first) = entries.add(key.clone(), node, line) {
-                        self.duplicates.push(Duplicate { key, first, line, column });
+                        self.duplicates.push(Duplicate { key, first, line, column, value_line: place.line });
                     }
                 }
                 // The parser gives a key before each value.

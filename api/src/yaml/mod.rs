@@ -3,11 +3,12 @@
 //! Those read YAML with go-yaml v2 and turn it into JSON with `sigs.k8s.io/yaml`: plain scalars are those of YAML 1.1
 //! (`0400` is octal, `yes` is true), keys that are numbers or booleans become texts, and a mapping may be merged into
 //! another. The text itself is taken apart by [`saphyr_parser`], which tells how each scalar was written and where;
-//! what its events mean is decided here. It is of YAML 1.2 and stricter than theirs with layout: a quoted text or a
-//! list in brackets must not go on to the left of the block that it is in, and a comment needs a blank before it.
+//! what its events mean is decided here. It is of YAML 1.2 and stricter than theirs with layout: a text that it refuses is
+//! laid out anew where theirs would take it (`layout`), and tried again.
 
 mod compose;
 mod error;
+mod layout;
 mod number;
 mod scalar;
 mod tree;

@@ -24,6 +24,24 @@ fn quotes_make_texts() {
 }
 
 #[test]
+fn a_block_text_that_is_cut_off_has_no_break() {
+    for (text, expected) in [
+        ("a: |\n  b\n  c", "b\nc"),
+        ("a: >\n  b\n  c", "b c"),
+        ("a: |+\n  b", "b"),
+        ("a: |-\n  b", "b"),
+        ("a: |\n  b\n  ", "b\n"),
+        ("a: |\n  b\n ", "b\n"),
+        ("a: |\n  b\n# end", "b\n"),
+        ("a: |\n  b\n", "b\n"),
+        ("a: |\n  é", "é"),
+    ] {
+        assert_eq!(read(text), json!({"a": expected}), "{text:?}");
+    }
+    assert_eq!(read("a:\n- |\n  b\n- c"), json!({"a": ["b\n", "c"]}));
+}
+
+#[test]
 fn keys_become_texts_in_their_order() {
     let value = read("z: 1\n1: a\n0x10: b\nyes: c\n1.5: d\n\"2\": e\n'on': f\n");
     let keys: Vec<&String> = value.as_object().unwrap().keys().collect();

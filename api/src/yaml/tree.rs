@@ -218,6 +218,15 @@ pub struct Duplicate {
     pub line: usize,
     /// Its column in characters, counted from 1.
     pub column: usize,
+    /// The line that its value begins at, counted from 1.
+    pub value_line: usize,
+}
+
+impl Duplicate {
+    /// What go-yaml says of it, which names the line of the value.
+    pub fn words(&self) -> String {
+        format!("line {}: key {:?} already set in map", self.value_line, self.key)
+    }
 }
 
 /// A document of a stream.
@@ -244,7 +253,7 @@ impl Document {
     /// A mapping has a key twice.
     pub fn into_strict_value(self) -> Result<Value, Error> {
         match self.duplicates.first() {
-            Some(Duplicate { key, first, line, column }) => Err(Error {
+            Some(Duplicate { key, first, line, column, .. }) => Err(Error {
                 problem: Problem::Duplicate { key: key.clone(), first: *first },
                 document: self.number,
                 line: *line,

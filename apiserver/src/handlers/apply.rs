@@ -6,6 +6,7 @@ use reeve_api::schema::{Schema, builtin};
 use reeve_api::{GroupVersionKind, Reason, StatusError};
 use serde_json::{Value, json};
 
+use super::decoding::{repeated_in_apply, with_warnings};
 use super::ownership::{Ownership, Tracker, schema_of};
 use super::patch::{check_name, refused};
 use super::update::Part;
@@ -32,14 +33,32 @@ impl Handlers {
     ) -> Result<ObjectAnswer, StatusError> {
         let config: Value = serde_json::from_slice(body)
             .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
+        let mut told = Vec::new();
+        let result = self.apply_config(user, row, target, part, force, &config, options, &mut told).await;
+        with_warnings(result, told)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn apply_config(
+        &self,
+        user: &User,
+        row: &Row,
+        target: &Target,
+        part: Part,
+        force: bool,
+        config: &Value,
+        options: &WriteOptions,
+        told: &mut Vec<String>,
+    ) -> Result<ObjectAnswer, StatusError> {
         let mut turn = 0;
         loop {
             turn += 1;
             let registry = self.registry();
             let tracker = Tracker::new(&registry, row, &target.subresource, user, options, self.now());
             let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
-                check_config(row, target, &config)?;
-                let mut applied = tracker.apply(Some(&present.value), &config, force)?;
+                check_config(row, target, config)?;
+                let mut applied = tracker.apply(Some(&present.value), config, force)?;
+                *told = repeated_in_apply(options)?;
                 // The configuration's version, if it has one, is the precondition.
                 if config.pointer("/metadata/resourceVersion").is_none()
                     && let Some(metadata) = applied.get_mut("metadata").and_then(Value::as_object_mut)
@@ -53,17 +72,19 @@ impl Handlers {
                 Err(error) if error.reason == Reason::NotFound && target.subresource.is_empty() => error,
                 result => return result,
             };
-            check_config(row, target, &config)?;
+            check_config(row, target, config)?;
             if let Some(uid) = config.pointer("/metadata/uid").and_then(Value::as_str).filter(|uid| !uid.is_empty()) {
                 let why =
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(StatusError::conflict(&target.resource, &target.name, why));
             }
-            let applied = tracker.apply(None, &config, force)?;
+            let applied = tracker.apply(None, config, force)?;
+            *told = repeated_in_apply(options)?;
             decode_applied(row, target, &applied)?;
             let bytes = serde_json::to_vec(&applied).map_err(StatusError::internal)?;
             let collection = Target { name: String::new(), ..target.clone() };
-            let create = self.create_owned(user, &collection, bytes.into(), Ownership::Given, options);
+            let unrepeated = WriteOptions { repeated: Vec::new(), ..options.clone() };
+            let create = self.create_owned(user, &collection, bytes.into(), Ownership::Given, &unrepeated);
             match Box::pin(create).await {
                 // Somebody else was first, or an object that was there has just gone: look again.
                 Err(error) if error.reason == Reason::AlreadyExists && turn < TURNS_MAX => {}

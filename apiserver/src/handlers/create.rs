@@ -1,14 +1,17 @@
 //! create.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use reeve_api::{ObjectMeta, StatusError, names};
 use uuid::Uuid;
 
 use super::admission::{label_namespace, wrong_body};
+use super::decoding::{decode_body, with_warnings};
 use super::ownership::{Ownership, Tracker, adopt_given};
 use super::webhooks::Subject;
-use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, field_validation, service_claims, store_error};
+use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, service_claims, store_error};
 use crate::admission;
 use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row};
@@ -55,9 +58,23 @@ impl Handlers {
             None => body,
             Some(conversion) => conversion.to_stored(&body)?.into(),
         };
-        let decoded = row.kind.decode(&body, field_validation(options)?)?;
+        let decoded = decode_body(row, &body, options)?;
         let mut warnings = decoded.warnings;
-        let mut object = decoded.object;
+        let result = self.create_decoded(user, row, target, decoded.object, ownership, options, &mut warnings).await;
+        with_warnings(result, warnings)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn create_decoded(
+        &self,
+        user: &User,
+        row: &Arc<Row>,
+        target: &Target,
+        mut object: Box<dyn AnyObject>,
+        ownership: Ownership,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<ObjectAnswer, StatusError> {
         self.adopt_namespace(row, target, object.metadata_mut())?;
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
@@ -73,7 +90,7 @@ impl Handlers {
         admission::mutate(&request, object.as_mut(), None)?;
         if self.has_webhooks() {
             let subject = Subject::of(&request, Operation::Create, options);
-            object = self.mutate_by_webhooks(&subject, object, None, &mut warnings).await?;
+            object = self.mutate_by_webhooks(&subject, object, None, warnings).await?;
         }
 
         let generated = object.metadata().generate_name.clone().filter(|_| name.is_empty());
@@ -91,21 +108,24 @@ impl Handlers {
             object.prepare_for_create(&context);
             object.admit_create(&context);
             label_namespace(row, object.as_mut());
+            let told = warnings.len();
             if attempt == 1 {
                 warnings.extend(object.warnings(None));
             }
-            let result = self.store_new(&request, object.as_mut(), options, &mut warnings).await;
+            let result = self.store_new(&request, object.as_mut(), options, warnings).await;
             match result {
                 Err(error)
                     if generated.is_some()
                         && error.reason == reeve_api::Reason::AlreadyExists
                         && attempt < GENERATED_NAMES_MAX => {}
-                Err(error) => return Err(error),
-                Ok(mut answer) => {
-                    answer.warnings = warnings;
-                    answer.created = true;
-                    return Ok(answer);
+                Err(error) => {
+                    if error.reason == reeve_api::Reason::Invalid {
+                        // What breaks its kind's rules is not looked at any further.
+                        warnings.truncate(told);
+                    }
+                    return Err(error);
                 }
+                Ok(answer) => return Ok(ObjectAnswer { created: true, ..answer }),
             }
         }
     }

@@ -6,6 +6,7 @@
 mod admission;
 mod apply;
 mod create;
+mod decoding;
 mod definitions;
 mod delete;
 mod eviction;
@@ -102,6 +103,8 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// `Strict`, `Warn`, `Ignore` or empty.
     pub field_validation: String,
+    /// What a body in YAML named twice, in the words of its reader.
+    pub repeated: Vec<String>,
 }
 
 /// How to delete.

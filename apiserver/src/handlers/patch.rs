@@ -6,11 +6,13 @@ use reeve_api::status::StatusCause;
 use reeve_api::{GroupVersionKind, Reason, StatusError, go_text, json, patch};
 use serde_json::{Map, Value};
 
+use super::decoding::with_warnings;
 use super::ownership::schema_of;
 use super::update::part_of;
 use super::{Handlers, ObjectAnswer, PatchKind, WriteOptions, field_validation};
 use crate::registry::{
-    AnyObject, FieldValidation, MANAGED_FIELDS, Row, SubresourceAction, duplicate_fields, split_managers,
+    AnyObject, FieldValidation, MANAGED_FIELDS, Row, SubresourceAction, duplicate_fields, json_patch_fields,
+    split_managers,
 };
 use crate::request::{Target, User, Verb};
 use crate::storage::Stored;
@@ -65,9 +67,12 @@ impl Handlers {
             check_name(target, object.as_ref())?;
             Ok(object)
         };
-        let mut answer = self.change(user, row, target, part, options, &mut make).await?;
-        answer.warnings.splice(0..0, warnings);
-        Ok(answer)
+        let result = self.change(user, row, target, part, options, &mut make).await;
+        if validation == FieldValidation::Strict {
+            // What strictness refuses is told in the error.
+            return result;
+        }
+        with_warnings(result, warnings)
     }
 }
 
@@ -104,7 +109,7 @@ pub(super) fn check_name(target: &Target, object: &dyn AnyObject) -> Result<(), 
 /// A patch that has been read.
 pub(super) struct Patch {
     form: Form,
-    /// Fields that the patch names twice, in words.
+    /// What is wrong with the patch's own fields, in words.
     duplicates: Vec<String>,
 }
 
@@ -121,16 +126,20 @@ impl Patch {
     pub(super) fn parse(kind: PatchKind, body: &[u8], validation: FieldValidation) -> Result<Self, StatusError> {
         let parsed: Result<Value, String> = serde_json::from_slice(body)
             .map_err(|error| go_text::json_problem(body).unwrap_or_else(|| error.to_string()));
-        let decoding = |text: String| StatusError::bad_request(format!("error decoding patch: {text}"));
+        let is_lax = validation == FieldValidation::Ignore;
+        let decoding = |text: String| {
+            StatusError::bad_request(if is_lax { text } else { format!("error decoding patch: {text}") })
+        };
         let form = match kind {
             PatchKind::Json => Form::Json(parsed.map_err(decoding)?),
             PatchKind::Merge => Form::Merge(parsed.and_then(object).map_err(decoding)?),
             PatchKind::Strategic => Form::Strategic(parsed.and_then(object).map_err(StatusError::bad_request)?),
             PatchKind::Apply { .. } => return Err(unsupported()),
         };
-        let duplicates = match validation {
-            FieldValidation::Ignore => Vec::new(),
-            _ => duplicate_fields(body),
+        let duplicates = match (validation, &form) {
+            (FieldValidation::Ignore, _) => Vec::new(),
+            (_, Form::Json(_)) => json_patch_fields(body),
+            (_, Form::Merge(_) | Form::Strategic(_)) => duplicate_fields(body),
         };
         Ok(Self { form, duplicates })
     }
@@ -215,8 +224,10 @@ fn decode_patched(
     let quoted = patch.quoted(after);
     // Fields that are unknown or doubled come together, with those of the patch itself first.
     let lenient = if validation == FieldValidation::Ignore { validation } else { FieldValidation::WarnUnknown };
-    let decoded =
+    let mut decoded =
         row.kind.decode(&bytes, lenient).map_err(|error| refused(row, &StatusError::from(error).message, quoted))?;
+    // The patched object is decoded in the order of its names.
+    decoded.warnings.sort_unstable();
     warnings.extend(decoded.warnings);
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(refused(row, &format!("strict decoding error: {}", warnings.join(", ")), quoted));

@@ -16,7 +16,8 @@ use reeve_api::validation::{BadValue, ErrorList, Path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Handlers, ObjectAnswer, WriteOptions, field_validation};
+use super::decoding::decode_body;
+use super::{Handlers, ObjectAnswer, WriteOptions};
 use crate::authorization::{ApplyingRules, Attributes, Decision, On, ResourceAttributes};
 use crate::registry::{Review, Row};
 use crate::request::{Target, User};
@@ -33,7 +34,7 @@ impl Handlers {
         options: &WriteOptions,
     ) -> Result<ObjectAnswer, StatusError> {
         // For unknown fields and wrong types, as with every kind.
-        let warnings = row.kind.decode(body, field_validation(options)?)?.warnings;
+        let warnings = decode_body(row, body, options)?.warnings;
         let answer = match review {
             Review::Token => self.review_token(read(body)?)?,
             Review::SelfSubject => encoded(&self_subject(user, self.now()))?,

@@ -5,11 +5,10 @@ use reeve_api::validation::ErrorList;
 use reeve_api::{ObjectMeta, StatusError};
 
 use super::admission::{label_namespace, wrong_body};
+use super::decoding::{decode_body, with_warnings};
 use super::ownership::{Ownership, Tracker, adopt_given, same_managers};
 use super::webhooks::Subject;
-use super::{
-    Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, field_validation, service_claims, store_error,
-};
+use super::{Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, service_claims, store_error};
 use crate::admission;
 use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, join_managers, split_managers};
@@ -60,8 +59,7 @@ impl Handlers {
             None => body,
             Some(conversion) => conversion.to_stored(&body)?.into(),
         };
-        let decoded = row.kind.decode(&body, field_validation(options)?)?;
-        let mut warnings = decoded.warnings;
+        let decoded = decode_body(row, &body, options)?;
         let mut object = decoded.object;
         self.adopt_namespace(row, target, object.metadata_mut())?;
         match object.metadata().name.as_deref() {
@@ -85,7 +83,7 @@ impl Handlers {
             };
             self.change(user, row, target, part, options, &mut make).await
         };
-        match result {
+        let result = match result {
             Err(error)
                 if error.reason == reeve_api::Reason::NotFound
                     && part == Part::Main
@@ -94,17 +92,12 @@ impl Handlers {
                 object.metadata_mut().resource_version = None;
                 let bytes = encode(object.as_ref())?;
                 let collection = Target { name: String::new(), ..target.clone() };
-                let mut answer = Box::pin(self.create(user, &collection, bytes, options)).await?;
-                answer.created = true;
-                Ok(answer)
+                let options = WriteOptions { repeated: Vec::new(), ..options.clone() };
+                Box::pin(self.create(user, &collection, bytes, &options)).await
             }
-            result => {
-                let mut answer = result?;
-                warnings.append(&mut answer.warnings);
-                answer.warnings = warnings;
-                Ok(answer)
-            }
-        }
+            result => result,
+        };
+        with_warnings(result, decoded.warnings)
     }
 
     /// Changes a stored object by `make`, with all rules of its kind. A version in the made object is a
@@ -248,7 +241,7 @@ impl Handlers {
                     claims.lost(&claim, &mut lost, row, &target.name)?;
                     continue;
                 }
-                Err(error) => Err(store_error(error)),
+                Err(error) => Err(store_error(error).warned(warnings)),
             };
         }
     }

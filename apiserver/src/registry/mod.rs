@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use reeve_api::{GroupVersionKind, GroupVersionResource, ResourceInfo, StatusError};
 
-pub use decode::{DecodeError, FieldValidation, duplicate_fields};
+pub use decode::{DecodeError, FieldValidation, duplicate_fields, json_patch_fields};
 pub use erased::{AnyObject, Decoded, Kind, MANAGED_FIELDS, Object, join_managers, split_managers};
 pub use strategy::{RequestContext, Strategy, UserInfo};
 

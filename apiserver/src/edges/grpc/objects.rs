@@ -205,6 +205,7 @@ fn write_options(options: Option<v1::WriteOptions>) -> WriteOptions {
         dry_run: options.dry_run,
         field_manager: options.field_manager,
         field_validation: options.field_validation,
+        repeated: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use http::Request;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use reeve_api::yaml::Duplicate;
 use reeve_api::{GroupVersionKind, Reason, StatusError};
 
 use crate::encoding::protobuf;
@@ -57,20 +58,35 @@ pub async fn bytes(request: Request<Incoming>) -> Result<Bytes, StatusError> {
     Ok(body.to_bytes())
 }
 
+/// What a body says.
+#[derive(Debug)]
+pub struct Read {
+    /// As JSON. Fields that JSON names twice are still there, for the decoder.
+    pub json: Bytes,
+    /// The fields that YAML names twice, in words. Of them the last ones are in `json`.
+    pub repeated: Vec<String>,
+}
+
+impl From<Bytes> for Read {
+    fn from(json: Bytes) -> Self {
+        Self { json, repeated: Vec::new() }
+    }
+}
+
 /// An object as JSON. `kind` is the kind of objects here: bodies of built-in kinds may be protobuf.
-pub async fn object(request: Request<Incoming>, kind: Option<&GroupVersionKind>) -> Result<Bytes, StatusError> {
+pub async fn object(request: Request<Incoming>, kind: Option<&GroupVersionKind>) -> Result<Read, StatusError> {
     let media = media_type(request.headers());
     match media.as_str() {
-        "" | "application/json" => bytes(request).await,
+        "" | "application/json" => Ok(bytes(request).await?.into()),
         "application/yaml" => yaml(&bytes(request).await?),
         protobuf::MEDIA_TYPE => {
             let bytes = bytes(request).await?;
             let api_version = kind.map(GroupVersionKind::api_version).unwrap_or_default();
             let default = kind.map(|kind| (api_version.as_str(), kind.kind.as_str()));
             if bytes.is_empty() {
-                return Ok(bytes);
+                return Ok(bytes.into());
             }
-            protobuf::decode(&bytes, default).map(Bytes::from).map_err(|error| match error {
+            protobuf::decode(&bytes, default).map(|json| Bytes::from(json).into()).map_err(|error| match error {
                 // A custom kind: it takes no protobuf at all.
                 protobuf::Error::UnknownKind { .. } => unknown_type("application/json, application/yaml"),
                 error => StatusError::bad_request(error.to_string()),
@@ -80,11 +96,14 @@ pub async fn object(request: Request<Incoming>, kind: Option<&GroupVersionKind>)
     }
 }
 
-/// YAML as JSON, which is a part of it. Keys that are there twice stay, for those that warn of them.
-pub fn yaml(bytes: &[u8]) -> Result<Bytes, StatusError> {
+/// YAML, of which JSON is a part, as upstream's converter leaves it: in the order of the names, each once.
+pub fn yaml(bytes: &[u8]) -> Result<Read, StatusError> {
     let document = reeve_api::yaml::from_slice(bytes)
         .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
-    Ok(document.to_json().map_err(StatusError::internal)?.into())
+    let repeated = document.duplicates.iter().map(Duplicate::words).collect();
+    let mut value = document.into_value();
+    value.sort_all_objects();
+    Ok(Read { json: serde_json::to_vec(&value).map_err(StatusError::internal)?.into(), repeated })
 }
 
 #[cfg(test)]
@@ -93,23 +112,26 @@ mod tests {
 
     fn json(text: &str) -> Result<String, String> {
         let body = yaml(text.as_bytes()).map_err(|error| error.message)?;
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        Ok(String::from_utf8_lossy(&body.json).into_owned())
     }
 
     #[test]
     fn yaml_is_read_as_clients_mean_it() {
         let text = "kind: Pod\ndefaultMode: 0400\nflag: yes\nname: \"0400\"\n1: one\n";
-        let expected = r#"{"kind":"Pod","defaultMode":256,"flag":true,"name":"0400","1":"one"}"#;
+        let expected = r#"{"1":"one","defaultMode":256,"flag":true,"kind":"Pod","name":"0400"}"#;
         assert_eq!(json(text).as_deref(), Ok(expected));
         assert_eq!(json(r#"{"a": ["\ud83d\ude00", 1.5]}"#).as_deref(), Ok(r#"{"a":["😀",1.5]}"#));
         assert_eq!(json("").as_deref(), Ok("null"));
     }
 
     #[test]
-    fn keys_that_are_there_twice_are_left_to_the_decoder() {
-        let body = json("a: {b: 1, b: 2}\n").unwrap();
-        assert_eq!(body, r#"{"a":{"b":1,"b":2}}"#);
-        assert_eq!(crate::registry::duplicate_fields(body.as_bytes()), [r#"duplicate field "a.b""#]);
+    fn keys_that_are_there_twice_are_told_with_the_lines_of_their_values() {
+        let body = yaml(b"x: 1\na: {b: 1, b: 2}\nx:\n  c: 3\n  c: 4\n").unwrap();
+        assert_eq!(&body.json[..], br#"{"a":{"b":2},"x":{"c":4}}"#);
+        let expected = ["b", "c", "x"].into_iter().zip([2, 5, 4]);
+        let expected: Vec<String> =
+            expected.map(|(key, line)| format!("line {line}: key \"{key}\" already set in map")).collect();
+        assert_eq!(body.repeated, expected);
     }
 
     #[test]

@@ -145,7 +145,11 @@ impl Rest {
         let mut seen = Seen::default();
         let mut response = match self.dispatch(&user, request, &mut seen).await {
             Ok(response) => response,
-            Err(error) => answer::error(&error, encoding),
+            Err(error) => {
+                let mut response = answer::error(&error, encoding);
+                answer::warn(&mut response, &error.warnings);
+                response
+            }
         };
         self.metrics.end(&seen.measured, response.status().as_u16(), begun.elapsed());
         answer::warn_first(&mut response, seen.deprecation);
@@ -291,24 +295,27 @@ impl Rest {
                 Ok(lines)
             }
             Verb::Create => {
-                let options = options::write(query, request.headers(), verb)?;
+                let mut options = options::write(query, request.headers(), verb)?;
                 let body = body::object(request, kind).await?;
-                let answer = self.handlers.create(user, target, body, &options).await?;
+                options.repeated = body.repeated;
+                let answer = self.handlers.create(user, target, body.json, &options).await?;
                 self.object(row.as_deref(), answer, asked, query, 201)
             }
             Verb::Update => {
-                let options = options::write(query, request.headers(), verb)?;
+                let mut options = options::write(query, request.headers(), verb)?;
                 let body = body::object(request, kind).await?;
-                let answer = self.handlers.update(user, target, body, &options).await?;
+                options.repeated = body.repeated;
+                let answer = self.handlers.update(user, target, body.json, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
                 self.object(row.as_deref(), answer, asked, query, status)
             }
             Verb::Patch => {
                 let kind = options::patch_kind(request.headers(), query)?;
-                let options = options::write(query, request.headers(), verb)?;
+                let mut options = options::write(query, request.headers(), verb)?;
                 let mut body = body::bytes(request).await?;
                 if matches!(kind, PatchKind::Apply { .. }) {
-                    body = body::yaml(&body)?;
+                    let read = body::yaml(&body)?;
+                    (body, options.repeated) = (read.json, read.repeated);
                 }
                 let answer = self.handlers.patch(user, target, kind, body, &options).await?;
                 let status = if answer.created { 201 } else { 200 };
@@ -316,14 +323,14 @@ impl Rest {
             }
             Verb::Delete => {
                 let body = body::object(request, None).await?;
-                let options = options::delete(&body, query)?;
+                let options = options::delete(&body.json, query)?;
                 let answer = self.handlers.delete(user, target, &options).await?;
                 self.object(row.as_deref(), answer.object, asked, query, 200)
             }
             Verb::DeleteCollection => {
                 let list = options::list(query)?;
                 let body = body::object(request, None).await?;
-                let options = options::delete(&body, query)?;
+                let options = options::delete(&body.json, query)?;
                 let (deleted, revision) = self.handlers.delete_collection(user, target, list, &options).await?;
                 answer::collection(row.as_deref(), &deleted, revision, asked)
             }

@@ -205,7 +205,7 @@ pub fn write(query: &Query, headers: &HeaderMap, verb: Verb) -> Result<WriteOpti
         field_manager = agent.split('/').next().unwrap_or_default().to_owned();
         field_manager.truncate(FIELD_MANAGER_CHARACTERS_MAX);
     }
-    Ok(WriteOptions { dry_run, field_manager, field_validation: field_validation.to_owned() })
+    Ok(WriteOptions { dry_run, field_manager, field_validation: field_validation.to_owned(), repeated: Vec::new() })
 }
 
 /// At most 128 printable characters.

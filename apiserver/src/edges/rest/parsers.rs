@@ -56,7 +56,7 @@ pub fn accept(value: &[u8]) -> Vec<&'static str> {
 /// # Errors
 /// It is not YAML.
 pub fn yaml(bytes: &[u8]) -> Result<Bytes, StatusError> {
-    body::yaml(bytes)
+    body::yaml(bytes).map(|read| read.json)
 }
 
 /// A `continue` token: the same, as the server writes it.

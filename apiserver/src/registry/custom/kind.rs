@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps,
 };
+use reeve_api::resource::split_api_version;
 use reeve_api::schema::Schema;
 use reeve_api::validation::{ErrorList, Path};
 use reeve_api::{GroupVersionKind, ObjectMeta, StatusError};
@@ -55,6 +56,8 @@ pub struct CustomKind {
     pub node: Arc<Node>,
     /// The schema of the stored version.
     pub stored: Arc<Node>,
+    /// The names of all versions.
+    versions: Vec<String>,
     merge: Schema,
     selectable: Vec<(String, JsonPath)>,
 }
@@ -110,6 +113,7 @@ impl CustomKind {
             scale,
             columns: Column::of(version),
             props: version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.clone()),
+            versions: spec.versions.iter().map(|version| version.name.clone()).collect(),
             merge: node.merge_schema(),
             node: Arc::new(node),
             stored: Arc::new(stored),
@@ -168,6 +172,38 @@ impl CustomKind {
     fn refuse(&self, why: &str) -> DecodeError {
         let (kind, version) = (&self.served.kind, &self.served.version);
         DecodeError::Unreadable(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+    }
+
+    /// The unknown fields of an object in another version of the kind. A version that does not exist knows none.
+    fn unknown_elsewhere(&self, parts: &mut Parts) -> Vec<String> {
+        let given = GroupVersionKind::from_object(&parts.api_version, &parts.kind);
+        if given.group != self.served.group || given.kind != self.served.kind {
+            return Vec::new();
+        }
+        if given.version == self.storage_version {
+            shape::prune(&mut parts.body, &self.stored, &mut parts.unknown);
+        } else if !self.versions.contains(&given.version) {
+            shape::prune(&mut parts.body, &Node::default(), &mut parts.unknown);
+        }
+        parts.unknown.sort_unstable();
+        parts.unknown.iter().map(|path| format!("unknown field {path:?}")).collect()
+    }
+
+    /// The error of an object in another version than the one that was asked for.
+    fn wrong_version(&self, given: &str, told: Vec<String>, validation: FieldValidation) -> DecodeError {
+        if validation == FieldValidation::Strict && !told.is_empty() {
+            let (kind, (_, version)) = (&self.served.kind, split_api_version(given));
+            return DecodeError::Unreadable(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+                told.join(", ")
+            ));
+        }
+        let wanted = self.served.api_version();
+        let error = StatusError::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({wanted})"
+        ));
+        let told = if validation == FieldValidation::Ignore { Vec::new() } else { told };
+        DecodeError::Refused(Box::new(error.warned(told)))
     }
 
     /// Metadata and own fields of bytes, with the paths of what was not known.
@@ -246,10 +282,8 @@ impl Kind for Version {
         }
         let wanted = kind.served.api_version();
         if parts.api_version != wanted {
-            return Err(DecodeError::Unreadable(format!(
-                "the API version in the data ({}) does not match the expected API version ({wanted})",
-                parts.api_version
-            )));
+            let told = kind.unknown_elsewhere(&mut parts);
+            return Err(kind.wrong_version(&parts.api_version, told, validation));
         }
         if parts.kind != kind.served.kind {
             let mut errors = ErrorList::new();

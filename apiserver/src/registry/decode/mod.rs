@@ -70,10 +70,10 @@ pub(in crate::registry) fn decode<T: DeserializeOwned>(
     validation: FieldValidation,
     kind: &GroupVersionKind,
 ) -> Result<(T, Vec<String>), DecodeError> {
-    let mut problems = Vec::new();
+    let mut unknown = Vec::new();
     let deserializer = &mut serde_json::Deserializer::from_slice(json);
     let decoded = serde_ignored::deserialize(&mut *deserializer, |path| {
-        problems.push(format!("unknown field {:?}", mistake::path(&path)));
+        unknown.push(mistake::path(&path));
     });
     let value = match decoded.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => value,
@@ -82,8 +82,10 @@ pub(in crate::registry) fn decode<T: DeserializeOwned>(
     if validation == FieldValidation::Ignore {
         return Ok((value, Vec::new()));
     }
-    let mut all = if validation == FieldValidation::WarnUnknown { Vec::new() } else { duplicate_fields(json) };
-    all.append(&mut problems);
+    let all = match validation {
+        FieldValidation::WarnUnknown => duplicates::unknown_fields(&unknown),
+        _ => duplicates::problems(json, &unknown),
+    };
     if validation == FieldValidation::Strict && !all.is_empty() {
         return Err(refuse(kind, &kind.kind, &kind.version, &format!("strict decoding error: {}", all.join(", "))));
     }
@@ -156,5 +158,10 @@ fn explain(json: &[u8], wanted: &GroupVersionKind, error: &serde_json::Error) ->
 
 /// The fields that an object or patch names twice, in words.
 pub fn duplicate_fields(json: &[u8]) -> Vec<String> {
-    duplicates::find(json).into_iter().map(|path| format!("duplicate field {path:?}")).collect()
+    duplicates::problems(json, &[])
+}
+
+/// The fields that the operations of a JSON patch name twice, and those that operations do not have, in words.
+pub fn json_patch_fields(json: &[u8]) -> Vec<String> {
+    duplicates::of_json_patch(json)
 }
