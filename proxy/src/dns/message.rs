@@ -77,13 +77,14 @@ pub fn decide(zone: &Zone, bytes: &[u8], transport: Transport) -> Decision {
             let query = Query::query(target, query.query_type);
             return Decision::Follow(Question { request, query, transport }, records);
         }
-        Resolved::Done(records, code) => {
+        Resolved::Done { answers, glue, code } => {
             response.metadata.authoritative = true;
             response.metadata.response_code = code;
-            if records.is_empty() || code != ResponseCode::NoError {
+            if answers.is_empty() || code != ResponseCode::NoError {
                 response.authorities.extend(zone.authority());
             }
-            response.answers = records;
+            response.answers = answers;
+            response.additionals = glue;
         }
     }
     encode(&response, &request, transport).map_or(Decision::Ignore, Decision::Reply)
@@ -92,7 +93,13 @@ pub fn decide(zone: &Zone, bytes: &[u8], transport: Transport) -> Decision {
 enum Resolved {
     NotOurs,
     Follow(Vec<Record>, hickory_proto::rr::Name),
-    Done(Vec<Record>, ResponseCode),
+    Done { answers: Vec<Record>, glue: Vec<Record>, code: ResponseCode },
+}
+
+impl Resolved {
+    fn without_glue(answers: Vec<Record>, code: ResponseCode) -> Resolved {
+        Resolved::Done { answers, glue: Vec::new(), code }
+    }
 }
 
 /// How many aliases are followed inside of the zone.
@@ -105,23 +112,23 @@ fn resolve(zone: &Zone, query: &Query) -> Resolved {
         match zone.answer(&name, query.query_type) {
             Answer::NotOurs if records.is_empty() => return Resolved::NotOurs,
             Answer::NotOurs => return Resolved::Follow(records, name),
-            Answer::NoSuchName if records.is_empty() => return Resolved::Done(records, ResponseCode::NXDomain),
-            Answer::NoSuchName | Answer::NoData => return Resolved::Done(records, ResponseCode::NoError),
-            Answer::Records(found) => {
-                let alias = match found.as_slice() {
+            Answer::NoSuchName if records.is_empty() => return Resolved::without_glue(records, ResponseCode::NXDomain),
+            Answer::NoSuchName | Answer::NoData => return Resolved::without_glue(records, ResponseCode::NoError),
+            Answer::Records { answers, glue } => {
+                let alias = match answers.as_slice() {
                     [Record { data: hickory_proto::rr::RData::CNAME(alias), .. }] => Some(alias.0.clone()),
                     _ => None,
                 };
-                records.extend(found);
+                records.extend(answers);
                 match alias {
                     Some(target) if query.query_type != RecordType::CNAME => name = target,
-                    _ => return Resolved::Done(records, ResponseCode::NoError),
+                    _ => return Resolved::Done { answers: records, glue, code: ResponseCode::NoError },
                 }
             }
         }
     }
     // Aliases in a circle lead nowhere.
-    Resolved::Done(Vec::new(), ResponseCode::ServFail)
+    Resolved::without_glue(Vec::new(), ResponseCode::ServFail)
 }
 
 /// A response without records, with the request's question and identity.
@@ -138,18 +145,20 @@ pub fn response_to(request: &Message) -> Message {
     response
 }
 
-/// The bytes of a response, cut to what the asker takes.
+/// The bytes of a response, cut to what the asker takes: first what can be asked for, then what was asked for.
 pub fn encode(response: &Message, request: &Message, transport: Transport) -> Option<Vec<u8>> {
-    let bytes = response.to_vec();
     let limit = match transport {
         Transport::Tcp => usize::from(u16::MAX),
         Transport::Udp => usize::from(request.max_payload().clamp(UDP_MIN, UDP_MAX)),
     };
-    match bytes {
-        Ok(bytes) if bytes.len() <= limit => Some(bytes),
-        // Asked again over TCP, it is whole.
-        Ok(_) | Err(_) => response.truncate().to_vec().ok().filter(|bytes| bytes.len() <= limit),
-    }
+    let fitting = |response: &Message| response.to_vec().ok().filter(|bytes| bytes.len() <= limit);
+    let without_glue = || {
+        let mut short = response.clone();
+        short.additionals.clear();
+        fitting(&short)
+    };
+    // Asked again over TCP, it is whole.
+    fitting(response).or_else(without_glue).or_else(|| fitting(&response.truncate()))
 }
 
 /// A response that says what went wrong.
@@ -207,6 +216,22 @@ mod tests {
         let present = reply(&question("web.shop.svc.cluster.local.", RecordType::A), Transport::Udp);
         assert_eq!((present.answers.len(), present.authorities.len()), (1, 0));
         assert_eq!(present.answers.first().map(|record| record.ttl), Some(5));
+    }
+
+    #[test]
+    fn addresses_of_targets_come_along_where_there_is_room() {
+        let mut request = question("_sql._tcp.six.shop.svc.cluster.local.", RecordType::SRV);
+        let answer = reply(&request, Transport::Udp);
+        let kinds = |records: &[Record]| records.iter().map(Record::record_type).collect::<Vec<_>>();
+        assert_eq!(kinds(&answer.answers), [RecordType::SRV; 2]);
+        assert_eq!(kinds(&answer.additionals), [RecordType::A, RecordType::AAAA, RecordType::AAAA]);
+        let mut large = response_to(&request);
+        large.answers = answer.answers.clone();
+        large.additionals = answer.additionals.iter().cycle().take(40).cloned().collect();
+        request.edns = None;
+        let bytes = encode(&large, &request, Transport::Udp).expect("encodes");
+        let short = Message::from_vec(&bytes).expect("our own bytes");
+        assert_eq!((short.answers.len(), short.additionals.len(), short.metadata.truncation), (2, 0, false));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What the names of the cluster's domain mean.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use hickory_proto::rr::rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use reeve_api::ObjectKey;
 use reeve_client::Store;
@@ -21,7 +22,12 @@ const SCHEMA_VERSION: &str = "1.1.0";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Records; further ones may be needed for the alias that ends them.
-    Records(Vec<Record>),
+    Records {
+        /// What was asked for.
+        answers: Vec<Record>,
+        /// The addresses of the names in it, which nobody has to ask for then.
+        glue: Vec<Record>,
+    },
     /// The name exists, but has nothing of this type.
     NoData,
     /// There is no such name.
@@ -36,6 +42,19 @@ pub struct Zone {
     domain: Name,
     services: Store<ServiceView>,
     slices: Store<EndpointSliceView>,
+}
+
+/// What a name has.
+#[derive(Default)]
+struct Found {
+    data: Vec<RData>,
+    glue: Vec<Record>,
+}
+
+impl From<Vec<RData>> for Found {
+    fn from(data: Vec<RData>) -> Found {
+        Found { data, glue: Vec::new() }
+    }
 }
 
 /// The names below the domain, from the outermost label.
@@ -81,11 +100,10 @@ impl Zone {
         }
         labels.reverse();
         let found = match labels.as_slice() {
-            [] => Some(self.apex()),
-            ["svc"] | ["pod"] => Some(Vec::new()),
-            ["dns-version"] => Some(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]),
-            ["dns"] | ["dns", "ns"] => Some(Vec::new()),
-            ["pod", namespace] | ["svc", namespace] => self.has_namespace(namespace).then(Vec::new),
+            [] => Some(self.apex().into()),
+            ["svc"] | ["pod"] | ["dns"] | ["dns", "ns"] => Some(Found::default()),
+            ["dns-version"] => Some(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))].into()),
+            ["pod", namespace] | ["svc", namespace] => self.has_namespace(namespace).then(Found::default),
             ["pod", namespace, address] => self.pod(namespace, address),
             ["svc", namespace, service, rest @ ..] => self.service(namespace, service, rest),
             _ => None,
@@ -113,31 +131,34 @@ impl Zone {
     }
 
     /// `a-b-c-d` is the pod with that address: the name says it itself, as upstream's default does.
-    fn pod(&self, namespace: &str, dashed: &str) -> Option<Vec<RData>> {
-        let address: Ipv4Addr = dashed.replace('-', ".").parse().ok()?;
-        self.has_namespace(namespace).then(|| vec![RData::A(A(address))])
+    fn pod(&self, namespace: &str, dashed: &str) -> Option<Found> {
+        let address = match dashed.replace('-', ".").parse::<Ipv4Addr>() {
+            Ok(address) => IpAddr::V4(address),
+            Err(_) => IpAddr::V6(dashed.replace('-', ":").parse().ok()?),
+        };
+        self.has_namespace(namespace).then(|| vec![data(address)].into())
     }
 
-    fn service(&self, namespace: &str, name: &str, rest: Labels<'_>) -> Option<Vec<RData>> {
+    fn service(&self, namespace: &str, name: &str, rest: Labels<'_>) -> Option<Found> {
         let key = ObjectKey::new(namespace, name);
         let service = self.services.get(&key)?;
         if service.spec.type_ == "ExternalName" {
             let target = Name::from_ascii(&service.spec.external_name).ok()?;
-            return rest.is_empty().then(|| vec![RData::CNAME(CNAME(fully_qualified(target)))]);
+            return rest.is_empty().then(|| vec![RData::CNAME(CNAME(fully_qualified(target)))].into());
         }
-        let cluster_ip: Option<Ipv4Addr> = service.spec.cluster_ip.parse().ok();
+        let cluster_ip: Option<IpAddr> = service.spec.cluster_ip.parse().ok();
         match (rest, cluster_ip) {
-            ([], Some(address)) => Some(vec![RData::A(A(address))]),
+            ([], Some(address)) => Some(vec![data(address)].into()),
             ([], None) => {
-                let mut addresses: Vec<Ipv4Addr> =
+                let mut addresses: Vec<IpAddr> =
                     self.endpoints(&key, &service).into_iter().map(|endpoint| endpoint.address).collect();
                 addresses.sort_unstable();
                 addresses.dedup();
                 // A headless Service without endpoints is a name without addresses.
-                Some(addresses.into_iter().map(|address| RData::A(A(address))).collect())
+                Some(addresses.into_iter().map(data).collect::<Vec<_>>().into())
             }
             ([protocol], _) if is_protocol(protocol) => {
-                service.spec.ports.iter().any(|port| has_protocol(port, protocol)).then(Vec::new)
+                service.spec.ports.iter().any(|port| has_protocol(port, protocol)).then(Found::default)
             }
             ([protocol, port], _) if is_protocol(protocol) => {
                 let port_name = port.strip_prefix('_')?;
@@ -153,9 +174,9 @@ impl Zone {
                     .endpoints(&key, &service)
                     .into_iter()
                     .filter(|endpoint| endpoint.host == *host)
-                    .map(|endpoint| RData::A(A(endpoint.address)))
+                    .map(|endpoint| data(endpoint.address))
                     .collect();
-                (!of_host.is_empty()).then_some(of_host)
+                (!of_host.is_empty()).then(|| of_host.into())
             }
             _ => None,
         }
@@ -166,21 +187,28 @@ impl Zone {
         key: &ObjectKey,
         service: &ServiceView,
         port: &ServicePortView,
-        cluster_ip: Option<Ipv4Addr>,
-    ) -> Vec<RData> {
-        let record = |number, target| RData::SRV(SRV::new(0, 100, number, target));
-        if cluster_ip.is_some() {
-            let target = self.below(&[key.name.as_ref(), key.namespace.as_ref(), "svc"]);
-            return target.map(|target| record(port.port, target)).into_iter().collect();
+        cluster_ip: Option<IpAddr>,
+    ) -> Found {
+        let (mut found, mut targets) = (Found::default(), BTreeSet::new());
+        let mut add = |number, target: Option<Name>, address| {
+            let Some(target) = target else { return };
+            // A host with an address of each family is one target.
+            if targets.insert((number, target.clone())) {
+                found.data.push(RData::SRV(SRV::new(0, 100, number, target.clone())));
+            }
+            found.glue.push(Record::from_rdata(target, TTL, data(address)));
+        };
+        if let Some(address) = cluster_ip {
+            add(port.port, self.below(&[key.name.as_ref(), key.namespace.as_ref(), "svc"]), address);
+            return found;
         }
-        let mut records = Vec::new();
         for endpoint in self.endpoints(key, service) {
             let number = endpoint.slice.ports.iter().find(|candidate| candidate.name == port.name);
             let Some(number) = number.and_then(|port| port.port) else { continue };
             let target = self.below(&[&endpoint.host, key.name.as_ref(), key.namespace.as_ref(), "svc"]);
-            records.extend(target.map(|target| record(number, target)));
+            add(number, target, endpoint.address);
         }
-        records
+        found
     }
 
     /// The endpoints that have names, each with the label of its own.
@@ -210,10 +238,10 @@ impl Zone {
             }
             None => self.endpoint_names(address).into_iter().map(|name| RData::PTR(PTR(name))).collect(),
         };
-        (!targets.is_empty()).then(|| select(name, kind, Some(targets)))
+        (!targets.is_empty()).then(|| select(name, kind, Some(targets.into())))
     }
 
-    fn endpoint_names(&self, address: Ipv4Addr) -> Vec<Name> {
+    fn endpoint_names(&self, address: IpAddr) -> Vec<Name> {
         let mut names = Vec::new();
         for slice in self.slices.list() {
             let Some(endpoint) = slice.endpoints.iter().find(|endpoint| endpoint.address == Some(address)) else {
@@ -228,16 +256,31 @@ impl Zone {
 }
 
 struct Named {
-    address: Ipv4Addr,
+    address: IpAddr,
     host: String,
     slice: Arc<EndpointSliceView>,
 }
 
+/// The record of an address.
+fn data(address: IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    }
+}
+
 /// The hostname, or the address with dashes.
-fn host_label(endpoint: &EndpointView, address: Ipv4Addr) -> String {
+fn host_label(endpoint: &EndpointView, address: IpAddr) -> String {
     match endpoint.hostname.as_deref() {
         Some(hostname) if !hostname.is_empty() => hostname.to_ascii_lowercase(),
-        _ => address.to_string().replace('.', "-"),
+        _ => {
+            let mut dashed = address.to_string().replace(['.', ':'], "-");
+            // A label does not end with a dash (`2001:db8::`); upstream's DNS writes the zero then.
+            if dashed.ends_with('-') {
+                dashed.push('0');
+            }
+            dashed
+        }
     }
 }
 
@@ -255,17 +298,27 @@ fn fully_qualified(mut name: Name) -> Name {
     name
 }
 
-/// The address of `d.c.b.a.in-addr.arpa`.
-fn reverse_address(name: &Name) -> Option<Ipv4Addr> {
+/// The address of `d.c.b.a.in-addr.arpa`, or of 32 digits below `ip6.arpa`, the last one first.
+fn reverse_address(name: &Name) -> Option<IpAddr> {
     let labels: Vec<&str> = name.iter().map(std::str::from_utf8).collect::<Result<_, _>>().ok()?;
-    let [d, c, b, a, "in-addr", "arpa"] = labels.as_slice() else { return None };
-    format!("{a}.{b}.{c}.{d}").parse().ok()
+    match labels.as_slice() {
+        [d, c, b, a, "in-addr", "arpa"] => format!("{a}.{b}.{c}.{d}").parse().ok().map(IpAddr::V4),
+        [digits @ .., "ip6", "arpa"] if digits.len() == 32 => {
+            let mut bits = 0;
+            for digit in digits.iter().rev() {
+                let [byte] = digit.as_bytes() else { return None };
+                bits = bits << 4 | u128::from(char::from(*byte).to_digit(16)?);
+            }
+            Some(Ipv6Addr::from(bits).into())
+        }
+        _ => None,
+    }
 }
 
 /// Of what a name has, what was asked for. An alias answers every question.
-fn select(name: &Name, kind: RecordType, found: Option<Vec<RData>>) -> Answer {
-    let Some(found) = found else { return Answer::NoSuchName };
-    let records: Vec<Record> = found
+fn select(name: &Name, kind: RecordType, found: Option<Found>) -> Answer {
+    let Some(Found { data, glue }) = found else { return Answer::NoSuchName };
+    let answers: Vec<Record> = data
         .into_iter()
         .filter(|data| {
             let has = data.record_type();
@@ -273,7 +326,7 @@ fn select(name: &Name, kind: RecordType, found: Option<Vec<RData>>) -> Answer {
         })
         .map(|data| Record::from_rdata(name.clone(), TTL, data))
         .collect();
-    if records.is_empty() { Answer::NoData } else { Answer::Records(records) }
+    if answers.is_empty() { Answer::NoData } else { Answer::Records { answers, glue } }
 }
 
 #[cfg(test)]
@@ -293,21 +346,25 @@ pub(super) mod tests {
             ("early", r#"{"type":"ClusterIP","clusterIP":"None","publishNotReadyAddresses":true}"#),
             ("void", r#"{"type":"ClusterIP","clusterIP":"None"}"#),
             ("far", r#"{"type":"ExternalName","externalName":"db.example.org"}"#),
+            ("six", r#"{"type":"ClusterIP","clusterIP":"None","ports":[{"name":"sql","port":5432,"protocol":"TCP"}]}"#),
         ] {
             let text =
                 format!(r#"{{"metadata":{{"namespace":"shop","name":"{name}","resourceVersion":"1"}},"spec":{spec}}}"#);
             services.write(Event::Apply(serde_json::from_str(&text).expect("a Service")), &mut |_| {});
         }
-        for (service, endpoints) in [
+        for (service, family, endpoints) in [
             (
                 "db",
+                "IPv4",
                 r#"{"addresses":["10.244.1.5"],"hostname":"db-0"},{"addresses":["10.244.2.6"]},{"addresses":["10.244.2.7"],"conditions":{"ready":false}}"#,
             ),
-            ("early", r#"{"addresses":["10.244.1.9"],"conditions":{"ready":false}}"#),
+            ("early", "IPv4", r#"{"addresses":["10.244.1.9"],"conditions":{"ready":false}}"#),
+            ("six", "IPv4", r#"{"addresses":["192.0.2.6"],"hostname":"both"}"#),
+            ("six", "IPv6", r#"{"addresses":["2001:db8::6"],"hostname":"both"},{"addresses":["2001:db8:0:1::"]}"#),
         ] {
             let text = format!(
-                r#"{{"metadata":{{"namespace":"shop","name":"{service}-1","resourceVersion":"1","labels":{{"kubernetes.io/service-name":"{service}"}}}},
-                    "addressType":"IPv4","ports":[{{"name":"sql","port":5433,"protocol":"TCP"}}],"endpoints":[{endpoints}]}}"#
+                r#"{{"metadata":{{"namespace":"shop","name":"{service}-{family}","resourceVersion":"1","labels":{{"kubernetes.io/service-name":"{service}"}}}},
+                    "addressType":"{family}","ports":[{{"name":"sql","port":5433,"protocol":"TCP"}}],"endpoints":[{endpoints}]}}"#
             );
             slices.write(Event::Apply(serde_json::from_str(&text).expect("a slice")), &mut |_| {});
         }
@@ -316,8 +373,11 @@ pub(super) mod tests {
 
     fn ask(zone: &Zone, name: &str, kind: RecordType) -> String {
         match zone.answer(&Name::from_ascii(name).expect("a name"), kind) {
-            Answer::Records(records) => {
-                records.iter().map(|record| record.data.to_string()).collect::<Vec<_>>().join(", ")
+            Answer::Records { answers, glue } => {
+                let told = |records: &[Record]| {
+                    records.iter().map(|record| record.data.to_string()).collect::<Vec<_>>().join(", ")
+                };
+                if glue.is_empty() { told(&answers) } else { format!("{} with {}", told(&answers), told(&glue)) }
             }
             Answer::NoData => "no data".into(),
             Answer::NoSuchName => "no such name".into(),
@@ -339,7 +399,7 @@ pub(super) mod tests {
             ("web.other.svc.cluster.local.", A, "no such name"),
             ("shop.svc.cluster.local.", A, "no data"),
             ("other.svc.cluster.local.", A, "no such name"),
-            ("_http._tcp.web.shop.svc.cluster.local.", SRV, "0 100 80 web.shop.svc.cluster.local."),
+            ("_http._tcp.web.shop.svc.cluster.local.", SRV, "0 100 80 web.shop.svc.cluster.local. with 10.96.0.20"),
             ("_http._udp.web.shop.svc.cluster.local.", SRV, "no such name"),
             ("_tcp.web.shop.svc.cluster.local.", SRV, "no data"),
             ("db.shop.svc.cluster.local.", A, "10.244.1.5, 10.244.2.6"),
@@ -349,8 +409,29 @@ pub(super) mod tests {
             (
                 "_sql._tcp.db.shop.svc.cluster.local.",
                 SRV,
-                "0 100 5433 db-0.db.shop.svc.cluster.local., 0 100 5433 10-244-2-6.db.shop.svc.cluster.local.",
+                "0 100 5433 db-0.db.shop.svc.cluster.local., 0 100 5433 10-244-2-6.db.shop.svc.cluster.local. \
+                 with 10.244.1.5, 10.244.2.6",
             ),
+            ("six.shop.svc.cluster.local.", A, "192.0.2.6"),
+            ("six.shop.svc.cluster.local.", AAAA, "2001:db8::6, 2001:db8:0:1::"),
+            ("both.six.shop.svc.cluster.local.", AAAA, "2001:db8::6"),
+            ("2001-db8-0-1--0.six.shop.svc.cluster.local.", AAAA, "2001:db8:0:1::"),
+            ("2001-db8-0-1--0.six.shop.svc.cluster.local.", A, "no data"),
+            (
+                "_sql._tcp.six.shop.svc.cluster.local.",
+                SRV,
+                "0 100 5433 both.six.shop.svc.cluster.local., \
+                 0 100 5433 2001-db8-0-1--0.six.shop.svc.cluster.local. with 192.0.2.6, 2001:db8::6, 2001:db8:0:1::",
+            ),
+            (
+                "6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.",
+                PTR,
+                "both.six.shop.svc.cluster.local.",
+            ),
+            ("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.", PTR, "not ours"),
+            ("8.b.d.0.1.0.0.2.ip6.arpa.", PTR, "not ours"),
+            ("db.shop.svc.cluster.local.", AAAA, "no data"),
+            ("2001-db8--6.shop.pod.cluster.local.", AAAA, "2001:db8::6"),
             ("early.shop.svc.cluster.local.", A, "10.244.1.9"),
             ("void.shop.svc.cluster.local.", A, "no data"),
             ("far.shop.svc.cluster.local.", A, "db.example.org."),

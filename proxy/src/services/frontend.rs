@@ -191,7 +191,7 @@ pub fn local_endpoints<'a>(slices: impl Iterator<Item = &'a EndpointSliceView>, 
     let ready = |endpoint: &&EndpointView| endpoint.node_name.as_deref() == Some(node) && endpoint.is_ready();
     let slices = slices.filter(|slice| slice.address_type == "IPv4");
     let addresses: BTreeSet<Ipv4Addr> =
-        slices.flat_map(|slice| slice.endpoints.iter().filter(ready).filter_map(|endpoint| endpoint.address)).collect();
+        slices.flat_map(|slice| slice.endpoints.iter().filter(ready).filter_map(EndpointView::ipv4)).collect();
     addresses.len()
 }
 
@@ -237,7 +237,7 @@ impl<'a> Candidates<'a> {
             });
             let Some(number) = target.and_then(|target| target.port) else { continue };
             for endpoint in &slice.endpoints {
-                let Some(address) = endpoint.address else { continue };
+                let Some(address) = endpoint.ipv4() else { continue };
                 let local = endpoint.node_name.as_deref() == Some(node);
                 let list = match state(endpoint) {
                     State::Ready => &mut candidates.ready,

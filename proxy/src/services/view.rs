@@ -1,6 +1,6 @@
 //! What the proxy reads of Services and EndpointSlices. Only these fields travel and are held.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -68,6 +68,7 @@ pub struct ServiceSpecView {
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
     /// The ports.
+    #[serde(deserialize_with = "null_as_empty")]
     pub ports: Vec<ServicePortView>,
     /// Addresses of users' own that lead here.
     #[serde(rename = "externalIPs")]
@@ -195,10 +196,10 @@ pub struct EndpointSliceView {
     /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,
     /// The ports that all endpoints have.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "null_as_empty")]
     pub ports: Vec<EndpointPortView>,
     /// The endpoints.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "null_as_empty")]
     pub endpoints: Vec<EndpointView>,
 }
 
@@ -235,9 +236,9 @@ pub struct EndpointPortView {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointView {
-    /// Its address; slices of other families have none here.
-    #[serde(rename = "addresses", deserialize_with = "first_ipv4")]
-    pub address: Option<Ipv4Addr>,
+    /// Its address, of the slice's family; endpoints that are names have none here.
+    #[serde(rename = "addresses", deserialize_with = "first_address")]
+    pub address: Option<IpAddr>,
     conditions: ConditionsView,
     /// The pod's hostname where it has a name of its own in DNS.
     pub hostname: Option<Box<str>>,
@@ -289,6 +290,14 @@ struct ConditionsView {
 }
 
 impl EndpointView {
+    /// Its address, where it is one that rules can lead to.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            Some(IpAddr::V4(address)) => Some(address),
+            Some(IpAddr::V6(_)) | None => None,
+        }
+    }
+
     /// Whether it takes traffic; unknown counts as yes.
     pub fn is_ready(&self) -> bool {
         self.conditions.ready.unwrap_or(true)
@@ -303,7 +312,7 @@ impl EndpointView {
     #[cfg(test)]
     pub fn for_test(address: Ipv4Addr, ready: bool, serving: bool, terminating: bool) -> EndpointView {
         let conditions = ConditionsView { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) };
-        EndpointView { address: Some(address), conditions, hostname: None, node_name: None, hints: None }
+        EndpointView { address: Some(address.into()), conditions, hostname: None, node_name: None, hints: None }
     }
 }
 
@@ -315,8 +324,19 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A list without room to grow: it never does, and there are many.
+fn null_as_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let mut list: Vec<T> = null_as_default(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
+}
+
 /// All addresses of an endpoint are interchangeable (discovery/v1), so one is kept.
-fn first_ipv4<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Addr>, D::Error> {
+fn first_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let addresses: Vec<String> = Vec::deserialize(deserializer)?;
     Ok(addresses.first().and_then(|address| address.parse().ok()))
 }
