@@ -19,6 +19,7 @@ pub mod endpointslice_mirroring;
 pub mod executor;
 pub mod garbage;
 pub mod handover;
+pub mod leases;
 pub mod load_balancer;
 pub mod manager;
 pub mod namespace;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -12,6 +13,7 @@ use reeve_api::{GroupVersionResource, ObjectKey};
 use reeve_client::{Change, Client, Scope, Store, View, reflect, reflect_indexed};
 
 use crate::executor::Written;
+use crate::leases::{self, Leases};
 use crate::object::resource;
 use crate::others::{AnyKind, Others};
 use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
@@ -64,7 +66,7 @@ macro_rules! held {
 }
 
 held!(view PodView, NodeView, LeaseView, ServiceView);
-held!(view MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<AnyKind>, DefinitionView);
+held!(view MetaView<Lease>, MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<AnyKind>, DefinitionView);
 held!(whole Deployment, ReplicaSet, EndpointSlice, Endpoints, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
 /// All objects of a kind, found by their owners.
@@ -106,8 +108,8 @@ pub struct Stores {
     pub pods: Store<PodView>,
     /// Nodes.
     pub nodes: Store<NodeView>,
-    /// The Leases of nodes.
-    pub leases: Store<LeaseView>,
+    /// Leases.
+    pub leases: Leases,
     /// Services.
     pub services: Store<ServiceView>,
     /// EndpointSlices.
@@ -210,12 +212,20 @@ impl Stores {
                 handler(l, |listener, change| listener.pod(change)),
             ),
             nodes: by_owner(client, handler(l, |listener, change| listener.node(change))),
-            leases: reflect_indexed(
-                client,
-                Scope::all().namespace("kube-node-lease"),
-                &[(BY_OWNER, owner_uids)],
-                handler(l, |listener, change| listener.lease(change)),
-            ),
+            leases: Leases {
+                nodes: reflect_indexed(
+                    client,
+                    Scope::all().namespace(leases::NODE_NAMESPACE),
+                    &[(BY_OWNER, owner_uids)],
+                    handler(l, |listener, change| listener.lease(change)),
+                ),
+                elsewhere: reflect_indexed(
+                    client,
+                    Scope::all().fields(leases::ELSEWHERE),
+                    &[(BY_OWNER, owner_uids)],
+                    handler(l, |_, _| {}),
+                ),
+            },
             services: by_owner(client, handler(l, |listener, change| listener.service(change))),
             slices: reflect_indexed(
                 client,

@@ -24,7 +24,7 @@ impl Applied {
     /// Looks at all Leases again; tells whether the proxies are further than before.
     pub fn refresh(&self, stores: &Stores) -> bool {
         let node = |name: &str| stores.nodes.get(&ObjectKey::cluster(name));
-        let now = applied_by_all(stores.leases.list().into_iter(), node).unwrap_or(i64::MAX);
+        let now = applied_by_all(stores.leases.nodes.list().into_iter(), node).unwrap_or(i64::MAX);
         self.0.swap(now, Ordering::AcqRel) < now
     }
 

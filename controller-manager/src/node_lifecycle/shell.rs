@@ -8,6 +8,7 @@ use reeve_api::ObjectKey;
 use reeve_client::Next;
 
 use super::Observed;
+use crate::leases::NODE_NAMESPACE;
 use crate::manager::{Context, TurnError};
 use crate::stores::BY_NODE;
 
@@ -40,7 +41,7 @@ pub async fn turn(context: Arc<Context>, name: String) -> Result<Next, TurnError
         return Ok(Next::Done);
     };
     let now = Timestamp::now();
-    let lease = stores.leases.get(&ObjectKey::new("kube-node-lease", name.as_str()));
+    let lease = stores.leases.nodes.get(&ObjectKey::new(NODE_NAMESPACE, name.as_str()));
     let sign = (lease.and_then(|lease| lease.renewed()), node.heartbeat());
     let alive_at = context.pulse.lock().alive_at(&name, sign, now);
     let is_ready = |node: &crate::view::NodeView| node.condition("Ready").is_some_and(|ready| ready.status == "True");

@@ -49,8 +49,7 @@ fn held(stores: &Stores, qualified: &str) -> Option<reeve_api::GroupVersionResou
     let mut found = None;
     stores.each_held(|store| {
         let resource = store.resource();
-        // Only the Leases of nodes are held.
-        if resource.qualified() == qualified && resource.resource != "leases" {
+        if resource.qualified() == qualified {
             found = Some(resource);
         }
     });
