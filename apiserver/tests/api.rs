@@ -2,6 +2,8 @@
 
 #[path = "api/components.rs"]
 mod components;
+#[path = "api/fields.rs"]
+mod fields;
 mod outbound;
 #[path = "api/renewal.rs"]
 mod renewal;

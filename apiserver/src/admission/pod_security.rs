@@ -1,6 +1,7 @@
 //! PodSecurity: the levels `baseline` and `restricted` that a namespace's labels ask its pods to keep.
 //!
-//! Checks, their order and their words are those of `k8s.io/pod-security-admission/policy`, newest version.
+//! Checks, their order and their words are those of `k8s.io/pod-security-admission/policy`, as of the version that the
+//! namespace asks for.
 
 mod checks;
 
@@ -59,23 +60,25 @@ fn level(namespace: &Namespace, mode: &str) -> (Level, String) {
     }
 }
 
-fn broken(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<checks::Violation> {
+fn broken(level: Level, version: &str, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<checks::Violation> {
+    // The newest is meant where there is none that can be read.
+    let minor = minor(version).unwrap_or(checks::Minor::MAX);
     match level {
         Level::Privileged => Vec::new(),
-        Level::Baseline => checks::baseline(metadata, spec),
-        Level::Restricted => checks::restricted(metadata, spec),
+        Level::Baseline => checks::baseline(minor, metadata, spec),
+        Level::Restricted => checks::restricted(minor, metadata, spec),
     }
 }
 
 /// What a pod breaks, in a few words; `None` when nothing.
-fn reasons(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
-    let texts: Vec<&str> = broken(level, metadata, spec).into_iter().map(|(reason, _)| reason).collect();
+fn reasons(level: Level, version: &str, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
+    let texts: Vec<&str> = broken(level, version, metadata, spec).into_iter().map(|(reason, _)| reason).collect();
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 /// What a pod breaks and where; `None` when nothing.
-fn violations(level: Level, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
-    let texts: Vec<String> = broken(level, metadata, spec)
+fn violations(level: Level, version: &str, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Option<String> {
+    let texts: Vec<String> = broken(level, version, metadata, spec)
         .into_iter()
         .map(|(reason, detail)| if detail.is_empty() { reason.to_owned() } else { format!("{reason} ({detail})") })
         .collect();
@@ -137,16 +140,16 @@ pub fn judge(
     let (enforced, version) = level(&namespace, "enforce");
     let (warned, warned_version) = level(&namespace, "warn");
     if pod.is_some()
-        && let Some(text) = violations(enforced, metadata, spec)
+        && let Some(text) = violations(enforced, &version, metadata, spec)
     {
         let why = format!("violates PodSecurity \"{}:{version}\": {text}", enforced.as_str());
         return Err(request.forbidden(object, why));
     }
-    if let Some(text) = violations(warned, metadata, spec) {
+    if let Some(text) = violations(warned, &warned_version, metadata, spec) {
         warnings.push(format!("would violate PodSecurity \"{}:{warned_version}\": {text}", warned.as_str()));
     }
     let (audited, audited_version) = level(&namespace, "audit");
-    if let Some(text) = violations(audited, metadata, spec) {
+    if let Some(text) = violations(audited, &audited_version, metadata, spec) {
         let (level, name) = (audited.as_str(), object.metadata().name.as_deref());
         tracing::info!(
             level,
@@ -172,7 +175,7 @@ fn existing_pods(request: &Request<'_>, namespace: &Namespace, old: &Namespace) 
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in request.cached.list::<Pod>(PODS, name) {
         let Some(spec) = &pod.spec else { continue };
-        if let Some(reasons) = reasons(new_level, Some(&pod.metadata), spec) {
+        if let Some(reasons) = reasons(new_level, &version, Some(&pod.metadata), spec) {
             let first = pod.metadata.name.clone().unwrap_or_default();
             found.entry(reasons).or_insert((first, 0)).1 += 1;
         }
@@ -227,5 +230,10 @@ fn label_errors(namespace: &Namespace) -> ErrorList {
 }
 
 fn is_version(text: &str) -> bool {
-    text == "latest" || text.strip_prefix("v1.").is_some_and(|minor| minor.parse::<u32>().is_ok())
+    text == "latest" || minor(text).is_some()
+}
+
+/// The minor version that a label names.
+fn minor(text: &str) -> Option<checks::Minor> {
+    text.strip_prefix("v1.")?.parse().ok()
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::decoding::{repeated_in_apply, with_warnings};
 use super::ownership::{Ownership, Tracker, schema_of};
-use super::patch::{check_name, refused};
+use super::patch::{check_place, refused};
 use super::update::Part;
 use super::{Handlers, ObjectAnswer, WriteOptions};
 use crate::registry::{AnyObject, FieldValidation, Row};
@@ -56,7 +56,7 @@ impl Handlers {
             let registry = self.registry();
             let tracker = Tracker::new(&registry, row, &target.subresource, user, options, self.now());
             let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
-                check_config(row, target, config)?;
+                check_config(row, config)?;
                 let mut applied = tracker.apply(Some(&present.value), config, force)?;
                 *told = repeated_in_apply(options)?;
                 // The configuration's version, if it has one, is the precondition.
@@ -72,7 +72,7 @@ impl Handlers {
                 Err(error) if error.reason == Reason::NotFound && target.subresource.is_empty() => error,
                 result => return result,
             };
-            check_config(row, target, config)?;
+            check_config(row, config)?;
             if let Some(uid) = config.pointer("/metadata/uid").and_then(Value::as_str).filter(|uid| !uid.is_empty()) {
                 let why =
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
@@ -109,7 +109,7 @@ impl Handlers {
         let scale: Value = serde_json::from_slice(body)
             .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
         let schema = builtin("autoscaling/v1", "Scale").unwrap_or(Schema::Undeclared);
-        check_kind_config(&GroupVersionKind::from_object("autoscaling/v1", "Scale"), &schema, target, &scale)?;
+        check_kind_config(&GroupVersionKind::from_object("autoscaling/v1", "Scale"), &schema, &scale)?;
         let kind = row.info.kind();
         let mut config = json!({
             "apiVersion": kind.api_version(),
@@ -130,16 +130,11 @@ impl Handlers {
 }
 
 /// What a configuration must be before it is merged with anything.
-fn check_config(row: &Row, target: &Target, config: &Value) -> Result<(), StatusError> {
-    check_kind_config(&row.info.kind(), &schema_of(row), target, config)
+fn check_config(row: &Row, config: &Value) -> Result<(), StatusError> {
+    check_kind_config(&row.info.kind(), &schema_of(row), config)
 }
 
-fn check_kind_config(
-    wanted: &GroupVersionKind,
-    schema: &Schema,
-    target: &Target,
-    config: &Value,
-) -> Result<(), StatusError> {
+fn check_kind_config(wanted: &GroupVersionKind, schema: &Schema, config: &Value) -> Result<(), StatusError> {
     let text = |path: &str| config.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("/apiVersion"), text("/kind"));
     let group_version = if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") };
@@ -167,13 +162,6 @@ fn check_kind_config(
             ),
         ));
     }
-    if !text("/metadata/namespace").is_empty() && text("/metadata/namespace") != target.namespace {
-        return Err(StatusError::bad_request(format!(
-            "the namespace of the object ({}) does not match the namespace on the URL ({})",
-            text("/metadata/namespace"),
-            target.namespace
-        )));
-    }
     Ok(())
 }
 
@@ -188,6 +176,6 @@ fn decode_applied(row: &Row, target: &Target, applied: &Value) -> Result<Box<dyn
         .kind
         .decode(&bytes, FieldValidation::Ignore)
         .map_err(|error| refused(row, &StatusError::from(error).message, applied))?;
-    check_name(target, decoded.object.as_ref())?;
+    check_place(row, target, decoded.object.as_ref())?;
     Ok(decoded.object)
 }

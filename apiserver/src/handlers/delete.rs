@@ -115,6 +115,10 @@ impl Handlers {
             other => other,
         };
         if let Some((stored, gone)) = dry {
+            if gone && !RETURNS_OBJECT.contains(&target.resource.resource.as_str()) {
+                let object = ObjectAnswer { warnings, ..ObjectAnswer::unstored(success(row, target, &stored.value)?) };
+                return Ok(DeleteAnswer { object, gone });
+            }
             return Ok(DeleteAnswer { object: ObjectAnswer::stored(row, &stored, warnings)?, gone });
         }
         match result.map_err(store_error)? {

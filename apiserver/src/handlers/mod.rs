@@ -397,10 +397,11 @@ impl Handlers {
             return Err(method_not_allowed());
         }
         if row.info.namespaced {
-            if target.namespace.is_empty() && (!target.name.is_empty() || verb == Verb::Create) {
-                return Err(StatusError::bad_request(
-                    "the server does not allow this method on the requested resource",
-                ));
+            let is_across = target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch);
+            if target.namespace.is_empty() && !is_across {
+                // Upstream has no such method of a built-in collection, and no such path at all of others.
+                let is_known = target.name.is_empty() && row.kind.custom().is_none();
+                return Err(if is_known { method_not_allowed() } else { unknown_resource() });
             }
         } else if !target.namespace.is_empty() && target.resource.resource != "namespaces" {
             return Err(unknown_resource());

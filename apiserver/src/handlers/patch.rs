@@ -6,6 +6,7 @@ use reeve_api::status::StatusCause;
 use reeve_api::{GroupVersionKind, Reason, StatusError, go_text, json, patch};
 use serde_json::{Map, Value};
 
+use super::admission::wrong_body;
 use super::decoding::with_warnings;
 use super::ownership::schema_of;
 use super::update::part_of;
@@ -64,7 +65,7 @@ impl Handlers {
                 Some(Ok(object)) => object,
                 _ => patched(&present.value)?,
             };
-            check_name(target, object.as_ref())?;
+            check_place(row, target, object.as_ref())?;
             Ok(object)
         };
         let result = self.change(user, row, target, part, options, &mut make).await;
@@ -94,8 +95,19 @@ impl Handlers {
     }
 }
 
+/// The namespace and name of a changed object must be those that were asked for.
+pub(super) fn check_place(row: &Row, target: &Target, object: &dyn AnyObject) -> Result<(), StatusError> {
+    let namespace = object.metadata().namespace.as_deref().unwrap_or_default();
+    if row.info.namespaced && !namespace.is_empty() && namespace != target.namespace {
+        return Err(wrong_body(
+            "the namespace of the provided object does not match the namespace sent on the request".into(),
+        ));
+    }
+    check_name(target, object)
+}
+
 /// The name of a changed object must be the one that was asked for.
-pub(super) fn check_name(target: &Target, object: &dyn AnyObject) -> Result<(), StatusError> {
+fn check_name(target: &Target, object: &dyn AnyObject) -> Result<(), StatusError> {
     let name = object.metadata().name.as_deref().unwrap_or_default();
     if name == target.name {
         return Ok(());

@@ -271,6 +271,9 @@ fn refusal(error: &Error) -> Option<StoreError> {
         Code::InvalidArgument if message.contains("request is too large") => {
             Some(StoreError::TooLarge(message.to_owned()))
         }
+        Code::ResourceExhausted if message.contains("message larger than max") => {
+            Some(StoreError::TooLarge(message.to_owned()))
+        }
         // No space, too many requests, no leader, a lease that is gone, not allowed.
         Code::ResourceExhausted | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => {
             Some(StoreError::Unavailable(describe(error)))

@@ -32,6 +32,8 @@ pub struct TestServer {
 pub struct Answer {
     pub status: u16,
     pub body: String,
+    /// The texts of its warnings.
+    pub warnings: Vec<String>,
 }
 
 impl Answer {
@@ -189,6 +191,11 @@ impl TestServer {
         self.try_rest(user, method, path, accept, body).await.expect("an answer")
     }
 
+    /// One REST request of a user, with a body of a media type as it stands.
+    pub async fn rest_text(&self, user: &str, method: Method, path: &str, (media, body): (&str, &str)) -> Answer {
+        self.send(user, method, path, None, Some((media, body.as_bytes().to_vec()))).await.expect("an answer")
+    }
+
     /// A connection of a user; the empty user has no certificate.
     pub async fn connect(&self, user: &str) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
@@ -217,6 +224,18 @@ impl TestServer {
         accept: Option<&str>,
         body: Option<(&str, Value)>,
     ) -> anyhow::Result<Answer> {
+        let body = body.map(|(media, value)| (media, value.to_string().into_bytes()));
+        self.send(user, method, path, accept, body).await
+    }
+
+    async fn send(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> anyhow::Result<Answer> {
         let stream = self.connect(user).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -225,16 +244,18 @@ impl TestServer {
             request = request.header("accept", accept);
         }
         let bytes = match body {
-            Some((media, value)) => {
+            Some((media, bytes)) => {
                 request = request.header("content-type", media);
-                value.to_string().into_bytes()
+                bytes
             }
             None => vec![],
         };
         let response = sender.send_request(request.body(Full::new(bytes::Bytes::from(bytes)))?).await?;
         let status = response.status().as_u16();
+        let warnings =
+            response.headers().get_all("warning").iter().map(|value| warning(value.to_str().unwrap_or(""))).collect();
         let body = response.into_body().collect().await?.to_bytes();
-        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), warnings })
     }
 }
 
@@ -246,6 +267,12 @@ impl Drop for TestServer {
         self.etcd.kill().expect("etcd is ours to end");
         self.etcd.wait().expect("etcd ends");
     }
+}
+
+/// The text of a `Warning` header.
+fn warning(header: &str) -> String {
+    let quoted = header.strip_prefix("299 - \"").and_then(|text| text.strip_suffix('"')).unwrap_or(header);
+    quoted.replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 fn write(folder: &Path, name: &str, text: &str) {

@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 /// What is wrong, and where.
 pub type Violation = (&'static str, String);
 
+/// The minor version of Kubernetes whose checks are asked for.
+pub type Minor = u32;
+
 const CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -24,20 +27,28 @@ const CAPABILITIES: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-const SYSCTLS: [&str; 10] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
+/// The types of SELinux that are allowed, each with the version from which on it is.
+const SELINUX_TYPES: [(&str, Minor); 5] =
+    [("", 0), ("container_t", 0), ("container_init_t", 0), ("container_kvm_t", 0), ("container_engine_t", 31)];
+/// The same of sysctls.
+const SYSCTLS: [(&str, Minor); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_wmem", 32),
 ];
-const SYSCTL_MORE: [&str; 2] = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"];
+
+fn is_allowed(name: &str, allowed: &[(&str, Minor)], minor: Minor) -> bool {
+    allowed.iter().any(|(own, since)| *own == name && *since <= minor)
+}
 const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// A container of any sort, as far as the checks look.
@@ -95,8 +106,8 @@ fn which<'a>(all: &'a [Any<'a>], mut bad: impl FnMut(&SecurityContext) -> bool) 
     all.iter().filter(|one| one.security.is_some_and(&mut bad)).map(|one| one.name).collect()
 }
 
-/// The checks of `baseline`.
-pub fn baseline(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation> {
+/// The checks of `baseline` as of a version.
+pub fn baseline(minor: Minor, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation> {
     let all = containers(spec);
     let pod = spec.security_context.as_ref();
     [
@@ -105,12 +116,12 @@ pub fn baseline(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation>
         host_namespaces(spec),
         host_paths(spec),
         host_ports(&all),
-        other_hosts(&all),
+        other_hosts(&all).filter(|_| minor >= OTHER_HOSTS),
         privileged(&all),
-        proc_mount(&all),
-        selinux(pod, &all),
-        seccomp(pod, &all),
-        sysctls(pod),
+        proc_mount(&all).filter(|_| !has_own_users(minor, spec)),
+        selinux(pod, &all, minor),
+        seccomp(pod, &all).filter(|_| minor >= SECCOMP_FIELDS),
+        sysctls(pod, minor),
         host_process(pod, &all),
     ]
     .into_iter()
@@ -118,28 +129,53 @@ pub fn baseline(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation>
     .collect()
 }
 
-/// The checks of `restricted`: those of `baseline`, some of them made stricter.
-pub fn restricted(metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation> {
+/// The version from which on probes must not ask other hosts.
+const OTHER_HOSTS: Minor = 34;
+/// The version in which profiles of seccomp became fields.
+const SECCOMP_FIELDS: Minor = 19;
+/// The version from which on all capabilities must be dropped.
+const DROPPED_CAPABILITIES: Minor = 22;
+/// The version from which on pods for Windows need not say what only Linux knows.
+const WINDOWS: Minor = 25;
+/// The version from which on no user may be 0.
+const USERS: Minor = 23;
+/// The version from which on nothing may gain privileges.
+const ESCALATION: Minor = 8;
+/// The version from which on more is allowed to pods with users of their own.
+const OWN_USERS: Minor = 35;
+
+/// Whether a pod's users are not those of its node.
+fn has_own_users(minor: Minor, spec: &PodSpec) -> bool {
+    minor >= OWN_USERS && spec.host_users == Some(false)
+}
+
+/// The checks of `restricted` as of a version: those of `baseline`, some of them made stricter.
+pub fn restricted(minor: Minor, metadata: Option<&ObjectMeta>, spec: &PodSpec) -> Vec<Violation> {
     let all = containers(spec);
     let pod = spec.security_context.as_ref();
-    let windows = spec.os.as_ref().is_some_and(|os| os.name == "windows");
+    let windows = minor >= WINDOWS && spec.os.as_ref().is_some_and(|os| os.name == "windows");
     let only = |check: Option<Violation>| check.filter(|_| !windows);
+    let own_users = has_own_users(minor, spec);
+    let drops = minor >= DROPPED_CAPABILITIES;
     [
         app_armor(metadata, pod, &all),
+        capabilities(&all).filter(|_| !drops),
         host_namespaces(spec),
         host_ports(&all),
-        other_hosts(&all),
+        other_hosts(&all).filter(|_| minor >= OTHER_HOSTS),
         privileged(&all),
-        proc_mount(&all),
-        selinux(pod, &all),
-        sysctls(pod),
+        proc_mount(&all).filter(|_| minor < OWN_USERS),
+        selinux(pod, &all, minor),
+        sysctls(pod, minor),
         host_process(pod, &all),
-        only(privilege_escalation(&all)),
-        only(restricted_capabilities(&all)),
+        only(privilege_escalation(&all)).filter(|_| minor >= ESCALATION),
+        only(restricted_capabilities(&all)).filter(|_| drops),
+        // From then on it is a check of this level, too, which comes later.
+        proc_mount(&all).filter(|_| minor >= OWN_USERS),
         volumes(spec),
-        run_as_non_root(pod, &all),
-        run_as_user(pod, &all),
-        only(restricted_seccomp(pod, &all)),
+        run_as_non_root(pod, &all).filter(|_| !own_users),
+        run_as_user(pod, &all).filter(|_| minor >= USERS && !own_users),
+        only(restricted_seccomp(pod, &all)).filter(|_| minor >= SECCOMP_FIELDS),
     ]
     .into_iter()
     .flatten()
@@ -272,10 +308,10 @@ fn proc_mount(all: &[Any<'_>]) -> Option<Violation> {
     (!bad.is_empty()).then_some(("procMount", text))
 }
 
-fn selinux(pod: Option<&PodSecurityContext>, all: &[Any<'_>]) -> Option<Violation> {
+fn selinux(pod: Option<&PodSecurityContext>, all: &[Any<'_>], minor: Minor) -> Option<Violation> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let is_bad = |options: &SELinuxOptions| {
-        !SELINUX_TYPES.contains(&text(&options.type_).as_str())
+        !is_allowed(&text(&options.type_), &SELINUX_TYPES, minor)
             || !text(&options.user).is_empty()
             || !text(&options.role).is_empty()
     };
@@ -288,7 +324,7 @@ fn selinux(pod: Option<&PodSecurityContext>, all: &[Any<'_>]) -> Option<Violatio
     let options: Vec<&SELinuxOptions> = of_pod.into_iter().chain(own).collect();
     let mut details = Vec::new();
     let types: Vec<String> =
-        options.iter().map(|one| text(&one.type_)).filter(|one| !SELINUX_TYPES.contains(&one.as_str())).collect();
+        options.iter().map(|one| text(&one.type_)).filter(|one| !is_allowed(one, &SELINUX_TYPES, minor)).collect();
     if !types.is_empty() {
         let word = plural("type", types.len());
         details.push(format!("{word} {}", quoted(types.iter().map(String::as_str))));
@@ -345,13 +381,10 @@ fn restricted_seccomp(pod: Option<&PodSecurityContext>, all: &[Any<'_>]) -> Opti
     (!bad.is_empty()).then_some(("seccompProfile", text))
 }
 
-fn sysctls(pod: Option<&PodSecurityContext>) -> Option<Violation> {
+fn sysctls(pod: Option<&PodSecurityContext>, minor: Minor) -> Option<Violation> {
     let all = pod.and_then(|pod| pod.sysctls.as_deref()).unwrap_or_default();
-    let bad: Vec<&str> = all
-        .iter()
-        .map(|sysctl| sysctl.name.as_str())
-        .filter(|name| !SYSCTLS.contains(name) && !SYSCTL_MORE.contains(name))
-        .collect();
+    let bad: Vec<&str> =
+        all.iter().map(|sysctl| sysctl.name.as_str()).filter(|name| !is_allowed(name, &SYSCTLS, minor)).collect();
     (!bad.is_empty()).then(|| ("forbidden sysctls", bad.join(", ")))
 }
 
@@ -474,21 +507,21 @@ mod tests {
             "containers": [{"name": "c", "securityContext": {"privileged": true}}],
         }));
         assert_eq!(
-            shown(baseline(None, &pod)),
+            shown(baseline(Minor::MAX, None, &pod)),
             [
                 "host namespaces (hostNetwork=true)",
                 "hostPath volumes (volume \"h\")",
                 "privileged (container \"c\" must not set securityContext.privileged=true)",
             ]
         );
-        assert!(baseline(None, &spec(serde_json::json!({"containers": [{"name": "c"}]}))).is_empty());
+        assert!(baseline(Minor::MAX, None, &spec(serde_json::json!({"containers": [{"name": "c"}]}))).is_empty());
         let elsewhere = spec(serde_json::json!({"containers": [{
             "name": "c",
             "livenessProbe": {"httpGet": {"port": 1, "host": "x"}},
             "lifecycle": {"preStop": {"tcpSocket": {"port": 1, "host": "b"}}},
         }]}));
         assert_eq!(
-            shown(baseline(None, &elsewhere)),
+            shown(baseline(Minor::MAX, None, &elsewhere)),
             ["probe or lifecycle host (container \"c\" uses probe or lifecycle hosts \"b\", \"x\")"]
         );
     }
@@ -500,7 +533,7 @@ mod tests {
             {"name": "d", "securityContext": {"runAsUser": 0, "capabilities": {"add": ["SYS_ADMIN"]}}},
         ]}));
         assert_eq!(
-            shown(restricted(None, &pod)),
+            shown(restricted(Minor::MAX, None, &pod)),
             [
                 "allowPrivilegeEscalation != false (containers \"c\", \"d\" must set \
                  securityContext.allowPrivilegeEscalation=false)",
@@ -518,6 +551,63 @@ mod tests {
                 "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
             }}],
         }));
-        assert!(restricted(None, &good).is_empty());
+        assert!(restricted(Minor::MAX, None, &good).is_empty());
+    }
+
+    #[test]
+    fn a_version_has_the_checks_of_its_time() {
+        let pod = spec(serde_json::json!({
+            "os": {"name": "windows"},
+            "securityContext": {
+                "seLinuxOptions": {"type": "container_engine_t"},
+                "sysctls": [
+                    {"name": "net.ipv4.ip_local_reserved_ports"},
+                    {"name": "net.ipv4.tcp_fin_timeout"},
+                    {"name": "net.ipv4.tcp_wmem"},
+                ],
+            },
+            "containers": [{
+                "name": "c",
+                "livenessProbe": {"httpGet": {"port": 1, "host": "x"}},
+                "securityContext": {"runAsUser": 0, "capabilities": {"add": ["SYS_ADMIN"]}},
+            }],
+        }));
+        let reasons =
+            |found: Vec<Violation>| found.into_iter().map(|(reason, _)| reason).collect::<Vec<_>>().join(", ");
+        let cases = [
+            (7, "non-default capabilities, seLinuxOptions, forbidden sysctls, runAsNonRoot != true"),
+            (
+                20,
+                "non-default capabilities, seLinuxOptions, forbidden sysctls, allowPrivilegeEscalation != false, \
+                 runAsNonRoot != true, seccompProfile",
+            ),
+            (
+                24,
+                "seLinuxOptions, forbidden sysctls, allowPrivilegeEscalation != false, unrestricted capabilities, \
+                 runAsNonRoot != true, runAsUser=0, seccompProfile",
+            ),
+            (25, "seLinuxOptions, forbidden sysctls, runAsNonRoot != true, runAsUser=0"),
+            (31, "forbidden sysctls, runAsNonRoot != true, runAsUser=0"),
+            (32, "runAsNonRoot != true, runAsUser=0"),
+            (34, "probe or lifecycle host, runAsNonRoot != true, runAsUser=0"),
+        ];
+        for (minor, expected) in cases {
+            assert_eq!(reasons(restricted(minor, None, &pod)), expected, "v1.{minor}");
+        }
+        assert_eq!(
+            sysctls(pod.security_context.as_ref(), 28).unwrap().1,
+            "net.ipv4.tcp_fin_timeout, net.ipv4.tcp_wmem"
+        );
+        assert_eq!(reasons(baseline(33, None, &pod)), "non-default capabilities");
+        let own_users = spec(serde_json::json!({
+            "hostUsers": false,
+            "containers": [{"name": "c", "securityContext": {"procMount": "Unmasked", "runAsUser": 0}}],
+        }));
+        assert_eq!(reasons(baseline(34, None, &own_users)), "procMount");
+        assert_eq!(reasons(baseline(35, None, &own_users)), "");
+        assert_eq!(
+            reasons(restricted(36, None, &own_users)),
+            "allowPrivilegeEscalation != false, unrestricted capabilities, procMount, seccompProfile"
+        );
     }
 }
