@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::coordination::v1::Lease;
 use reeve_client::{Client, Kubeconfig, Scope, Store, reflect};
-use xtask::instance::Instance;
+use xtask::instance::{CLUSTER_DNS, Instance, POD_CIDR, node_name};
+use xtask::network;
 use xtask::pki::Pki;
-use xtask::processes::Daemons;
+use xtask::processes::{Daemon, Daemons, Readiness};
 use xtask::progress::Progress;
 use xtask::{control_plane, down, etcd};
 
@@ -18,9 +19,12 @@ use crate::process::Process;
 pub const PROGRAMS: [&str; 3] = ["apiserver", "scheduler", "controller-manager"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts etcd; the rest follows when it is timed.
-pub fn prepare(dir: &Path) -> Result<(Instance, Pki)> {
-    let instance = Instance::open_or_create(dir, false)?;
+/// Starts etcd; the rest follows when it is timed. With a network, nodes can reach the API server.
+pub fn prepare(dir: &Path, has_network: bool) -> Result<(Instance, Pki)> {
+    let mut instance = Instance::open_or_create(dir, has_network)?;
+    if has_network {
+        network::create_bridge(&mut instance)?;
+    }
     let pki = Pki::new(&instance);
     pki.issue_control_plane()?;
     control_plane::write_kubeconfigs(&instance, &pki)?;
@@ -62,6 +66,43 @@ pub async fn start(instance: Instance, pki: Pki, programs: PathBuf) -> Result<(D
         .await
         .with_context(|| format!("scheduler and controller-manager did not lead within {PATIENCE:?}"))?;
     Ok((serving, leading?))
+}
+
+/// Starts the API server alone.
+pub fn start_apiserver(instance: &Instance, pki: &Pki, programs: &Path) -> Result<()> {
+    control_plane::start_apiserver(instance, pki, programs, &Daemons::new(instance))
+}
+
+/// Makes the network namespace of a testbed's first node, and says where it is.
+pub fn node_network(dir: &Path) -> Result<PathBuf> {
+    let instance = Instance::open(dir)?.with_context(|| format!("no testbed in {}", dir.display()))?;
+    network::create_node(&instance, 1)?;
+    Ok(network::namespace_path(&instance, &node_name(1)))
+}
+
+/// Starts a proxy in a network namespace, without anything else of a node.
+pub fn start_proxy(dir: &Path, namespace: &Path, programs: &Path) -> Result<Process> {
+    let instance = Instance::open(dir)?.with_context(|| format!("no testbed in {}", dir.display()))?;
+    let kubeconfig = control_plane::component_kubeconfig(&instance, "proxy");
+    let daemon = Daemon {
+        name: "proxy".to_owned(),
+        program: programs.join("proxy"),
+        arguments: vec![
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--hostname-override={}", node_name(1)),
+            format!("--cluster-cidr={POD_CIDR}"),
+            format!("--cluster-dns={CLUSTER_DNS}"),
+            format!("--cni-conf-dir={}", instance.path("cni").display()),
+        ],
+        environment: Vec::new(),
+        enter: vec!["nsenter".to_owned(), format!("--net={}", namespace.display())],
+        group: "proxy".to_owned(),
+        readiness: Readiness::SeenByOthers,
+    };
+    let daemons = Daemons::new(&instance);
+    daemons.ensure(&daemon)?;
+    let record = daemons.running(&daemon.name).context("the proxy has ended")?;
+    Ok(Process { name: daemon.name, pid: record.pid })
 }
 
 /// The processes of a testbed that run.

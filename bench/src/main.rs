@@ -9,9 +9,10 @@ mod options;
 mod process;
 mod report;
 mod rows;
+mod rule_events;
 mod target;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use xtask::progress::Progress;
 use crate::options::Options;
 use crate::process::Process;
 use crate::report::{Circumstances, Outcome, Row};
-use crate::rows::{Bench, Definition, NODE_ROWS, ROWS};
+use crate::rows::{Bench, Definition, NODE_ROWS, ROWS, SERVICE_ROWS};
 use crate::target::Target;
 
 #[global_allocator]
@@ -47,7 +48,7 @@ async fn main() -> Result<()> {
     measured
 }
 
-/// Measures clusters of its own, and removes them: a control plane without nodes, then one with nodes.
+/// Measures clusters of its own, and removes them: a control plane without nodes, one with a proxy, one with nodes.
 async fn measure_own(options: &Options, table: &mut Vec<Row>) -> Result<()> {
     let is_wanted = |name: &str| options.filter.is_empty() || options.filter.iter().any(|word| name.contains(word));
     let folder = |what: &str| std::env::temp_dir().join(format!("reeve-bench-{}-{what}", std::process::id()));
@@ -55,6 +56,12 @@ async fn measure_own(options: &Options, table: &mut Vec<Row>) -> Result<()> {
     if any(&ROWS, START_UP.0) {
         let dir = folder("plane");
         let measured = with_own_control_plane(options, &dir, table).await;
+        tokio::task::spawn_blocking(move || control_plane::remove(&dir)).await??;
+        measured?;
+    }
+    if options.nodes > 0 && any(&SERVICE_ROWS, "") {
+        let dir = folder("proxy");
+        let measured = with_own_network(options, &dir, table).await;
         tokio::task::spawn_blocking(move || control_plane::remove(&dir)).await??;
         measured?;
     }
@@ -68,12 +75,9 @@ async fn measure_own(options: &Options, table: &mut Vec<Row>) -> Result<()> {
 }
 
 async fn with_own_control_plane(options: &Options, dir: &Path, table: &mut Vec<Row>) -> Result<()> {
-    let programs = match &options.binaries {
-        Some(programs) => programs.clone(),
-        None => std::env::current_exe()?.parent().map(PathBuf::from).context("this program lies nowhere")?,
-    };
+    let programs = options.programs()?;
     let prepared = dir.to_owned();
-    let (instance, pki) = tokio::task::spawn_blocking(move || control_plane::prepare(&prepared)).await??;
+    let (instance, pki) = tokio::task::spawn_blocking(move || control_plane::prepare(&prepared, false)).await??;
     let kubeconfig = instance.admin_kubeconfig();
     let started = control_plane::start(instance, pki, programs).await;
     let outcome = match &started {
@@ -87,6 +91,18 @@ async fn with_own_control_plane(options: &Options, dir: &Path, table: &mut Vec<R
     show(table, Row { name, work, target, outcome });
     let with = Options { kubeconfig: Some(kubeconfig), dir: Some(dir.to_owned()), ..options.clone() };
     measure_all(&with, &ROWS, table).await
+}
+
+/// An API server that nodes can reach: all that a proxy needs.
+async fn with_own_network(options: &Options, dir: &Path, table: &mut Vec<Row>) -> Result<()> {
+    let (prepared, programs) = (dir.to_owned(), options.programs()?);
+    let kubeconfig = tokio::task::spawn_blocking(move || {
+        let (instance, pki) = control_plane::prepare(&prepared, true)?;
+        control_plane::start_apiserver(&instance, &pki, &programs)?;
+        anyhow::Ok(instance.admin_kubeconfig())
+    });
+    let with = Options { kubeconfig: Some(kubeconfig.await??), dir: Some(dir.to_owned()), ..options.clone() };
+    measure_all(&with, &SERVICE_ROWS, table).await
 }
 
 /// Brings a testbed with nodes and the demo up, as a newcomer does.
@@ -168,7 +184,7 @@ fn write(options: &Options, table: &[Row]) -> Result<()> {
     let command = std::iter::once("cargo xtask bench".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>();
     let circumstances = Circumstances { machine: report::machine(), date, command: command.join(" ") };
     let named = |rows: &[Definition]| rows.iter().map(|(name, ..)| *name).collect::<Vec<_>>();
-    let order = [vec![START_UP.0], named(&ROWS), vec![NEWCOMER.0], named(&NODE_ROWS)].concat();
+    let order = [vec![START_UP.0], named(&ROWS), named(&SERVICE_ROWS), vec![NEWCOMER.0], named(&NODE_ROWS)].concat();
     let before = match std::fs::read_to_string(&options.output) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -1,5 +1,7 @@
 //! The objects that are measured with: the same shapes as those that other servers are measured with.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 /// The size of a stored pod, as an ordinary one has with its status and managed fields.
@@ -86,4 +88,48 @@ pub fn real_pod(name: &str, image: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"bench": "start"}}, "spec": {
         "terminationGracePeriodSeconds": 1, "nodeSelector": {"kubernetes.io/hostname": node},
         "containers": [{"name": "c", "image": image, "imagePullPolicy": "IfNotPresent"}]}})
+}
+
+/// Endpoints of each Service.
+pub const ENDPOINTS: usize = 10;
+
+/// The first address of the Services' endpoints; those of a Service follow each other.
+const FIRST_ENDPOINT: u32 = 0x0a80_0000;
+
+/// The name of a Service, and of its slice, by its number.
+pub fn service_name(number: usize) -> String {
+    format!("service-{number:05}")
+}
+
+/// A Service with one port.
+pub fn service(number: usize) -> Value {
+    let name = service_name(number);
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}})
+}
+
+/// The slice of a Service, as the controller writes it.
+pub fn endpoint_slice(number: usize, namespace: &str) -> Value {
+    let name = service_name(number);
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"app": name, "kubernetes.io/service-name": name,
+            "endpointslice.kubernetes.io/managed-by": "bench"}},
+        "addressType": "IPv4", "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": endpoints(number, namespace, None)})
+}
+
+/// The endpoints of a slice; one of them may have moved to another address.
+pub fn endpoints(number: usize, namespace: &str, moved: Option<(usize, Ipv4Addr)>) -> Value {
+    let endpoint = |slot: usize| {
+        let index = number * ENDPOINTS + slot;
+        let address = match moved {
+            Some((moved, address)) if moved == slot => address,
+            _ => Ipv4Addr::from(FIRST_ENDPOINT + u32::try_from(index).unwrap_or(u32::MAX - FIRST_ENDPOINT)),
+        };
+        json!({"addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
+            "nodeName": node_name(index % 1000),
+            "targetRef": {"kind": "Pod", "namespace": namespace, "name": format!("{}-{slot}", service_name(number)),
+                "uid": format!("00000000-0000-4000-8000-{index:012}")}})
+    };
+    (0..ENDPOINTS).map(endpoint).collect()
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
+
 /// Measures the rows of the table of numbers to hold, with the project's own client over gRPC, and writes them as
 /// Markdown. Without --kubeconfig it starts a control plane of its own with an empty etcd and removes it afterwards.
 #[derive(Clone, Debug, clap::Parser)]
@@ -34,6 +36,9 @@ pub struct Options {
     /// Pods to create, list and delete
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub pods: usize,
+    /// Services, each with ten endpoints, for the row of the proxy
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub services: u32,
     /// Nodes of a testbed of its own for the rows that need some (0: leave those rows out); needs root
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
@@ -43,6 +48,16 @@ pub struct Options {
     /// Socket of a node's container runtime, to measure it alone (default: that of the testbed's node)
     #[arg(long, value_name = "PATH")]
     pub container_runtime_endpoint: Option<PathBuf>,
+}
+
+impl Options {
+    /// Where the programs are that are measured.
+    pub fn programs(&self) -> Result<PathBuf> {
+        match &self.binaries {
+            Some(programs) => Ok(programs.clone()),
+            None => std::env::current_exe()?.parent().map(PathBuf::from).context("this program lies nowhere"),
+        }
+    }
 }
 
 fn process(text: &str) -> Result<(String, i32), String> {

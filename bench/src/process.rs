@@ -24,6 +24,11 @@ impl Process {
         self.status("RssAnon:")
     }
 
+    /// The most that was resident so far, in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
     fn status(&self, field: &str) -> Result<u64> {
         let status = self.read("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
@@ -70,6 +75,7 @@ mod tests {
         let own = Process { name: "own".to_owned(), pid: i32::try_from(std::process::id()).unwrap() };
         assert!(own.resident().unwrap() > 100_000);
         assert!(own.data().unwrap() < own.resident().unwrap());
+        assert!(own.peak().unwrap() > 100_000);
         assert!(own.cpu_time().unwrap() < Duration::from_secs(3600));
         assert!(own.fine_cpu_time().unwrap() > Duration::ZERO);
     }

@@ -1,10 +1,11 @@
 //! The shared testbed.
 
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{fs::File, io::Read, net::Ipv4Addr, os::fd::AsFd, path::PathBuf, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use xtask::{cargo::Workspace, command, node::Node, test, up::Testbed};
+use xtask::{cargo::Workspace, command, network, node::Node, test, up::Testbed};
 
 /// The longest that a test waits for one thing. Generous: it only costs time when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -86,6 +87,39 @@ impl Bed {
         command::run(command::system(program).args(rest).args(arguments))
     }
 
+    /// Does something on a thread in the network namespace of the node with this number. Sockets stay in it.
+    ///
+    /// # Errors
+    /// There is no such node, or the work fails.
+    pub fn within_node<T: Send>(&self, index: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = network::namespace_path(&self.testbed.instance, &self.node(index)?.name);
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let inside = || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            work()
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).map_err(|_| anyhow!("the work on node {index} panicked"))?
+    }
+
+    /// The cluster address of a Service.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn cluster_ip(&self, service: &str) -> Result<Ipv4Addr> {
+        let service = self.testbed.rctl.json(&["get", "service", service])?;
+        service["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok()).context("no clusterIP")
+    }
+
+    /// The node port of a Service's first port.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn node_port(&self, service: &str) -> Result<u16> {
+        let service = self.testbed.rctl.json(&["get", "service", service])?;
+        let port = service["spec"]["ports"][0]["nodePort"].as_u64().context("no nodePort")?;
+        Ok(u16::try_from(port)?)
+    }
+
     /// Applies the demo under another name, and waits until it is available.
     ///
     /// # Errors
@@ -149,9 +183,7 @@ impl Deployed<'_> {
     /// # Errors
     /// The Service has none.
     pub fn cluster_url(&self) -> Result<String> {
-        let service = self.bed.testbed.rctl.json(&["get", "service", &self.name])?;
-        let address = service["spec"]["clusterIP"].as_str().context("no clusterIP")?;
-        Ok(format!("http://{address}/"))
+        Ok(format!("http://{}/", self.bed.cluster_ip(&self.name)?))
     }
 
     /// The URL of the NodePort on the node with this number.
@@ -159,8 +191,7 @@ impl Deployed<'_> {
     /// # Errors
     /// The Service has none.
     pub fn node_port_url(&self, node: usize) -> Result<String> {
-        let service = self.bed.testbed.rctl.json(&["get", "service", &format!("{}-nodeport", self.name)])?;
-        let port = service["spec"]["ports"][0]["nodePort"].as_u64().context("no nodePort")?;
+        let port = self.bed.node_port(&format!("{}-nodeport", self.name))?;
         Ok(format!("http://{}:{port}/", self.bed.testbed.instance.node_address(node)))
     }
 
@@ -191,6 +222,11 @@ impl Drop for Deployed<'_> {
 /// The pod's name.
 pub fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// The pod that answered.
+pub fn who(answer: &str) -> String {
+    answer.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 /// Whether a pod is Ready and not on its way out.

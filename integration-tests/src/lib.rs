@@ -8,6 +8,7 @@ pub mod follow;
 pub mod kubectl;
 pub mod load;
 pub mod python;
+pub mod sctp;
 pub mod terminal;
 pub mod wait;
 pub mod workspace;

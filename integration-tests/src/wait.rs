@@ -1,11 +1,11 @@
-//! Waiting for what `rctl get` shows, woken by its watch.
+//! Waiting: for what `rctl get` shows, woken by its watch, and for answers that nobody tells of.
 
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     sync::mpsc::{RecvTimeoutError, TrySendError, sync_channel},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -75,5 +75,27 @@ impl Drop for Watch {
         // It may have ended by itself; then there is nothing to kill.
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// The pause between two questions.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks until the answer is as wanted: for what no watch tells, such as the rules of a node's kernel.
+///
+/// # Errors
+/// It is not within [`PATIENCE`]: with the last answer.
+#[expect(clippy::disallowed_methods, reason = "nobody tells a client of Services what the rules of a node are")]
+pub fn ask_until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask();
+        if holds(&answer) {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {} s; the last answer was {answer:?}", PATIENCE.as_secs());
+        }
+        thread::sleep(PAUSE);
     }
 }

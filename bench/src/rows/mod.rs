@@ -7,6 +7,7 @@ pub mod idle;
 pub mod pod_start;
 pub mod reads;
 pub mod rollout;
+pub mod services;
 pub mod watch;
 pub mod writes;
 
@@ -62,6 +63,7 @@ pub enum Kind {
     RuntimeStartMany,
     FullNode { pods: usize },
     Dns,
+    Services,
 }
 
 /// Name, work, target, and what to measure.
@@ -115,6 +117,14 @@ pub const NODE_ROWS: [Definition; 9] = [
     ),
 ];
 
+/// The row that needs a proxy and no nodes.
+pub const SERVICE_ROWS: [Definition; 1] = [(
+    "services",
+    "an endpoint's change among 10,000 Services with 100,000 endpoints, until the kernel has it",
+    "<= 100 ms",
+    Kind::Services,
+)];
+
 /// Measures one row.
 pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
     match kind {
@@ -139,6 +149,7 @@ pub async fn measure(bench: &Bench, kind: Kind) -> Result<Outcome> {
         Kind::RuntimeStart => pod_start::runtime_one_by_one(bench).await,
         Kind::RuntimeStartMany => pod_start::runtime_at_once(bench).await,
         Kind::Dns => dns::change(bench).await,
+        Kind::Services => services::change(bench).await,
         Kind::FullNode { pods } => full_node::full_node(bench, pods).await,
     }
 }

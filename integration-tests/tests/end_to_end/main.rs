@@ -13,4 +13,5 @@ mod lifecycle;
 mod pods;
 mod rollouts;
 mod service_kinds;
+mod service_traffic;
 mod services;

@@ -1,10 +1,19 @@
 //! Services of every kind: whom they choose, where they answer, and their names.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, UdpSocket},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
-use reeve_integration_tests::bed::{Bed, bed, is_serving, name};
+use anyhow::{Context, Result, bail};
+use reeve_integration_tests::{
+    bed::{Bed, bed, is_serving, name, who},
+    wait::ask_until,
+};
 use serde_json::Value;
+use xtask::instance::CLUSTER_DNS;
 
 /// A Service of the demo's pods with this name and specification.
 fn service(name: &str, app: &str, spec: &str) -> String {
@@ -19,26 +28,58 @@ spec: {{selector: {{app: {app}}}, ports: [{{name: http, port: 80, targetPort: ht
 }
 
 fn cluster_url(bed: &Bed, service: &str) -> Result<String> {
-    let service = bed.testbed.rctl.json(&["get", "service", service])?;
-    Ok(format!("http://{}/", service["spec"]["clusterIP"].as_str().context("no clusterIP")?))
-}
-
-/// The pod that answered.
-fn who(answer: &str) -> String {
-    answer.split_whitespace().next().unwrap_or_default().to_owned()
+    Ok(format!("http://{}/", bed.cluster_ip(service)?))
 }
 
 #[test]
 fn service_kinds_affinity_keeps_a_client_with_its_pod() -> Result<()> {
     let Some(bed) = bed()? else { return Ok(()) };
     let _deployed = bed.deploy("faithful")?;
-    let _sticky = bed.keep_applied(&service("sticky", "faithful", "sessionAffinity: ClientIP"))?;
+    let _sticky = bed.keep_applied(&service("sticky", "faithful", "type: NodePort, sessionAffinity: ClientIP"))?;
     let url = cluster_url(&bed, "sticky")?;
+    let outside = format!("http://{}:{}/", bed.testbed.instance.node_address(2), bed.node_port("sticky")?);
+    let from_outside = || Ok(who(&bed.from_host(&["get", &outside, "--retry", "10"])?));
+    let from_node = |node| Ok(who(&bed.from_node(node, &["get", &url, "--retry", "10"])?));
+    stays("from outside", from_outside)?;
     for node in 1..=3 {
-        let first = who(&bed.from_node(node, &["get", &url, "--retry", "10"])?);
-        for _ in 0..10 {
-            assert_eq!(who(&bed.from_node(node, &["get", &url])?), first, "from node {node}");
+        stays(&format!("from node {node}"), || from_node(node))?;
+    }
+
+    // Each client is forgotten when it has not come for the time-out, and finds another pod sooner or later.
+    let short = format!(
+        "type: NodePort, sessionAffinity: ClientIP, sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {FORGOTTEN}}}}}"
+    );
+    bed.apply(&service("sticky", "faithful", &short))?;
+    let firsts = [from_node(1)?, from_outside()?];
+    let mut moved = [false; 2];
+    // With three pods, that a client that is forgotten never moves has a probability of 3^-30.
+    for _ in 0..30 {
+        pass(Duration::from_secs(FORGOTTEN) + Duration::from_millis(200));
+        for ((moved, first), now) in moved.iter_mut().zip(&firsts).zip([from_node(1)?, from_outside()?]) {
+            *moved |= now != *first;
         }
+        if moved == [true; 2] {
+            // Until then, also with the short time-out, clients stay.
+            stays("from node 1", || from_node(1))?;
+            return stays("from outside", from_outside);
+        }
+    }
+    bail!("whether clients moved after the time-out: {moved:?}")
+}
+
+/// The time-out of the affinity, in seconds.
+const FORGOTTEN: u64 = 2;
+
+#[expect(clippy::disallowed_methods, reason = "what is tested is that time passes")]
+fn pass(time: Duration) {
+    thread::sleep(time);
+}
+
+/// Ten times the same pod.
+fn stays(who: &str, ask: impl Fn() -> Result<String>) -> Result<()> {
+    let first = ask()?;
+    for _ in 0..10 {
+        assert_eq!(ask()?, first, "{who}");
     }
     Ok(())
 }
@@ -180,6 +221,73 @@ spec:
   terminationGracePeriodSeconds: 1
   containers: [{name: main, image: 'reeve.local/demo:1'}]
 ";
+
+/// A Service whose endpoints somebody else has, with addresses of the other family.
+const SIX: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: six}
+spec: {clusterIP: None, ports: [{name: http, port: 8080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: six-1, labels: {kubernetes.io/service-name: six}}
+addressType: IPv6
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: ['2001:db8::a'], hostname: left}, {addresses: ['2001:db8::b']}]
+";
+
+#[test]
+fn service_kinds_have_names_for_ipv6() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let _six = bed.keep_applied(SIX)?;
+    let domain = "default.svc.cluster.local";
+    // Type 28 is AAAA, 1 A, 33 SRV, 12 PTR. A code of 0 says that the name exists, whether it has such a record or not.
+    let asked = |name: &str, kind: u16| bed.within_node(2, || records(name, kind));
+    let whole = |counts: &Result<Counts>| counts.as_ref().is_ok_and(|counts| counts.answers == 2);
+    let six = format!("six.{domain}");
+    ask_until("two addresses", || asked(&six, 28), whole)??;
+    let none = Counts { code: 0, answers: 0, beside: 0 };
+    assert_eq!(asked(&six, 1)?, none, "no address of the usual family");
+    assert_eq!(asked(&format!("kubernetes.{domain}"), 28)?, none, "a name of the usual family alone");
+    assert_eq!(asked(&format!("nobody.{domain}"), 28)?.code, 3, "no such name");
+    let one = Counts { code: 0, answers: 1, beside: 0 };
+    assert_eq!(asked(&format!("left.six.{domain}"), 28)?, one);
+    assert_eq!(asked(&format!("2001-db8--b.six.{domain}"), 28)?, one);
+    let targets = Counts { code: 0, answers: 2, beside: 2 };
+    assert_eq!(asked(&format!("_http._tcp.six.{domain}"), 33)?, targets, "targets come with their addresses");
+    let nibbles = format!("a.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(23));
+    assert_eq!(asked(&nibbles, 12)?, one);
+    Ok(())
+}
+
+/// What an answer of DNS holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    code: u8,
+    answers: u16,
+    beside: u16,
+}
+
+/// Asks the cluster's DNS, on the node where the thread is (RFC 1035, section 4.1).
+fn records(name: &str, kind: u16) -> Result<Counts> {
+    let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        question.push(u8::try_from(label.len())?);
+        question.extend(label.as_bytes());
+    }
+    question.push(0);
+    question.extend(kind.to_be_bytes());
+    question.extend([0, 1]);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.send_to(&question, (CLUSTER_DNS, 53))?;
+    let mut answer = [0; 2048];
+    let length = socket.recv(&mut answer)?;
+    let [0, 7, _, flags, _, _, a1, a2, _, _, b1, b2, ..] = answer[..length] else { bail!("no answer to the question") };
+    let (answers, beside) = (u16::from_be_bytes([a1, a2]), u16::from_be_bytes([b1, b2]));
+    Ok(Counts { code: flags & 0x0f, answers, beside })
+}
 
 #[test]
 fn service_kinds_have_names_of_every_type() -> Result<()> {
