@@ -87,6 +87,16 @@ impl Bed {
         command::run(command::system(program).args(rest).args(arguments))
     }
 
+    /// Runs `nft` on a node, to look at its rules.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn nft(&self, node: usize, arguments: &[&str]) -> Result<String> {
+        let words = self.node(node)?.command(&self.testbed.daemons, "nft")?;
+        let (program, rest) = words.split_first().context("a command")?;
+        command::run(command::system(program).args(rest).args(arguments))
+    }
+
     /// Does something on a thread in the network namespace of the node with this number. Sockets stay in it.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, UdpSocket},
-    thread,
     time::Duration,
 };
 
@@ -54,7 +53,10 @@ fn service_kinds_affinity_keeps_a_client_with_its_pod() -> Result<()> {
     let mut moved = [false; 2];
     // With three pods, that a client that is forgotten never moves has a probability of 3^-30.
     for _ in 0..30 {
-        pass(Duration::from_secs(FORGOTTEN) + Duration::from_millis(200));
+        for node in [1, 2] {
+            let what = format!("node {node} remembers no client");
+            ask_until(&what, || remembers(&bed, node), |found| matches!(found, Ok(Some(false))))??;
+        }
         for ((moved, first), now) in moved.iter_mut().zip(&firsts).zip([from_node(1)?, from_outside()?]) {
             *moved |= now != *first;
         }
@@ -70,9 +72,12 @@ fn service_kinds_affinity_keeps_a_client_with_its_pod() -> Result<()> {
 /// The time-out of the affinity, in seconds.
 const FORGOTTEN: u64 = 2;
 
-#[expect(clippy::disallowed_methods, reason = "what is tested is that time passes")]
-fn pass(time: Duration) {
-    thread::sleep(time);
+/// Whether a node's kernel remembers a client for the short time; `None` before it has sets for that.
+fn remembers(bed: &Bed, node: usize) -> Result<Option<bool>> {
+    let table = bed.nft(node, &["list", "table", "ip", "reeve-proxy"])?;
+    let sets: Vec<&str> = table.split(&format!("set recent-{FORGOTTEN}s-")).skip(1).collect();
+    let has_clients = |set: &&str| set.split_once("\n\t}").is_some_and(|(body, _)| body.contains("expires"));
+    Ok((!sets.is_empty()).then(|| sets.iter().any(has_clients)))
 }
 
 /// Ten times the same pod.

@@ -12,7 +12,6 @@ use reeve_integration_tests::{
     sctp::{INIT, INIT_ACK, Packet, Socket},
     wait::ask_until,
 };
-use xtask::command;
 
 const ECHO: &str = "
 apiVersion: apps/v1
@@ -153,14 +152,11 @@ fn services_sctp_packets_are_translated_both_ways() -> Result<()> {
     let (cluster_ip, node_port) = (bed.cluster_ip("signalling")?, bed.node_port("signalling")?);
     let server = Socket::open()?;
     for node in 1..=3 {
-        let nft = bed.node(node)?.command(&bed.testbed.daemons, "nft")?;
         for (map, key) in [
             ("endpoints-sctp", format!("{cluster_ip} . 7 . ")),
             ("node-port-endpoints-sctp", format!("{node_port} . ")),
         ] {
-            let list = || {
-                command::run(command::system(&nft[0]).args(&nft[1..]).args(["list", "map", "ip", "reeve-proxy", map]))
-            };
+            let list = || bed.nft(node, &["list", "map", "ip", "reeve-proxy", map]);
             let has_endpoint = |listed: &Result<String>| {
                 let wanted = format!(" : {host} . 3868");
                 listed.as_ref().is_ok_and(|text| text.lines().any(|line| line.contains(&key) && line.contains(&wanted)))
