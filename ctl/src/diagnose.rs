@@ -209,7 +209,7 @@ fn warnings(events: &[Value]) -> Vec<Finding> {
         seen.push(reason);
         let remedy = match reason {
             "FailedMount" | "FailedAttachVolume" => {
-                "Create the volume's source (claim, config map, secret) or correct its name."
+                "Create the volume's source (claim, config map, secret, path of the node) or correct what the pod says of it."
             }
             "FailedCreatePodSandBox" => "The node's network is not ready: see that its proxy and its CNI plugins run.",
             _ => "The event names the cause.",

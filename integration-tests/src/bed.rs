@@ -146,12 +146,53 @@ impl Bed {
         Ok(deployed)
     }
 
+    /// The events of a pod that exists.
+    ///
+    /// # Errors
+    /// There is no such pod.
+    pub fn events_of(&self, pod: &str) -> Result<Events<'_>> {
+        let object = self.testbed.rctl.json(&["get", "pod", pod])?;
+        let uid = object["metadata"]["uid"].as_str().context("a uid")?;
+        Ok(Events { bed: self, selector: format!("involvedObject.uid={uid}") })
+    }
+
+    /// Waits for an event of a pod that exists, with this reason and these words in its message.
+    ///
+    /// # Errors
+    /// It does not come in time: with the events that did.
+    pub fn wait_for_event(&self, pod: &str, reason: &str, words: &str) -> Result<()> {
+        self.events_of(pod)?.wait_for(reason, words)
+    }
+
     /// Waits until what `rctl get ARGUMENTS -o json` returns satisfies a condition. Woken by a watch.
     ///
     /// # Errors
     /// It does not come about in time: with the last state.
     pub fn wait_for(&self, arguments: &[&str], what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         crate::wait::wait_for(&self.testbed.rctl, arguments, what, holds)
+    }
+}
+
+/// The events of one pod, and of none that had its name before.
+pub struct Events<'a> {
+    bed: &'a Bed,
+    selector: String,
+}
+
+impl Events<'_> {
+    /// Waits for an event with this reason whose message has these words in it.
+    ///
+    /// # Errors
+    /// It does not come in time: with the events that did.
+    pub fn wait_for(&self, reason: &str, words: &str) -> Result<()> {
+        let is_it = |event: &Value| {
+            event["reason"] == reason && event["message"].as_str().is_some_and(|message| message.contains(words))
+        };
+        let arguments = ["events", "--field-selector", &self.selector];
+        self.bed.wait_for(&arguments, &format!("event {reason}: {words}"), |list| {
+            list["items"].as_array().is_some_and(|events| events.iter().any(is_it))
+        })?;
+        Ok(())
     }
 }
 

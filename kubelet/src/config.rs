@@ -59,6 +59,9 @@ pub struct Tuning {
     pub slow_turn: Duration,
     /// The longest the runtime may take to answer a question before it counts as unhealthy.
     pub runtime_timeout: Duration,
+    /// The longest that a file system of another machine may take to be mounted, looked at or unmounted. A pod's end
+    /// waits for it, so it is short; a mount that failed is tried again.
+    pub mount_timeout: Duration,
     /// Between reports of an unchanged node status.
     pub node_status_report: Duration,
     /// Between renewals of the node's lease.
@@ -79,6 +82,7 @@ impl Tuning {
             starts_in_flight: (cpus * 2).max(2),
             slow_turn: Duration::from_millis(50),
             runtime_timeout: Duration::from_secs(10),
+            mount_timeout: Duration::from_secs(30),
             node_status_report: Duration::from_secs(300),
             lease_renew: Duration::from_secs(10),
             lease_duration: Duration::from_secs(40),

@@ -180,7 +180,11 @@ fn main() -> Result<()> {
     let options = Options::parse();
     init_logging(&options.logs);
     // One thread is enough for the loop and its IO; small files are written in place.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(options))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(run(options));
+    // What still waits for a machine that does not answer holds nothing up.
+    runtime.shutdown_background();
+    result
 }
 
 async fn run(options: Options) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use reeve_integration_tests::bed::{bed, is_serving};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ORDERED: &str = "
 apiVersion: v1
@@ -144,6 +144,22 @@ spec:
     image: 'reeve.local/demo:1'
     command: [sh, -c, 'cat /notes/seen && exit 0; echo yes > /notes/seen; exit 1']
     volumeMounts: [{name: notes, mountPath: /notes}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: last-words}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: logged
+    image: 'reeve.local/demo:1'
+    command: [sh, -c, 'echo first; echo second; exit 1']
+    terminationMessagePolicy: FallbackToLogsOnError
+  - name: written
+    image: 'reeve.local/demo:1'
+    command: [write, /words, from the file]
+    terminationMessagePath: /words
+    terminationMessagePolicy: FallbackToLogsOnError
 ";
 
 #[test]
@@ -163,6 +179,9 @@ fn lifecycle_ends_are_told_with_code_and_last_words() -> Result<()> {
     let described = bed.rctl(&["describe", "pod", "crashing"])?;
     assert!(described.contains("CrashLoopBackOff") && described.contains("Back-off restarting"), "{described}");
 
+    let listed = bed.rctl(&["get", "pod", "crashing", "--no-headers"])?;
+    assert!(listed.contains("0/1") && listed.contains("CrashLoopBackOff"), "{listed}");
+
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let never = bed.wait_for(&["pod", "never"], "it ended", ended)?;
     assert_eq!(never["status"]["phase"], "Failed");
@@ -171,6 +190,18 @@ fn lifecycle_ends_are_told_with_code_and_last_words() -> Result<()> {
     let once = bed.wait_for(&["pod", "once"], "it ended", ended)?;
     assert_eq!(once["status"]["phase"], "Succeeded");
     assert_eq!(once["status"]["containerStatuses"][0]["restartCount"], 1);
+    for (pod, shown) in [("never", "Error"), ("once", "Completed")] {
+        let listed = bed.rctl(&["get", "pod", pod, "--no-headers"])?;
+        assert!(listed.contains(shown), "{listed}");
+    }
+    let words = bed.wait_for(&["pod", "last-words"], "it ended", ended)?;
+    let terminated = |index: usize| &words["status"]["containerStatuses"][index]["state"]["terminated"];
+    assert_eq!((&terminated(0)["exitCode"], &terminated(0)["message"]), (&json!(1), &json!("first\nsecond")));
+    assert_eq!((&terminated(1)["exitCode"], &terminated(1)["message"]), (&json!(0), &json!("from the file\n")));
+    let described = bed.rctl(&["describe", "pod", "last-words"])?;
+    for part in ["Reason:", "Exit Code:    1", "from the file"] {
+        assert!(described.contains(part), "{part:?} is missing in:\n{described}");
+    }
     Ok(())
 }
 

@@ -42,3 +42,35 @@ fn pods_containers_share_localhost_and_a_volume() -> Result<()> {
     assert!(ready.contains("2/2"), "{ready}");
     Ok(())
 }
+
+const WITH_THE_NODE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: with-the-node}
+spec:
+  hostPID: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: 'reeve.local/demo:1', args: [sleep, infinity]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: together}
+spec:
+  shareProcessNamespace: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: 'reeve.local/demo:1', args: [sleep, infinity]}
+  - {name: side, image: 'reeve.local/demo:1', args: [sleep, infinity]}
+";
+
+#[test]
+fn pods_see_the_processes_that_they_may() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let _pods = bed.keep_applied(WITH_THE_NODE)?;
+    bed.rctl(&["wait", "--for=condition=Ready", "pod/with-the-node", "pod/together", "--timeout=120s"])?;
+    let first = |pod: &str| bed.rctl(&["exec", pod, "-c", "main", "--", "cat", "/proc/1/cmdline"]);
+    // The nodes' processes are the machine's.
+    assert_eq!(first("with-the-node")?, std::fs::read_to_string("/proc/1/cmdline")?);
+    assert!(first("together")?.contains("pause"), "{}", first("together")?);
+    Ok(())
+}

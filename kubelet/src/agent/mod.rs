@@ -14,6 +14,7 @@ pub mod executor;
 mod handover;
 pub mod inbox;
 pub mod inventory;
+mod leftovers;
 pub mod look;
 pub mod patch;
 mod prober;

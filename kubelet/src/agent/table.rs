@@ -74,6 +74,7 @@ impl Agent {
         for pod in self.pods.list() {
             self.inbox.put(Changed::Pod(spec::key(&pod)));
         }
+        self.adopt_leftovers();
         for uid in self.uids() {
             let Some(worker) = self.workers.get(&uid) else { continue };
             let key = worker.key.clone();

@@ -1,8 +1,11 @@
-//! Volumes: what they hold (pure, `content`), how files are replaced at once (`atomic`), their folders and what of them
-//! containers see (`sub_path`).
+//! Volumes: what they hold (pure, `content`), how files are replaced at once (`atomic`), paths of the node (`host_path`),
+//! what other machines hold (`nfs`), their folders and what of them containers see (`sub_path`).
 
 pub mod atomic;
 pub mod content;
+pub mod host_path;
+mod mounted;
+pub mod nfs;
 mod sub_path;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,23 +40,42 @@ pub enum VolumeError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A host path is not what the volume says it is.
-    #[error("MountVolume.SetUp failed for volume \"{volume}\" : hostPath type check failed: {path} is not {wanted}")]
-    HostPathType {
+    /// A path of the node is not what the volume says it is.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
+    HostPath {
         /// The volume's name.
         volume: String,
-        /// The path.
-        path: PathBuf,
-        /// What it should be.
-        wanted: &'static str,
+        /// Why.
+        source: host_path::HostPathError,
+    },
+    /// What another machine holds is not mounted.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
+    Nfs {
+        /// The volume's name.
+        volume: String,
+        /// Why.
+        source: nfs::MountError,
+    },
+    /// What another machine holds does not answer.
+    #[error("the pod's volumes cannot be looked at: {0}")]
+    Silent(std::io::Error),
+    /// Repositories are not cloned any more, as upstream has it since 1.33 and for good since 1.36.
+    #[error(
+        "MountVolume.SetUp failed for volume \"{volume}\" : git-repo volume plugin has been disabled; clone the repository in an init container into an emptyDir volume"
+    )]
+    GitRepo {
+        /// The volume's name.
+        volume: String,
     },
     /// A kind of volume that this kubelet does not know.
     #[error(
-        "MountVolume.SetUp failed for volume \"{volume}\" : this kind of volume is not supported; use configMap, secret, projected, downwardAPI, emptyDir or hostPath"
+        "MountVolume.SetUp failed for volume \"{volume}\" : no volume plugin matched: {kind} is not supported; use configMap, secret, projected, downwardAPI, emptyDir, hostPath or nfs"
     )]
     Unsupported {
         /// The volume's name.
         volume: String,
+        /// Its kind, the field's name.
+        kind: String,
     },
     /// A mount names a volume that the pod does not have.
     #[error("volume mount \"{volume}\" of container \"{container}\" names no volume of the pod")]
@@ -95,79 +117,84 @@ pub fn path(config: &Config, uid: &str, volume: &Volume) -> Option<PathBuf> {
         "kubernetes.io~downward-api"
     } else if volume.projected.is_some() {
         "kubernetes.io~projected"
+    } else if volume.nfs.is_some() {
+        "kubernetes.io~nfs"
     } else {
         return None;
     };
     Some(config.pod_dir(uid).join("volumes").join(plugin).join(&volume.name))
 }
 
-/// Makes or refreshes all volumes of a pod. Blocking: small files and mounts only.
+/// Makes or refreshes all volumes of a pod but those that other machines hold; returns what failed. Blocking: small files
+/// and mounts only.
 pub fn prepare(
     pod: &Pod,
     config: &Config,
     references: &dyn env::References,
     tokens: &content::Tokens,
     addresses: &env::Addresses,
+) -> Vec<VolumeError> {
+    let pod_dir = config.pod_dir(spec::uid(pod));
+    if let Err(source) = create_dir(&pod_dir, 0o750) {
+        return vec![VolumeError::Io { volume: String::new(), path: pod_dir, source }];
+    }
+    let volumes = spec::spec(pod).volumes.iter().flatten();
+    volumes.filter_map(|volume| prepare_one(pod, volume, config, references, tokens, addresses).err()).collect()
+}
+
+fn prepare_one(
+    pod: &Pod,
+    volume: &Volume,
+    config: &Config,
+    references: &dyn env::References,
+    tokens: &content::Tokens,
+    addresses: &env::Addresses,
 ) -> Result<(), VolumeError> {
-    let uid = spec::uid(pod);
-    let pod_dir = config.pod_dir(uid);
-    create_dir(&pod_dir, 0o750).map_err(|source| VolumeError::Io { volume: String::new(), path: pod_dir, source })?;
-    for volume in spec::spec(pod).volumes.iter().flatten() {
-        let name = volume.name.clone();
-        let path = path(config, uid, volume).ok_or_else(|| VolumeError::Unsupported { volume: name.clone() })?;
-        let io = |source| VolumeError::Io { volume: name.clone(), path: path.clone(), source };
-        if let Some(host) = &volume.host_path {
-            host_path(&name, &path, host.type_.as_deref().unwrap_or_default())?;
-        } else if let Some(empty) = &volume.empty_dir {
-            create_dir(&path, 0o777).map_err(io)?;
-            if empty.medium.as_deref() == Some("Memory") && !is_mount_point(&path).map_err(io)? {
-                let limit = empty.size_limit.as_ref().and_then(|it| quantity::whole(&it.0)).filter(|it| *it > 0);
-                let options = limit.map(|it| format!("size={it},mode=777")).unwrap_or_else(|| "mode=777".into());
-                let options = std::ffi::CString::new(options).map_err(|error| io(std::io::Error::other(error)))?;
-                mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str())
-                    .map_err(|error| io(error.into()))?;
-            }
-        } else {
-            let content = content::files(pod, volume, references, tokens, addresses)
-                .map_err(|source| VolumeError::Content { volume: name.clone(), source })?;
-            create_dir(&path, 0o755).map_err(io)?;
-            atomic::write(&path, &content, spec_group(pod)).map_err(io)?;
-        }
-        if let Some(group) = spec_group(pod).filter(|_| volume.empty_dir.is_some()) {
-            let group = rustix::fs::Gid::from_raw(group);
-            rustix::fs::chown(&path, None, Some(group)).map_err(|error| io(error.into()))?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2777)).map_err(io)?;
-        }
+    let name = &volume.name;
+    let path = path(config, spec::uid(pod), volume).ok_or_else(|| unsupported(volume))?;
+    let io = |source| VolumeError::Io { volume: name.clone(), path: path.clone(), source };
+    if let Some(host) = &volume.host_path {
+        let kind = host.type_.as_deref().unwrap_or_default();
+        return host_path::prepare(&path, kind)
+            .map_err(|source| VolumeError::HostPath { volume: name.clone(), source });
+    }
+    if volume.nfs.is_some() {
+        return Ok(());
+    }
+    let Some(empty) = &volume.empty_dir else {
+        let content = content::files(pod, volume, references, tokens, addresses)
+            .map_err(|source| VolumeError::Content { volume: name.clone(), source })?;
+        create_dir(&path, 0o755).map_err(io)?;
+        return atomic::write(&path, &content, spec_group(pod)).map_err(io);
+    };
+    create_dir(&path, 0o777).map_err(io)?;
+    if empty.medium.as_deref() == Some("Memory") && !mounted::is_mount_point(&path).map_err(io)? {
+        let limit = empty.size_limit.as_ref().and_then(|it| quantity::whole(&it.0)).filter(|it| *it > 0);
+        let options = limit.map(|it| format!("size={it},mode=777")).unwrap_or_else(|| "mode=777".into());
+        let options = std::ffi::CString::new(options).map_err(|error| io(std::io::Error::other(error)))?;
+        mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(|error| io(error.into()))?;
+    }
+    if let Some(group) = spec_group(pod) {
+        let group = rustix::fs::Gid::from_raw(group);
+        rustix::fs::chown(&path, None, Some(group)).map_err(|error| io(error.into()))?;
+        set_mode(&path, 0o2777).map_err(io)?;
     }
     Ok(())
 }
 
-fn spec_group(pod: &Pod) -> Option<u32> {
-    spec::spec(pod).security_context.as_ref().and_then(|it| it.fs_group).and_then(|it| u32::try_from(it).ok())
+/// Why a volume of a kind without a folder is refused.
+fn unsupported(volume: &Volume) -> VolumeError {
+    if volume.git_repo.is_some() {
+        return VolumeError::GitRepo { volume: volume.name.clone() };
+    }
+    // The kind is the one field beside the name.
+    let fields = serde_json::to_value(volume).unwrap_or_default();
+    let kind = fields.as_object().and_then(|fields| fields.keys().find(|it| *it != "name").cloned());
+    VolumeError::Unsupported { volume: volume.name.clone(), kind: kind.unwrap_or_else(|| "this kind".into()) }
 }
 
-fn host_path(volume: &str, path: &Path, kind: &str) -> Result<(), VolumeError> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let io = |source| VolumeError::Io { volume: volume.to_owned(), path: path.to_owned(), source };
-    match kind {
-        "DirectoryOrCreate" => return std::fs::create_dir_all(path).map_err(io),
-        "FileOrCreate" => {
-            return std::fs::OpenOptions::new().create(true).append(true).open(path).map(|_| ()).map_err(io);
-        }
-        // Without a type nothing is checked; the runtime makes a folder where there is nothing.
-        "" => return Ok(()),
-        _ => {}
-    }
-    let found = std::fs::metadata(path).map_err(io)?.file_type();
-    let (matches, wanted) = match kind {
-        "Directory" => (found.is_dir(), "a directory"),
-        "File" => (found.is_file(), "a file"),
-        "Socket" => (found.is_socket(), "a socket"),
-        "CharDevice" => (found.is_char_device(), "a character device"),
-        "BlockDevice" => (found.is_block_device(), "a block device"),
-        _ => (false, "of a known type"),
-    };
-    if matches { Ok(()) } else { Err(VolumeError::HostPathType { volume: volume.into(), path: path.into(), wanted }) }
+fn spec_group(pod: &Pod) -> Option<u32> {
+    spec::spec(pod).security_context.as_ref().and_then(|it| it.fs_group).and_then(|it| u32::try_from(it).ok())
 }
 
 /// The mounts of a container, its sub paths made and checked.
@@ -183,8 +210,7 @@ pub fn mounts(
         let volume = spec::spec(pod).volumes.iter().flatten().find(|it| it.name == wanted.name);
         let volume = volume
             .ok_or_else(|| VolumeError::NoVolume { volume: wanted.name.clone(), container: container.name.clone() })?;
-        let base = path(config, spec::uid(pod), volume)
-            .ok_or_else(|| VolumeError::Unsupported { volume: volume.name.clone() })?;
+        let base = path(config, spec::uid(pod), volume).ok_or_else(|| unsupported(volume))?;
         let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
             (_, Some(expression)) if !expression.is_empty() => env::expand_known(expression, &known)
                 .map_err(|source| VolumeError::Expression { volume: wanted.name.clone(), source })?,
@@ -205,7 +231,8 @@ pub fn mounts(
             })?;
             target
         };
-        let always_read_only = volume.config_map.is_some()
+        let always_read_only = volume.nfs.as_ref().is_some_and(|it| it.read_only == Some(true))
+            || volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.projected.is_some()
             || volume.downward_api.is_some();
@@ -219,64 +246,31 @@ pub fn mounts(
     Ok(mounts)
 }
 
+/// Whether something of another machine is mounted for the pod. Asks the kernel's table alone.
+pub fn has_remote_mounts(config: &Config, uid: &str) -> std::io::Result<bool> {
+    Ok(mounted::below(&config.pod_dir(uid))?.iter().any(mounted::MountPoint::is_remote))
+}
+
 /// Removes the pod's mounts and folders. A pod without any is clean.
 pub fn clean_up(config: &Config, uid: &str) -> std::io::Result<()> {
     let pod_dir = config.pod_dir(uid);
-    if !pod_dir.try_exists()? {
-        return Ok(());
-    }
-    let below = || -> std::io::Result<Vec<PathBuf>> {
-        let mut points = mount_points()?;
-        points.retain(|point| point.starts_with(&pod_dir));
-        // The deepest first.
-        points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
-        Ok(points)
-    };
-    for point in below()? {
-        unmount(&point, UnmountFlags::DETACH)?;
+    for point in mounted::below(&pod_dir)? {
+        unmount(&point.path, UnmountFlags::DETACH)?;
     }
     // Through a mount that is still there the removal would reach files that are not the pod's own.
-    if let Some(left) = below()?.first() {
-        return Err(std::io::Error::other(format!("{} is still mounted", left.display())));
+    if let Some(left) = mounted::below(&pod_dir)?.first() {
+        return Err(std::io::Error::other(format!("{} is still mounted", left.path.display())));
     }
-    std::fs::remove_dir_all(&pod_dir)
+    match std::fs::remove_dir_all(&pod_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder with exactly this mode, whatever the umask.
 pub fn create_dir(path: &Path, mode: u32) -> std::io::Result<()> {
     std::fs::create_dir_all(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-fn is_mount_point(path: &Path) -> std::io::Result<bool> {
-    Ok(mount_points()?.iter().any(|point| point == path))
-}
-
-fn mount_points() -> std::io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect())
-}
-
-/// A path as `mountinfo` writes it: blanks, tabs, line breaks and backslashes are three octal digits.
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt as _;
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = text.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
-        match digits.and_then(|it| u8::from_str_radix(it, 8).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 4;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(out))
 }
 
 /// Gives a file exactly this mode, whatever the umask.
@@ -286,11 +280,22 @@ pub fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::{AWSElasticBlockStoreVolumeSource, GitRepoVolumeSource, ISCSIVolumeSource};
+
     use super::*;
 
     #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
-        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
-        assert_eq!(unescape("/plain\\x"), PathBuf::from("/plain\\x"));
+    fn kinds_that_are_not_supported_are_named() {
+        let named = || Volume { name: "v".into(), ..Volume::default() };
+        let told = |volume: Volume| unsupported(&volume).to_string();
+        let begin = "MountVolume.SetUp failed for volume \"v\" : ";
+        let text = told(Volume { iscsi: Some(ISCSIVolumeSource::default()), ..named() });
+        assert!(text.starts_with(&format!("{begin}no volume plugin matched: iscsi is not supported; use ")), "{text}");
+        let disk = Some(AWSElasticBlockStoreVolumeSource::default());
+        let text = told(Volume { aws_elastic_block_store: disk, ..named() });
+        assert!(text.contains(": awsElasticBlockStore is not supported"), "{text}");
+        let text = told(Volume { git_repo: Some(GitRepoVolumeSource::default()), ..named() });
+        assert!(text.starts_with(&format!("{begin}git-repo volume plugin has been disabled; ")), "{text}");
+        assert!(told(named()).contains("this kind is not supported"));
     }
 }

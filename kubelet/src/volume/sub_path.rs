@@ -10,7 +10,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::mount_bind;
+
+use super::mounted;
 
 /// The folder of a pod in which its sub paths are bound.
 const FOLDER: &str = "volume-subpaths";
@@ -50,7 +52,7 @@ pub(super) fn bind(root: &Path, sub_path: &str, target: &Path) -> Result<(), Sub
     let found = open(root, Path::new(sub_path))?;
     let source = proc_path(&found);
     let is_folder = std::fs::metadata(&source)?.is_dir();
-    release(target)?;
+    mounted::release(target)?;
     if let Some(parent) = target.parent() {
         super::create_dir(parent, 0o750)?;
     }
@@ -61,19 +63,6 @@ pub(super) fn bind(root: &Path, sub_path: &str, target: &Path) -> Result<(), Sub
     }
     mount_bind(&source, target).map_err(io::Error::from)?;
     Ok(())
-}
-
-/// Takes away what is bound at a place, and the place.
-fn release(target: &Path) -> io::Result<()> {
-    while super::is_mount_point(target)? {
-        unmount(target, UnmountFlags::DETACH)?;
-    }
-    match std::fs::symlink_metadata(target) {
-        Ok(found) if found.is_dir() => std::fs::remove_dir(target),
-        Ok(_) => std::fs::remove_file(target),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 fn proc_path(found: &OwnedFd) -> PathBuf {

@@ -67,6 +67,8 @@ pub struct Node {
     containerd: Child,
     kubelet: Option<Child>,
     network: Network,
+    /// A folder of programs that the kubelet finds before the machine's own.
+    pub programs: Option<PathBuf>,
 }
 
 impl Node {
@@ -109,8 +111,9 @@ impl Node {
         let containerd = start_containerd(root, network);
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cgroup = format!("/kubelet-test-{}", uuid::Uuid::new_v4().simple());
-        let node =
-            Self { folder, api, port, cgroup, authority: authority_pem, admin, containerd, kubelet: None, network };
+        let authority = authority_pem;
+        let (kubelet, programs) = (None, None);
+        let node = Self { folder, api, port, cgroup, authority, admin, containerd, kubelet, network, programs };
         if network != Network::None {
             node.write_network();
         }
@@ -172,7 +175,10 @@ impl Node {
     pub fn start_kubelet_with(&mut self, flags: &[&str]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("kubelet.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubelet"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.programs.clone().into_iter().chain(std::env::split_paths(&path));
         command
+            .env("PATH", std::env::join_paths(folders).unwrap())
             .arg(format!("--kubeconfig={}", self.path("kubeconfig").display()))
             .args(["--hostname-override=test", "--node-ip=127.0.0.1", "--cluster-dns=10.96.0.10", "--v=4"])
             // The machine's own disk may be fuller than a node's should be.

@@ -7,6 +7,7 @@ mod archive;
 mod client;
 mod datagram;
 mod dns;
+mod health;
 mod load;
 mod server;
 mod shell;
@@ -20,6 +21,8 @@ usage: demo COMMAND [ARGUMENTS]
 servers:
   serve [--port 8080]         HTTP: / (who answered), /healthz, /ready, /ready/on, /ready/off,
                               /healthz/off, /slow?ms=N, /env; and a UDP echo on the same port
+        [--grpc-port N]       gRPC's health service too: liveness (and no name) is /healthz,
+                              readiness is /ready
 clients (exit codes are curl's: 6 name, 7 connect, 22 HTTP status, 28 time-out):
   get URL [--timeout SECONDS] [--retry SECONDS]
                               print the body of an answer

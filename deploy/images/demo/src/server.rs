@@ -19,7 +19,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{applets::hostname, datagram};
+use crate::{applets::hostname, datagram, health};
 
 /// Connections served at a time; one more is told 503.
 const CONNECTIONS_MAX: usize = 512;
@@ -71,16 +71,15 @@ impl State {
     }
 }
 
-/// `serve [--port N]`: serves until SIGTERM or SIGINT.
+/// `serve [--port N] [--grpc-port N]`: serves until SIGTERM or SIGINT.
 pub fn main(arguments: &[String]) -> u8 {
-    let port = match crate::option(arguments, "--port").map_or(Ok(8080), str::parse::<u16>) {
-        Ok(port) => port,
-        Err(error) => {
-            eprintln!("serve: --port: {error}");
-            return 2;
-        }
+    let number = |flag: &str| {
+        let parsed = crate::option(arguments, flag).map(str::parse::<u16>).transpose();
+        parsed.inspect_err(|error| eprintln!("serve: {flag}: {error}"))
     };
-    match serve(port) {
+    let (Ok(port), Ok(grpc_port)) = (number("--port"), number("--grpc-port")) else { return 2 };
+    let port = port.unwrap_or(8080);
+    match serve(port, grpc_port) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("serve: port {port}: {error}");
@@ -89,11 +88,21 @@ pub fn main(arguments: &[String]) -> u8 {
     }
 }
 
-fn serve(port: u16) -> io::Result<()> {
+fn serve(port: u16, grpc_port: Option<u16>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let listener = TcpListener::bind(("0.0.0.0", port))?;
     let datagrams = UdpSocket::bind(("0.0.0.0", port))?;
     let state = Arc::new(new_state());
+    if let Some(grpc_port) = grpc_port {
+        let listener = TcpListener::bind(("0.0.0.0", grpc_port))?;
+        let tells = health_of(Arc::clone(&state));
+        // Ends with the process.
+        thread::spawn(move || {
+            if let Err(error) = health::serve(listener, tells) {
+                eprintln!("serve: grpc: {error}");
+            }
+        });
+    }
     println!("{} version={} listens on port {port}", state.hostname, state.version);
     // Both threads end with the process.
     thread::spawn(move || {
@@ -108,6 +117,15 @@ fn serve(port: u16) -> io::Result<()> {
         state.drain();
     }
     Ok(())
+}
+
+/// What gRPC's health service tells of each name.
+fn health_of(state: Arc<State>) -> health::Tells {
+    Arc::new(move |service| match service {
+        "" | "liveness" => Some(state.healthy.load(Ordering::Relaxed)),
+        "readiness" => Some(state.ready.load(Ordering::Relaxed)),
+        _ => None,
+    })
 }
 
 fn new_state() -> State {

@@ -30,7 +30,6 @@ use crate::pressure::thresholds::Pressure;
 use crate::runtime::Runtime;
 use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
 use crate::static_pods::StaticPods;
-use crate::volume;
 
 /// What an action came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,7 +259,7 @@ impl Executor {
             Ok(files) => files,
             Err((path, error)) => return fail("CreateContainerConfigError", format!("{}: {error}", path.display())),
         };
-        let mut mounts = match volume::mounts(pod, container, &self.config, &environment) {
+        let mut mounts = match self.mounts(pod, container, &environment).await {
             Ok(mounts) => mounts,
             Err(error) => return fail("CreateContainerConfigError", error.to_string()),
         };

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount};
 use reeve_client::EventType;
 use serde_json::json;
 
 use super::{Done, Executor, Subject};
 use crate::pod::spec;
-use crate::volume;
+use crate::runtime::convert::Mount;
 use crate::volume::content::Tokens;
+use crate::volume::{self, VolumeError};
 
 /// How long a service account token lasts where the projection names no time, upstream's default in seconds.
 const TOKEN_SECONDS: i64 = 3600;
@@ -26,13 +27,41 @@ impl Executor {
             }
         };
         let addresses = self.addresses(subject, pod);
-        match volume::prepare(pod, &self.config, &references, &tokens, &addresses) {
-            Ok(()) => Done::Volumes(refresh_at),
-            Err(error) => {
-                self.event(subject, None, EventType::Warning, "FailedMount", &error.to_string());
-                Done::Failed { reason: "", message: error.to_string() }
-            }
+        let mut errors = volume::prepare(pod, &self.config, &references, &tokens, &addresses);
+        errors.extend(volume::nfs::mount_missing(pod, &self.config).await);
+        for error in &errors {
+            self.event(subject, None, EventType::Warning, "FailedMount", &error.to_string());
         }
+        match errors.first() {
+            None => Done::Volumes(refresh_at),
+            Some(first) => Done::Failed { reason: "", message: first.to_string() },
+        }
+    }
+
+    /// What a container sees of the pod's volumes. Sub paths of what other machines hold are looked up beside the loop.
+    pub(super) async fn mounts(
+        &self,
+        pod: &Arc<Pod>,
+        container: &Container,
+        environment: &[(String, String)],
+    ) -> Result<Vec<Mount>, VolumeError> {
+        if !volume::nfs::is_used(pod) {
+            return volume::mounts(pod, container, &self.config, environment);
+        }
+        let (pod, container) = (pod.clone(), container.clone());
+        let (config, environment) = (self.config.clone(), environment.to_vec());
+        let limit = config.tuning.mount_timeout;
+        let found = volume::nfs::beside(limit, move || volume::mounts(&pod, &container, &config, &environment)).await;
+        found.map_err(VolumeError::Silent)?
+    }
+
+    /// Unmounts and removes a pod's volumes; what other machines hold beside the loop, for as long as a mount may take.
+    async fn remove_volumes(&self, uid: &str) -> std::io::Result<()> {
+        if !volume::has_remote_mounts(&self.config, uid)? {
+            return volume::clean_up(&self.config, uid);
+        }
+        let (config, uid) = (self.config.clone(), uid.to_owned());
+        volume::nfs::beside(self.config.tuning.mount_timeout, move || volume::clean_up(&config, &uid)).await?
     }
 
     /// Asks for the service account tokens that the pod's projections name, and when they have to be renewed.
@@ -89,7 +118,8 @@ impl Executor {
     pub(super) async fn clean_up(&self, subject: &Subject) -> Done {
         self.references.release(&subject.uid);
         let logs = self.config.pod_log_dir(&subject.key.namespace, &subject.key.name, &subject.uid);
-        let result = volume::clean_up(&self.config, &subject.uid)
+        let volumes = self.remove_volumes(&subject.uid).await;
+        let result = volumes
             .and_then(|()| match std::fs::remove_dir_all(&logs) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
