@@ -77,6 +77,8 @@ async fn shares_are_mounted_once_and_taken_away() {
     let mut object = with_shares("shared", &[share("files", false), share("archive", true)]);
     let below = json!({"name": "files", "mountPath": "/below", "subPath": "deep/er"});
     object["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(below);
+    // What no container mounts is not mounted for any.
+    object["spec"]["volumes"].as_array_mut().unwrap().push(share("unused", false));
     node.api.put("pods", object);
     let object = ready(&node, "shared").await;
     let folder = node.path("kubelet/pods").join(text(&object, "/metadata/uid")).join("volumes/kubernetes.io~nfs");

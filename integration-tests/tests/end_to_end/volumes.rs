@@ -54,7 +54,7 @@ fn volumes_of_the_node_are_found_or_made_by_their_type() -> Result<()> {
         ("made", host_path(&at("new/below"), "DirectoryOrCreate")),
         ("written", host_path(&at("new/file"), "FileOrCreate")),
         ("socket", host_path(&at("socket"), "Socket")),
-        ("null", host_path(Path::new("/dev/null"), "CharDevice")),
+        ("device", host_path(Path::new("/dev/null"), "CharDevice")),
         ("disk", host_path(&at("disk"), "BlockDevice")),
         ("loose", host_path(&at("loose"), "")),
     ];

@@ -90,7 +90,10 @@ impl Worker {
         let newer = self.pod.as_ref().is_none_or(|known| known.metadata.revision() < pod.metadata.revision());
         if newer {
             let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
-            if self.pod.as_ref().is_some_and(|known| spec::shows_itself(&pod) && shown(known) != shown(&pod)) {
+            let changed = |known: &Pod| spec::shows_itself(&pod) && shown(known) != shown(&pod);
+            // A container that was put into the pod may mount what no other does.
+            let ephemeral = |pod: &Pod| spec::ephemeral_containers(pod).count();
+            if self.pod.as_ref().is_some_and(|known| changed(known) || ephemeral(known) != ephemeral(&pod)) {
                 self.state.volumes_stale = true;
             }
             self.pod = Some(pod);

@@ -1,8 +1,9 @@
 //! Questions about a pod's specification that several decisions ask.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, ResourceRequirements, Volume};
 use reeve_api::ObjectKey;
 use sha2::{Digest as _, Sha256};
 
@@ -140,6 +141,14 @@ pub fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
 /// Whether something is done in a container before it counts as running.
 pub fn has_post_start(container: &Container) -> bool {
     container.lifecycle.as_ref().is_some_and(|it| it.post_start.is_some())
+}
+
+/// The volumes that a container mounts; upstream makes no others.
+pub fn mounted_volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    let of_ephemeral = spec(pod).ephemeral_containers.iter().flatten().flat_map(|it| it.volume_mounts.iter().flatten());
+    let mounts = all_containers(pod).flat_map(|it| it.volume_mounts.iter().flatten()).chain(of_ephemeral);
+    let names: BTreeSet<&str> = mounts.map(|it| it.name.as_str()).collect();
+    spec(pod).volumes.iter().flatten().filter(move |it| names.contains(it.name.as_str()))
 }
 
 /// Whether a volume of the pod shows fields of the pod itself.

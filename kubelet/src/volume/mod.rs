@@ -125,8 +125,8 @@ pub fn path(config: &Config, uid: &str, volume: &Volume) -> Option<PathBuf> {
     Some(config.pod_dir(uid).join("volumes").join(plugin).join(&volume.name))
 }
 
-/// Makes or refreshes all volumes of a pod but those that other machines hold; returns what failed. Blocking: small files
-/// and mounts only.
+/// Makes or refreshes the volumes that a pod's containers mount, but those that other machines hold; returns what failed.
+/// Blocking: small files and mounts only.
 pub fn prepare(
     pod: &Pod,
     config: &Config,
@@ -138,7 +138,7 @@ pub fn prepare(
     if let Err(source) = create_dir(&pod_dir, 0o750) {
         return vec![VolumeError::Io { volume: String::new(), path: pod_dir, source }];
     }
-    let volumes = spec::spec(pod).volumes.iter().flatten();
+    let volumes = spec::mounted_volumes(pod);
     volumes.filter_map(|volume| prepare_one(pod, volume, config, references, tokens, addresses).err()).collect()
 }
 

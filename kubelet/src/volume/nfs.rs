@@ -33,7 +33,7 @@ pub struct MountError {
 /// Mounts those of a pod's NFS volumes that are not mounted yet; returns what failed.
 pub async fn mount_missing(pod: &Pod, config: &Config) -> Vec<VolumeError> {
     let mut errors = Vec::new();
-    for volume in spec::spec(pod).volumes.iter().flatten() {
+    for volume in spec::mounted_volumes(pod) {
         let (Some(source), Some(target)) = (&volume.nfs, path(config, spec::uid(pod), volume)) else { continue };
         let io = |source| VolumeError::Io { volume: volume.name.clone(), path: target.clone(), source };
         match mounted::is_mount_point(&target) {
