@@ -2,6 +2,8 @@
 
 #[path = "api/components.rs"]
 mod components;
+#[path = "api/definitions.rs"]
+mod definitions;
 #[path = "api/fields.rs"]
 mod fields;
 mod outbound;

@@ -226,7 +226,7 @@ impl Handlers {
                 name: String::new(),
                 subresource: String::new(),
             };
-            self.delete_collection(&server(), &all, ListOptions::default(), &DeleteOptions::default()).await?;
+            self.delete_rows(row, &all, ListOptions::default(), &DeleteOptions::default()).await?;
             if !custom.resource.fresh(Version::Consistent).await?.is_empty() {
                 return Ok(Some(custom.resource.clone()));
             }

@@ -1,5 +1,7 @@
 //! delete: at once, gracefully, or when finalizers allow.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::SignedDuration;
@@ -147,8 +149,18 @@ impl Handlers {
         options: &DeleteOptions,
     ) -> Result<(Vec<Bytes>, i64), StatusError> {
         let found = self.row_selecting(user, Verb::DeleteCollection, target, &list.selection.fields)?;
-        let row = &found.row;
         check_options(options)?;
+        self.delete_rows(&found.row, target, list, options).await
+    }
+
+    /// The same for the server itself, which may reach across namespaces.
+    pub(super) async fn delete_rows(
+        &self,
+        row: &Arc<Row>,
+        target: &Target,
+        list: ListOptions,
+        options: &DeleteOptions,
+    ) -> Result<(Vec<Bytes>, i64), StatusError> {
         let listing = self.list_row(row, target, list).await?;
         let revision = listing.revision;
         let deletions = listing.entries.map(|listed| async move {
