@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::node::{Network, Node, unavailable, until};
 use support::pods::{condition, container, pod, text};
 
-const PODS: usize = 24;
+const PODS: usize = 100;
 
 /// The pods that run for good: their containers' ids.
 fn running(node: &Node) -> BTreeMap<String, String> {

@@ -91,6 +91,7 @@ fn volumes_that_cannot_be_mounted_say_why_and_are_tried_again() -> Result<()> {
         ("repository", "gitRepo: {repository: 'https://example.com/some.git'}".to_owned()),
         ("target", "iscsi: {targetPortal: 10.0.0.9, iqn: 'iqn.2001-04.com.example:disk', lun: 0}".to_owned()),
         ("cloud", "awsElasticBlockStore: {volumeID: vol-1}".to_owned()),
+        ("huge", "emptyDir: {medium: HugePages}".to_owned()),
         ("share", "nfs: {server: 127.0.0.1, path: /exports, readOnly: true}".to_owned()),
     ];
     let _pod = bed.keep_applied(&pod("unmountable", &volumes))?;
@@ -106,6 +107,7 @@ fn volumes_that_cannot_be_mounted_say_why_and_are_tried_again() -> Result<()> {
         ("repository", "git-repo volume plugin has been disabled".to_owned()),
         ("target", "no volume plugin matched: iscsi is not supported".to_owned()),
         ("cloud", "no volume plugin matched: awsElasticBlockStore is not supported".to_owned()),
+        ("huge", "unknown storage medium \"HugePages\"".to_owned()),
         ("share", "mount failed: ".to_owned()),
     ];
     for (volume, why) in &expected {

@@ -67,6 +67,16 @@ pub enum VolumeError {
         /// The volume's name.
         volume: String,
     },
+    /// Something else than disk or memory is to hold it.
+    #[error(
+        "MountVolume.SetUp failed for volume \"{volume}\" : unknown storage medium \"{medium}\"; use Memory, or none for the disk"
+    )]
+    Medium {
+        /// The volume's name.
+        volume: String,
+        /// What is to hold it.
+        medium: String,
+    },
     /// A kind of volume that this kubelet does not know.
     #[error(
         "MountVolume.SetUp failed for volume \"{volume}\" : no volume plugin matched: {kind} is not supported; use configMap, secret, projected, downwardAPI, emptyDir, hostPath or nfs"
@@ -167,8 +177,13 @@ fn prepare_one(
         create_dir(&path, 0o755).map_err(io)?;
         return atomic::write(&path, &content, spec_group(pod)).map_err(io);
     };
+    let in_memory = match empty.medium.as_deref().unwrap_or_default() {
+        "" => false,
+        "Memory" => true,
+        other => return Err(VolumeError::Medium { volume: name.clone(), medium: other.to_owned() }),
+    };
     create_dir(&path, 0o777).map_err(io)?;
-    if empty.medium.as_deref() == Some("Memory") && !mounted::is_mount_point(&path).map_err(io)? {
+    if in_memory && !mounted::is_mount_point(&path).map_err(io)? {
         let limit = empty.size_limit.as_ref().and_then(|it| quantity::whole(&it.0)).filter(|it| *it > 0);
         let options = limit.map(|it| format!("size={it},mode=777")).unwrap_or_else(|| "mode=777".into());
         let options = std::ffi::CString::new(options).map_err(|error| io(std::io::Error::other(error)))?;

@@ -78,6 +78,9 @@ async fn answer(
     };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(code));
+    if code == NOT_FOUND {
+        trailers.insert("grpc-message", HeaderValue::from_static("unknown service"));
+    }
     stream.send_trailers(trailers)
 }
 

@@ -29,7 +29,7 @@ pub async fn check(address: SocketAddr, service: &str, timeout: Duration) -> Res
             return Err(match status.code() {
                 Code::Unimplemented => ReachError::GrpcUnimplemented(message),
                 Code::DeadlineExceeded => ReachError::GrpcTimeout(timeout),
-                _ => ReachError::GrpcRefused(message),
+                code => ReachError::GrpcRefused(format!("rpc error: code = {} desc = {message}", name(code))),
             });
         }
         Err(_) => return Err(ReachError::GrpcTimeout(timeout)),
@@ -37,6 +37,14 @@ pub async fn check(address: SocketAddr, service: &str, timeout: Duration) -> Res
     match answer {
         ServingStatus::Serving => Ok(()),
         other => Err(ReachError::GrpcUnhealthy(other.as_str_name())),
+    }
+}
+
+/// A code's name as upstream's library says it.
+fn name(code: Code) -> String {
+    match code {
+        Code::Cancelled => "Canceled".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -66,6 +74,8 @@ mod tests {
             async |service| check(address, service, Duration::from_secs(5)).await.map_err(|error| error.to_string());
         assert_eq!(ask("").await, Ok(()));
         assert_eq!(ask("sick").await, Err("service unhealthy (responded with \"NOT_SERVING\")".into()));
-        assert!(ask("unknown").await.unwrap_err().starts_with("error: health rpc probe failed: "));
+        let unknown = ask("unknown").await.unwrap_err();
+        assert!(unknown.starts_with("error: health rpc probe failed: rpc error: code = NotFound desc = "), "{unknown}");
+        assert_eq!(name(Code::Cancelled), "Canceled");
     }
 }
