@@ -1,6 +1,7 @@
 //! The rules of Services (`ValidateService` of `pkg/apis/core/validation`).
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use reeve_api::ObjectMeta;
@@ -305,6 +306,11 @@ fn cluster_ips(spec: &ServiceSpec, path: &Path<'_>, errors: &mut ErrorList) {
             "None" => {}
             address => errors.invalid_each(&path_list.index(index), address, format::ip(address)),
         }
+        // Where the family was given with it, that is what is told.
+        let family = spec.ip_families.as_ref().and_then(|families| families.get(index));
+        if address.parse::<Ipv6Addr>().is_ok() && family.is_none_or(|family| family != "IPv6") {
+            errors.invalid(&path_list.index(index), BadValue::json(&list), "IPv6 is not configured on this cluster");
+        }
     }
 }
 
@@ -426,6 +432,10 @@ mod tests {
             [
                 r#"spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#
             ]
+        );
+        assert_eq!(
+            problems(serde_json::json!({"ports": [{"port": 80}], "clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]})),
+            [r#"spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster"#]
         );
         let none: [&str; 0] = [];
         assert_eq!(problems(serde_json::json!({"clusterIP": "None", "clusterIPs": ["None"]})), none);
