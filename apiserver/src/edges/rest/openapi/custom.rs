@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 use reeve_api::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
+use super::custom_paths::Paths;
 use crate::registry::custom::CustomKind;
 use crate::registry::{Registry, Row};
 
@@ -33,7 +34,8 @@ pub fn document(registry: &Registry, group: &str, version: &str) -> (Value, Valu
         let Some(custom) = row.kind.custom() else { continue };
         schemas.insert(name(&custom.served, ""), schema(custom));
         schemas.insert(name(&custom.served, "List"), list(row, custom));
-        add_paths(row, custom, &mut paths);
+        let schemas = [name(&custom.served, ""), name(&custom.served, "List")];
+        Paths { row, kind: &custom.served, schemas }.add(&mut paths);
     }
     (paths.into(), schemas.into())
 }
@@ -79,49 +81,4 @@ fn list(row: &Row, custom: &CustomKind) -> Value {
         },
         "x-kubernetes-group-version-kind": [marks(&kind)],
     })
-}
-
-fn operation(custom: &CustomKind, action: &str, schema: &str) -> Value {
-    let reference = json!({"schema": {"$ref": format!("#/components/schemas/{schema}")}});
-    json!({
-        "responses": {
-            "200": {"description": "OK", "content": {"application/json": reference, "application/yaml": reference}},
-            "401": {"description": "Unauthorized"},
-        },
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": marks(&custom.served),
-    })
-}
-
-fn add_paths(row: &Row, custom: &CustomKind, paths: &mut Map<String, Value>) {
-    let resource = &row.info.resource;
-    let base = format!("/apis/{}/{}", resource.group, resource.version);
-    let place = if row.info.namespaced { "/namespaces/{namespace}" } else { "" };
-    let collection = format!("{base}{place}/{}", resource.resource);
-    let (own, many) = (name(&custom.served, ""), name(&custom.served, "List"));
-    let status = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-    if row.info.namespaced {
-        let all = format!("{base}/{}", resource.resource);
-        paths.insert(all, json!({"get": operation(custom, "list", &many)}));
-    }
-    paths.insert(
-        collection.clone(),
-        json!({
-            "get": operation(custom, "list", &many),
-            "post": operation(custom, "post", &own),
-            "delete": operation(custom, "deletecollection", status),
-        }),
-    );
-    let parts = row.subresources.iter().filter(|part| part.kind == custom.served).map(|part| format!("/{}", part.name));
-    for part in std::iter::once(String::new()).chain(parts) {
-        let mut operations = json!({
-            "get": operation(custom, "get", &own),
-            "put": operation(custom, "put", &own),
-            "patch": operation(custom, "patch", &own),
-        });
-        if part.is_empty() {
-            operations["delete"] = operation(custom, "delete", status);
-        }
-        paths.insert(format!("{collection}/{{name}}{part}"), operations);
-    }
 }

@@ -4,6 +4,7 @@
 //! them by their hash.
 
 mod custom;
+mod custom_paths;
 mod select;
 mod source;
 #[cfg(test)]

@@ -49,6 +49,83 @@ fn every_built_in_kind_has_its_schema_and_its_patch() {
 }
 
 #[test]
+fn a_custom_kind_is_told_like_a_built_in_one() {
+    let definition = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "eggs.y.example.com"},
+        "spec": {
+            "group": "y.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "eggs", "singular": "egg", "kind": "Egg"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}},
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.r", "statusReplicasPath": ".status.r"},
+                },
+            }],
+        },
+        "status": {
+            "acceptedNames": {"plural": "eggs", "singular": "egg", "kind": "Egg"},
+            "conditions": [{"type": "Established", "status": "True"}],
+        },
+    }));
+    let (rows, _) = crate::registry::custom::rows(&definition.unwrap()).unwrap();
+    let rows: Vec<_> = rows.into_iter().map(std::sync::Arc::new).collect();
+    let registry = Registry::builtin().with(&rows);
+    let text = v3::document(&registry, "apis/y.example.com/v1").unwrap().unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let reference = reference.split('"').next().unwrap();
+        assert!(schemas.contains_key(reference), "no {reference}");
+    }
+    let paths = &document["paths"];
+    let base = "/apis/y.example.com/v1";
+    let told: Vec<String> = [
+        (format!("{base}/eggs"), "get"),
+        (format!("{base}/namespaces/{{namespace}}/eggs"), "post"),
+        (format!("{base}/namespaces/{{namespace}}/eggs"), "delete"),
+        (format!("{base}/namespaces/{{namespace}}/eggs/{{name}}"), "patch"),
+        (format!("{base}/namespaces/{{namespace}}/eggs/{{name}}/scale"), "put"),
+    ]
+    .into_iter()
+    .map(|(path, method)| {
+        let operation = &paths[&path][method];
+        let names = operation["parameters"].as_array().into_iter().flatten().filter_map(|own| own["name"].as_str());
+        let text = |field: &str| operation[field].as_str().unwrap_or_default().to_owned();
+        let body = operation["requestBody"]["content"].as_object().map(|body| body.keys().cloned().collect::<Vec<_>>());
+        format!(
+            "{}: {} ({}) {}",
+            text("operationId"),
+            text("description"),
+            names.collect::<Vec<_>>().join(" "),
+            body.unwrap_or_default().join(" ")
+        )
+    })
+    .collect();
+    let list = "allowWatchBookmarks continue fieldSelector labelSelector limit resourceVersion resourceVersionMatch \
+                sendInitialEvents shardSelector timeoutSeconds watch";
+    let bodies = "application/json application/yaml";
+    assert_eq!(
+        told,
+        [
+            "listYExampleComV1EggForAllNamespaces: list objects of kind Egg () ".to_owned(),
+            format!("createYExampleComV1NamespacedEgg: create an Egg (dryRun fieldManager fieldValidation) {bodies}"),
+            format!("deleteYExampleComV1CollectionNamespacedEgg: delete collection of Egg ({list}) "),
+            "patchYExampleComV1NamespacedEgg: partially update the specified Egg (dryRun fieldManager fieldValidation \
+             force) application/apply-patch+yaml application/json-patch+json application/merge-patch+json"
+                .to_owned(),
+            format!(
+                "replaceYExampleComV1NamespacedEggScale: replace scale of the specified Egg (dryRun fieldManager \
+                 fieldValidation) {bodies}"
+            ),
+        ]
+    );
+    assert_eq!(paths[format!("{base}/eggs")]["parameters"].as_array().unwrap().len(), 12);
+}
+
+#[test]
 fn the_old_document_has_the_same_schemas() {
     let registry = Registry::builtin();
     let json: Value = serde_json::from_slice(&v2::Json::document(&registry).unwrap()).unwrap();
