@@ -11,7 +11,7 @@ use super::admission::{label_namespace, wrong_body};
 use super::decoding::{decode_body, with_warnings};
 use super::ownership::{Ownership, Tracker, adopt_given};
 use super::webhooks::Subject;
-use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, service_claims, store_error};
+use super::{Handlers, ObjectAnswer, WriteOptions, check, encode, owners, service_claims, store_error};
 use crate::admission;
 use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row};
@@ -76,6 +76,7 @@ impl Handlers {
         warnings: &mut Vec<String>,
     ) -> Result<ObjectAnswer, StatusError> {
         self.adopt_namespace(row, target, object.metadata_mut())?;
+        warnings.extend(owners::keep_first(object.metadata_mut(), owners::SENT));
         let context = self.context(user);
         prepare(row, &context, object.as_mut())?;
         match ownership {

@@ -11,6 +11,7 @@ mod definitions;
 mod delete;
 mod eviction;
 mod measures;
+mod owners;
 mod ownership;
 mod patch;
 mod pods;

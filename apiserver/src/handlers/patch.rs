@@ -10,7 +10,7 @@ use super::admission::wrong_body;
 use super::decoding::with_warnings;
 use super::ownership::schema_of;
 use super::update::part_of;
-use super::{Handlers, ObjectAnswer, PatchKind, WriteOptions, field_validation};
+use super::{Handlers, ObjectAnswer, PatchKind, WriteOptions, field_validation, owners};
 use crate::registry::{
     AnyObject, FieldValidation, MANAGED_FIELDS, Row, SubresourceAction, duplicate_fields, json_patch_fields,
     split_managers,
@@ -49,6 +49,7 @@ impl Handlers {
         // An object that is not there is the first thing to say.
         let parsed = Patch::parse(kind, &body, validation);
         let mut warnings = Vec::new();
+        let mut owned = None;
         let mut make = |present: &Stored, _: &dyn AnyObject| -> Result<Box<dyn AnyObject>, StatusError> {
             let patch = parsed.as_ref().map_err(Clone::clone)?;
             let mut patched = |stored: &[u8]| -> Result<Box<dyn AnyObject>, StatusError> {
@@ -61,18 +62,20 @@ impl Handlers {
             // The managers are half of an object, and hardly any patch is about them.
             let brief = patch.leaves_managers().then(|| patched(&split_managers(&present.value).0));
             // Errors quote the whole object.
-            let object = match brief {
+            let mut object = match brief {
                 Some(Ok(object)) => object,
                 _ => patched(&present.value)?,
             };
             check_place(row, target, object.as_ref())?;
+            owned = owners::keep_first(object.metadata_mut(), owners::PATCHED);
             Ok(object)
         };
         let result = self.change(user, row, target, part, options, &mut make).await;
         if validation == FieldValidation::Strict {
             // What strictness refuses is told in the error.
-            return result;
+            warnings.clear();
         }
+        warnings.extend(owned);
         with_warnings(result, warnings)
     }
 }

@@ -8,7 +8,7 @@ use super::admission::{label_namespace, wrong_body};
 use super::decoding::{decode_body, with_warnings};
 use super::ownership::{Ownership, Tracker, adopt_given, same_managers};
 use super::webhooks::Subject;
-use super::{Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, service_claims, store_error};
+use super::{Handlers, ObjectAnswer, WriteOptions, check, decode_stored, encode, owners, service_claims, store_error};
 use crate::admission;
 use crate::admission::webhooks::Operation;
 use crate::registry::{AnyObject, RequestContext, Row, Subresource, SubresourceAction, join_managers, split_managers};
@@ -60,8 +60,9 @@ impl Handlers {
             Some(conversion) => conversion.to_stored(&body)?.into(),
         };
         let decoded = decode_body(row, &body, options)?;
-        let mut object = decoded.object;
+        let (mut object, mut warnings) = (decoded.object, decoded.warnings);
         self.adopt_namespace(row, target, object.metadata_mut())?;
+        warnings.extend(owners::keep_first(object.metadata_mut(), owners::SENT));
         match object.metadata().name.as_deref() {
             None | Some("") => object.metadata_mut().name = Some(target.name.clone()),
             Some(name) if name == target.name => {}
@@ -97,7 +98,7 @@ impl Handlers {
             }
             result => result,
         };
-        with_warnings(result, decoded.warnings)
+        with_warnings(result, warnings)
     }
 
     /// Changes a stored object by `make`, with all rules of its kind. A version in the made object is a

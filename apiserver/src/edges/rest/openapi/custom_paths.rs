@@ -33,8 +33,8 @@ static OPTIONS: LazyLock<Options> = LazyLock::new(|| {
     let one = &document["paths"][format!("{all}/{{name}}")];
     let of = |operation: &Value| operation["parameters"].clone();
     let shared = |name: &str| {
-        let own = collection["parameters"].as_array().into_iter().flatten();
-        own.filter(|parameter| parameter["name"] == name).cloned().next().unwrap_or_default()
+        let mut own = collection["parameters"].as_array().into_iter().flatten();
+        own.find(|parameter| parameter["name"] == name).cloned().unwrap_or_default()
     };
     Options {
         list: of(&collection["get"]).as_array().cloned().unwrap_or_default(),
