@@ -207,9 +207,6 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         let was_current = installed.is_current;
         let transactions = self.commit(installed, &updates).await.inspect_err(|_| self.beside.failed())?;
         self.beside.synced(begin.elapsed());
-        if std::mem::take(&mut installed.is_awaited) {
-            self.acknowledgements.reached(installed.reached);
-        }
         tracing::debug!(
             causes = ?pending.causes, services = looked_at, transactions, whole = !was_current,
             milliseconds = begin.elapsed().as_millis(), "rules are in the kernel"
@@ -218,7 +215,11 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             let frontends = installed.rules.frontends().count();
             tracing::info!(frontends, milliseconds = begin.elapsed().as_millis(), "wrote the whole rule set");
         }
+        // Before anybody is told that an endpoint may end: datagrams of old flows still went there.
         self.clean_flows(installed, &updates, was_current).await;
+        if std::mem::take(&mut installed.is_awaited) {
+            self.acknowledgements.reached(installed.reached);
+        }
         for key in changed.iter().filter(|key| host_ports::pod(key).is_none()) {
             let service = self.services.get(key);
             let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
