@@ -6,6 +6,7 @@ pub mod content;
 pub mod host_path;
 mod mounted;
 pub mod nfs;
+mod removal;
 mod sub_path;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -261,25 +262,34 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// Whether something of another machine is mounted for the pod. Asks the kernel's table alone.
-pub fn has_remote_mounts(config: &Config, uid: &str) -> std::io::Result<bool> {
-    Ok(mounted::below(&config.pod_dir(uid))?.iter().any(mounted::MountPoint::is_remote))
+/// What is mounted for a pod.
+pub struct Mounted(Vec<mounted::MountPoint>);
+
+impl Mounted {
+    /// What the kernel's table has below the pod's folder; no file system is asked.
+    pub fn of(config: &Config, uid: &str) -> std::io::Result<Self> {
+        Ok(Self(mounted::below(&config.pod_dir(uid))?))
+    }
+
+    /// Whether another machine holds some of it.
+    pub fn is_remote(&self) -> bool {
+        self.0.iter().any(mounted::MountPoint::is_remote)
+    }
 }
 
 /// Removes the pod's mounts and folders. A pod without any is clean.
-pub fn clean_up(config: &Config, uid: &str) -> std::io::Result<()> {
+pub fn clean_up(config: &Config, uid: &str, mounted: &Mounted) -> std::io::Result<()> {
     let pod_dir = config.pod_dir(uid);
-    for point in mounted::below(&pod_dir)? {
+    for point in &mounted.0 {
         unmount(&point.path, UnmountFlags::DETACH)?;
     }
     // Through a mount that is still there the removal would reach files that are not the pod's own.
-    if let Some(left) = mounted::below(&pod_dir)?.first() {
+    if !mounted.0.is_empty()
+        && let Some(left) = mounted::below(&pod_dir)?.first()
+    {
         return Err(std::io::Error::other(format!("{} is still mounted", left.path.display())));
     }
-    match std::fs::remove_dir_all(&pod_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    removal::remove(&pod_dir)
 }
 
 /// Makes a folder with exactly this mode, whatever the umask.

@@ -57,11 +57,13 @@ impl Executor {
 
     /// Unmounts and removes a pod's volumes; what other machines hold beside the loop, for as long as a mount may take.
     async fn remove_volumes(&self, uid: &str) -> std::io::Result<()> {
-        if !volume::has_remote_mounts(&self.config, uid)? {
-            return volume::clean_up(&self.config, uid);
+        let mounted = volume::Mounted::of(&self.config, uid)?;
+        if !mounted.is_remote() {
+            return volume::clean_up(&self.config, uid, &mounted);
         }
         let (config, uid) = (self.config.clone(), uid.to_owned());
-        volume::nfs::beside(self.config.tuning.mount_timeout, move || volume::clean_up(&config, &uid)).await?
+        let limit = config.tuning.mount_timeout;
+        volume::nfs::beside(limit, move || volume::clean_up(&config, &uid, &mounted)).await?
     }
 
     /// Asks for the service account tokens that the pod's projections name, and when they have to be renewed.
