@@ -19,4 +19,5 @@ mod rollouts;
 mod service_kinds;
 mod service_traffic;
 mod services;
+mod storms;
 mod volumes;
