@@ -89,11 +89,14 @@ pub fn object(answer: ObjectAnswer, asked: Asked, status: u16) -> Result<Respons
     Ok(response)
 }
 
-/// `Warning: 299 - "text"`, one header a warning.
+/// `Warning: 299 - "text"`, one header a warning; none is told twice.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for text in warnings {
+    for (index, text) in warnings.iter().enumerate() {
+        if warnings[..index].contains(text) {
+            continue;
+        }
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        match HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        match HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             Ok(value) => {
                 response.headers_mut().append(WARNING, value);
             }
@@ -407,4 +410,18 @@ fn framed(kind: &str, object: &[u8]) -> Bytes {
     out.extend_from_slice(object);
     out.extend_from_slice(b"}\n");
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_quoted_and_told_once() {
+        let mut response = Response::new(full(Bytes::new()));
+        let texts = ["unknown field \"é\"", "a\\b", "unknown field \"é\"", "two\nlines"].map(str::to_owned);
+        warn(&mut response, &texts);
+        let told: Vec<&[u8]> = response.headers().get_all(WARNING).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(told, ["299 - \"unknown field \\\"é\\\"\"".as_bytes(), b"299 - \"a\\\\b\""]);
+    }
 }
