@@ -7,6 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::nft::model::Protocol;
 use crate::services::FrontendKey;
@@ -35,27 +38,20 @@ pub fn outlives_endpoints(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Udp | Protocol::Sctp)
 }
 
-/// The flows of the frontends that lead to something else than their endpoints.
-pub fn stale(flows: &[Flow], frontends: &BTreeMap<FrontendKey, Vec<Endpoint>>) -> BTreeSet<Stale> {
-    let mut found = BTreeSet::new();
-    for flow in flows {
-        let (address, port) = (*flow.destination.ip(), flow.destination.port());
-        let by_address = FrontendKey::Address(address, flow.protocol, port);
-        let by_port = FrontendKey::NodePort(flow.protocol, port);
-        let translated = flow.endpoint != flow.destination;
-        let of_frontend = match (frontends.get(&by_address), frontends.get(&by_port)) {
-            (Some(endpoints), _) => Some((by_address, endpoints)),
-            // A flow to this port of a stranger is none of ours: it was not translated.
-            (None, Some(endpoints)) if translated => Some((by_port, endpoints)),
-            _ => None,
-        };
-        if let Some((frontend, endpoints)) = of_frontend
-            && !endpoints.iter().any(|endpoint| endpoint.address == flow.endpoint)
-        {
-            found.insert(Stale { frontend, endpoint: flow.endpoint });
-        }
-    }
-    found
+/// What to delete where a flow is one of the frontends' and leads to something else than their endpoints.
+pub fn stale(flow: Flow, frontends: &BTreeMap<FrontendKey, Vec<Endpoint>>) -> Option<Stale> {
+    let (address, port) = (*flow.destination.ip(), flow.destination.port());
+    let by_address = FrontendKey::Address(address, flow.protocol, port);
+    let by_port = FrontendKey::NodePort(flow.protocol, port);
+    let translated = flow.endpoint != flow.destination;
+    let (frontend, endpoints) = match (frontends.get(&by_address), frontends.get(&by_port)) {
+        (Some(endpoints), _) => (by_address, endpoints),
+        // A flow to this port of a stranger is none of ours: it was not translated.
+        (None, Some(endpoints)) if translated => (by_port, endpoints),
+        _ => return None,
+    };
+    let is_current = endpoints.iter().any(|endpoint| endpoint.address == flow.endpoint);
+    (!is_current).then_some(Stale { frontend, endpoint: flow.endpoint })
 }
 
 /// Why stale flows may remain.
@@ -80,10 +76,8 @@ pub async fn clean(frontends: &BTreeMap<FrontendKey, Vec<Endpoint>>) -> Result<u
         frontends.keys().map(|key| key.protocol()).filter(|protocol| outlives_endpoints(*protocol)).collect();
     let mut deleted = 0;
     for protocol in protocols {
-        let listing = conntrack(&["-L", "-p", &protocol.to_string()]).await?;
-        let flows: Vec<Flow> = listing.lines().filter_map(|line| parse(protocol, line)).collect();
-        for stale in stale(&flows, frontends) {
-            conntrack(&stale.arguments().iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        for stale in listed(protocol, frontends).await? {
+            delete(&stale.arguments()).await?;
             deleted += 1;
         }
     }
@@ -107,24 +101,47 @@ impl Stale {
     }
 }
 
-async fn conntrack(arguments: &[&str]) -> Result<String, ConntrackError> {
+/// The stale ones of all flows of a protocol, of which there may be very many: they are read line by line.
+async fn listed(
+    protocol: Protocol,
+    frontends: &BTreeMap<FrontendKey, Vec<Endpoint>>,
+) -> Result<BTreeSet<Stale>, ConntrackError> {
+    let arguments = ["-L", "-p", &protocol.to_string()].map(str::to_owned);
+    let mut child = tokio::process::Command::new("conntrack")
+        .args(&arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut found = BTreeSet::new();
+    if let Some(output) = child.stdout.take() {
+        let mut lines = BufReader::new(output).lines();
+        while let Some(line) = lines.next_line().await? {
+            found.extend(parse(protocol, &line).and_then(|flow| stale(flow, frontends)));
+        }
+    }
+    let output = child.wait_with_output().await?;
+    if output.status.success() { Ok(found) } else { Err(failed(&arguments, &output.stderr)) }
+}
+
+async fn delete(arguments: &[String]) -> Result<(), ConntrackError> {
     let output = tokio::process::Command::new("conntrack").args(arguments).kill_on_drop(true).output().await?;
     // Deleting flows that have just ended by themselves fails; that is what was wanted.
-    if output.status.success() || arguments.first() == Some(&"-D") && output.status.code() == Some(1) {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(ConntrackError::Failed {
+    let is_done = output.status.success() || output.status.code() == Some(1);
+    if is_done { Ok(()) } else { Err(failed(arguments, &output.stderr)) }
+}
+
+fn failed(arguments: &[String], complaint: &[u8]) -> ConntrackError {
+    ConntrackError::Failed {
         arguments: arguments.join(" "),
-        complaint: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+        complaint: String::from_utf8_lossy(complaint).trim().to_owned(),
+    }
 }
 
 /// A line of `conntrack -L`: the tuple of the original direction, then the one of the answers.
 fn parse(protocol: Protocol, line: &str) -> Option<Flow> {
-    let values = |name: &str| {
-        let name = name.to_owned();
-        line.split_whitespace().filter_map(move |word| word.strip_prefix(name.as_str()).map(str::to_owned))
-    };
+    let values = |name: &'static str| line.split_whitespace().filter_map(move |word| word.strip_prefix(name));
     let destination: Ipv4Addr = values("dst=").next()?.parse().ok()?;
     let destination_port: u16 = values("dport=").next()?.parse().ok()?;
     let endpoint: Ipv4Addr = values("src=").nth(1)?.parse().ok()?;
@@ -162,7 +179,8 @@ mod tests {
             (FrontendKey::Address([10, 96, 0, 20].into(), Protocol::Udp, 53), vec![endpoint]),
             (FrontendKey::NodePort(Protocol::Udp, 30053), Vec::new()),
         ]);
-        let commands: Vec<String> = stale(&flows, &frontends).iter().map(|stale| stale.arguments().join(" ")).collect();
+        let stale = flows.iter().filter_map(|flow| stale(*flow, &frontends));
+        let commands: Vec<String> = stale.map(|stale| stale.arguments().join(" ")).collect();
         assert_eq!(
             commands,
             [

@@ -8,6 +8,7 @@ pub mod beside;
 pub mod conntrack;
 pub mod copies;
 pub mod dns;
+pub mod flows;
 pub mod nft;
 pub mod node;
 pub mod serve;

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use crate::acknowledge::Acknowledgements;
 use crate::beside::Beside;
 use crate::conntrack;
+use crate::flows::{Flows, flows};
 use crate::nft::{InvalidObject, Kernel, KernelError};
 use crate::node::view::NodeView;
-use crate::services::frontend::Place;
+use crate::services::frontend::{Endpoint, Place};
 use crate::services::host_ports::{self, HostPortsView};
 use crate::services::objects::{Surroundings, TABLE};
 use crate::services::view::{EndpointSliceView, ServiceView};
-use crate::services::{RuleSet, Update, frontends};
+use crate::services::{FrontendKey, RuleSet, Update, frontends};
 
 /// The index of EndpointSlices by Service (`namespace/name`).
 pub const BY_SERVICE: &str = "service";
@@ -150,21 +151,23 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
     /// Syncs until shutdown. The stores must be whole: half the Services would be taken for all.
     pub async fn run(self, requests: Requests, runner: Runner<()>, shutdown: CancellationToken) {
         let state: Arc<Mutex<Option<Installed<K>>>> = Arc::default();
+        let (flows, flow_runner) = flows();
+        let cleaning = flows.clone().run(flow_runner, self.acknowledgements.clone(), shutdown.clone());
         let syncer = Arc::new(self);
         requests.queue.add(());
-        runner
-            .run(shutdown, move |()| {
-                let (syncer, requests, state) = (syncer.clone(), requests.clone(), state.clone());
-                async move {
-                    // Taken out, so that a panic leaves nothing half done: the next sync begins afresh.
-                    let taken = state.lock().take();
-                    let mut installed = taken.unwrap_or_else(|| syncer.fresh(&requests));
-                    let result = syncer.sync(&requests, &mut installed).await;
-                    *state.lock() = Some(installed);
-                    result.map(|()| Next::Done)
-                }
-            })
-            .await;
+        let syncing = runner.run(shutdown, move |()| {
+            let (syncer, requests, state) = (syncer.clone(), requests.clone(), state.clone());
+            let flows = flows.clone();
+            async move {
+                // Taken out, so that a panic leaves nothing half done: the next sync begins afresh.
+                let taken = state.lock().take();
+                let mut installed = taken.unwrap_or_else(|| syncer.fresh(&requests));
+                let result = syncer.sync(&requests, &flows, &mut installed).await;
+                *state.lock() = Some(installed);
+                result.map(|()| Next::Done)
+            }
+        });
+        tokio::join!(syncing, cleaning);
     }
 
     fn fresh(&self, requests: &Requests) -> Installed<K> {
@@ -176,7 +179,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         Installed { kernel: self.kernel.clone(), rules, is_current: false, reached, is_awaited: true }
     }
 
-    async fn sync(&self, requests: &Requests, installed: &mut Installed<K>) -> Result<(), SyncError> {
+    async fn sync(&self, requests: &Requests, flows: &Flows, installed: &mut Installed<K>) -> Result<(), SyncError> {
         let mut pending = std::mem::take(&mut *requests.pending.lock());
         let begin = Instant::now();
         if pending.is_everything {
@@ -215,11 +218,9 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             let frontends = installed.rules.frontends().count();
             tracing::info!(frontends, milliseconds = begin.elapsed().as_millis(), "wrote the whole rule set");
         }
-        // Before anybody is told that an endpoint may end: datagrams of old flows still went there.
-        self.clean_flows(installed, &updates, was_current).await;
-        if std::mem::take(&mut installed.is_awaited) {
-            self.acknowledgements.reached(installed.reached);
-        }
+        // That an endpoint may end is told when old flows do not lead there any more either.
+        let awaited = std::mem::take(&mut installed.is_awaited).then_some(installed.reached);
+        flows.clean(Self::touched(installed, &updates, was_current), awaited);
         for key in changed.iter().filter(|key| host_ports::pod(key).is_none()) {
             let service = self.services.get(key);
             let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
@@ -277,7 +278,12 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         Ok(count)
     }
 
-    async fn clean_flows(&self, installed: &Installed<K>, updates: &[Update], was_current: bool) {
+    /// The frontends whose flows may lead to endpoints that they do not have any more.
+    fn touched(
+        installed: &Installed<K>,
+        updates: &[Update],
+        was_current: bool,
+    ) -> BTreeMap<FrontendKey, Vec<Endpoint>> {
         let mut touched = BTreeMap::new();
         if was_current {
             for update in updates {
@@ -291,14 +297,6 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             }));
         }
         touched.retain(|key, _| conntrack::outlives_endpoints(key.protocol()));
-        if touched.is_empty() {
-            return;
-        }
-        match conntrack::clean(&touched).await {
-            Ok(0) => {}
-            Ok(kinds) => tracing::info!(kinds, "deleted flows to endpoints that are gone"),
-            // The rules are right; only old flows may go astray until they time out.
-            Err(error) => tracing::warn!(%error, "flows to endpoints that are gone may remain"),
-        }
+        touched
     }
 }

@@ -35,7 +35,7 @@ pub struct Update {
     pub freed: BTreeSet<ObjectKey>,
     /// Frontends that a Service wants but another one has.
     pub refused: Vec<(ObjectKey, FrontendKey)>,
-    /// Frontends whose endpoints changed, and what they are now.
+    /// Frontends that may have flows to something else than their endpoints, and what those are now.
     pub touched: BTreeMap<FrontendKey, Vec<Endpoint>>,
 }
 
@@ -227,10 +227,7 @@ impl RuleSet {
                 return;
             }
         }
-        if before
-            .as_ref()
-            .is_none_or(|before| before.endpoints != frontend.endpoints || before.outside != frontend.outside)
-        {
+        if before.as_ref().is_none_or(|before| may_leave_flows(before, &frontend)) {
             let mut endpoints = frontend.endpoints.clone();
             endpoints.extend(frontend.outside.iter().flatten());
             update.touched.insert(key, endpoints);
@@ -278,6 +275,16 @@ impl RuleSet {
             net.remove(object);
         }
     }
+}
+
+/// Whether flows may lead to something else than the endpoints now: one went, or there was none and clients tried.
+fn may_leave_flows(before: &Frontend, now: &Frontend) -> bool {
+    let lost = |before: &[Endpoint], now: &[Endpoint]| {
+        let now: BTreeSet<_> = now.iter().map(|endpoint| endpoint.address).collect();
+        before.is_empty() && !now.is_empty() || before.iter().any(|endpoint| !now.contains(&endpoint.address))
+    };
+    let outside = |frontend: &Frontend| frontend.outside.clone().unwrap_or_else(|| frontend.endpoints.clone());
+    lost(&before.endpoints, &now.endpoints) || lost(&outside(before), &outside(now))
 }
 
 /// The net effect of many removals and additions.

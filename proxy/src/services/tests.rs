@@ -109,6 +109,24 @@ fn reaches(net: u8, last: u8, port: u16, masqueraded: bool) -> Landing {
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 
+#[test]
+fn flows_are_looked_through_when_an_endpoint_went_and_when_the_first_came() {
+    let dns = service("dns", r#"{"type":"ClusterIP","clusterIP":"10.96.0.20","ports":[{"port":53,"protocol":"UDP"}]}"#);
+    let mut rules = RuleSet::new(surroundings());
+    let mut looks = |endpoints: &[(u8, u8, &str)]| {
+        let slices = [slice(&dns.0, "", "UDP", 53, endpoints)];
+        let update = rules.update([(dns.0.clone(), frontends(&dns.1, slices.iter(), place()))]);
+        update.touched.values().map(Vec::len).collect::<Vec<_>>()
+    };
+    let none: [usize; 0] = [];
+    assert_eq!(looks(&[]), [0], "clients may have tried before there was a Service");
+    assert_eq!(looks(&[(1, 5, "ready")]), [1], "or before it had endpoints");
+    assert_eq!(looks(&[(1, 5, "ready"), (2, 6, "ready")]), none, "one more takes no flow away");
+    assert_eq!(looks(&[(2, 6, "ready")]), [1]);
+    assert_eq!(looks(&[(2, 6, "leaving")]), none, "the last one goes on until it is gone");
+    assert_eq!(looks(&[]), [0]);
+}
+
 fn web(extra: &str) -> (ObjectKey, ServiceView) {
     service(
         "web",
