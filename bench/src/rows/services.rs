@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use reeve_client::backoff::{Backoff, retry};
 use serde_json::json;
 
 use super::{Bench, writes};
@@ -46,7 +47,9 @@ pub async fn change(bench: &Bench) -> Result<Outcome> {
 /// Services and their slices, so many at a time as in the other rows.
 async fn fill(bench: &Bench) -> Result<Load> {
     let (target, count) = (Arc::clone(&bench.target), usize::try_from(bench.options.services)?);
-    target.ensure_namespace().await?;
+    // The server has just been started, and may have its own first objects to write.
+    let serving = retry(Backoff::RETRY, "the first write", || target.ensure_namespace());
+    tokio::time::timeout(PATIENCE, serving).await.context("the API server takes no writes")?;
     load::run(count, writes::AT_ONCE, move |number| {
         let target = Arc::clone(&target);
         async move {
