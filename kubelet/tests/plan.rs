@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proptest::prelude::*;
+use reeve_kubelet::agent::patch::merge_diff;
 use reeve_kubelet::config::Tuning;
 use reeve_kubelet::pod::observed::{Container, ContainerState, PodObserved, Sandbox};
 use reeve_kubelet::pod::plan::{Action, Intent, NodeFacts, Target, Termination, Unhealthy, WorkerState, next_actions};
@@ -171,7 +172,7 @@ impl World {
         panic!("never settles: {trace:?}");
     }
 
-    fn phase(&self) -> String {
+    fn status(&self) -> PodStatus {
         let ready = self.worker.started.clone();
         let input = StatusInput {
             pod: &self.pod,
@@ -183,7 +184,26 @@ impl World {
             rejected: false,
             failure: None,
         };
-        let status = status(input, self.now);
+        status(input, self.now)
+    }
+
+    /// Writes the status; the API answers with all that its form has. Returns what would be written then.
+    fn write_status(&mut self) -> Option<serde_json::Value> {
+        let mut stored = serde_json::to_value(self.status()).unwrap();
+        for list in ["initContainerStatuses", "containerStatuses"] {
+            for container in stored.get_mut(list).and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+                for part in ["state", "lastState"] {
+                    container.as_object_mut().unwrap().entry(part).or_insert(json!({}));
+                }
+            }
+        }
+        self.pod.status = serde_json::from_value(stored).unwrap();
+        let value = |status: &PodStatus| serde_json::to_value(status).unwrap();
+        merge_diff(&value(self.pod.status.as_ref().unwrap()), &value(&self.status()))
+    }
+
+    fn phase(&self) -> String {
+        let status = self.status();
         let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready").map(|it| it.status.clone());
         let first =
             status.container_statuses.iter().flatten().next().and_then(|it| it.state.clone()).unwrap_or_default();
@@ -492,7 +512,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// Whatever happens in whatever order: never two running containers of a name, never two sandboxes, never a
-    /// start after the deletion (the assertions are in `perform`).
+    /// start after the deletion (the assertions are in `perform`), and a status that is written stays so.
     #[test]
     fn safety(policy in prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")], steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new(pod(json!({
@@ -554,6 +574,7 @@ proptest! {
                 Step::Pass(seconds) => world.pass(seconds),
                 _ => {}
             }
+            prop_assert_eq!(world.write_status(), None, "a status is written again and again");
         }
         if deleted {
             for action in flying {

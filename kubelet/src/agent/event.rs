@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::executor::Done;
 use super::inbox::Reference;
 use super::look::Look;
+use super::patch::StatusPatch;
 use crate::pod::plan::Target;
 use crate::pod::probe::{ProbeAnswer, ProbeKind};
 use crate::runtime::events::RuntimeEvent;
@@ -54,6 +55,8 @@ pub enum Event {
     StatusWritten {
         /// The pod's UID.
         uid: String,
+        /// The patch.
+        sent: StatusPatch,
         /// The pod with its new status; `None` when it is no more; or why the patch failed.
         result: Result<Option<Box<Pod>>, Error>,
     },

@@ -172,7 +172,7 @@ impl Agent {
                 self.take_look(&uid, look, now);
             }
             Event::WorkerDone { uid, target, done, look } => self.worker_done(&uid, target, done, look, now),
-            Event::StatusWritten { uid, result } => self.status_written(&uid, result, now),
+            Event::StatusWritten { uid, sent, result } => self.status_written(&uid, sent, result, now),
             Event::ProbeResult { uid, container_id, kind, answer } => {
                 self.probe_result(&uid, &container_id, kind, answer, now);
             }

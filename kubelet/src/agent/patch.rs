@@ -1,6 +1,15 @@
-//! The smallest merge patch (RFC 7386) that makes one value of another.
+//! Patches of statuses, and the smallest merge patch (RFC 7386) that makes one value of another.
 
 use serde_json::{Map, Value};
+
+/// A patch of a pod's status, as far as it is compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusPatch {
+    /// The version of the pod that it was decided on.
+    pub resource_version: Option<String>,
+    /// What it changes of the status.
+    pub difference: Value,
+}
 
 /// What must be merged into `old` to make it `new`; `None` when they are equal.
 pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::event::{Event, report};
 use super::executor::{Executor, Subject};
+use super::patch::StatusPatch;
 use super::steps::subject_of;
 use super::{Agent, patch};
 use crate::pod::plan::NodeFacts;
@@ -69,6 +70,11 @@ impl Agent {
             worker.state.status_written = true;
             return;
         };
+        let sent = StatusPatch { resource_version: pod.metadata.resource_version.clone(), difference };
+        if worker.status_settled.as_ref() == Some(&sent) {
+            worker.state.status_written = true;
+            return;
+        }
         worker.state.status_written = false;
         if worker.status_in_flight {
             return;
@@ -84,23 +90,34 @@ impl Agent {
         announce_back_off(&self.executor, &subject_of(uid, worker), pod.status.as_ref(), &wanted);
         let stored_uid = spec::uid(&pod).to_owned();
         let patch = json!({
-            "metadata": {"uid": stored_uid, "resourceVersion": pod.metadata.resource_version},
-            "status": difference,
+            "metadata": {"uid": stored_uid, "resourceVersion": sent.resource_version},
+            "status": sent.difference,
         });
         let (executor, sender, uid, key) =
             (self.executor.clone(), self.sender.clone(), uid.to_owned(), worker.key.clone());
         tokio::spawn(async move {
             let result = patch_status(&executor, &key, &stored_uid, patch).await;
-            report(&sender, Event::StatusWritten { uid, result }).await;
+            report(&sender, Event::StatusWritten { uid, sent, result }).await;
         });
     }
 
     /// A status patch was answered.
-    pub(super) fn status_written(&mut self, uid: &str, result: Result<Option<Box<Pod>>, Error>, now: Timestamp) {
+    pub(super) fn status_written(
+        &mut self,
+        uid: &str,
+        sent: StatusPatch,
+        result: Result<Option<Box<Pod>>, Error>,
+        now: Timestamp,
+    ) {
         let Some(worker) = self.workers.get_mut(uid) else { return };
         worker.status_in_flight = false;
         match result {
             Ok(Some(pod)) => {
+                // The same patch would change nothing again, and again.
+                if pod.metadata.resource_version == sent.resource_version {
+                    tracing::warn!(pod = %worker.key, difference = %sent.difference, "the API has this status already");
+                    worker.status_settled = Some(sent);
+                }
                 worker.status_retry.reset();
                 worker.status_failed_at = None;
                 if worker.is_static() {

@@ -11,6 +11,7 @@ use reeve_api::meta::MetaExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::inventory::{ContainerEntry, PodEntry};
+use super::patch::StatusPatch;
 use crate::pod::backoff::{Backoff, BackoffLimits, after};
 use crate::pod::observed::{ContainerState, PodObserved};
 use crate::pod::plan::{Intent, Termination, WorkerState};
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     pub status_in_flight: bool,
     pub status_retry: Backoff,
     pub status_failed_at: Option<Timestamp>,
+    /// What the API took for no change of the version that it has.
+    pub status_settled: Option<StatusPatch>,
     /// When the volumes have to be filled anew.
     pub refresh_volumes_at: Option<Timestamp>,
     /// Why the kubelet ended the pod (`DeadlineExceeded`), where it did.
@@ -80,6 +83,7 @@ impl Worker {
             status_in_flight: false,
             status_retry: Backoff::default(),
             status_failed_at: None,
+            status_settled: None,
             refresh_volumes_at: None,
             failure: None,
         }

@@ -61,7 +61,6 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
     let initialized = initialized(pod, &init) || apps.iter().any(has_run);
     let sandbox_ready = observed.ready_sandbox().is_some() && !terminal;
     let unready: Vec<&str> = apps.iter().filter(|it| !it.ready).map(|it| it.name.as_str()).collect();
-    let unknown: Vec<&str> = apps.iter().filter(|it| !has_run(it)).map(|it| it.name.as_str()).collect();
     let (ready, reason, message) = if phase == "Succeeded" {
         (false, "PodCompleted", String::new())
     } else if phase == "Failed" {
@@ -69,15 +68,7 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
     } else if unready.is_empty() {
         (true, "", String::new())
     } else {
-        let mut parts = Vec::new();
-        let only_unready: Vec<&str> = unready.iter().copied().filter(|name| !unknown.contains(name)).collect();
-        if !unknown.is_empty() {
-            parts.push(format!("containers with unknown status: [{}]", unknown.join(" ")));
-        }
-        if !only_unready.is_empty() {
-            parts.push(format!("containers with unready status: [{}]", only_unready.join(" ")));
-        }
-        (false, "ContainersNotReady", parts.join(", "))
+        (false, "ContainersNotReady", format!("containers with unready status: [{}]", unready.join(" ")))
     };
     let (init_reason, init_message) = if initialized {
         (if phase == "Succeeded" { "PodCompleted" } else { "" }, String::new())
@@ -295,6 +286,7 @@ fn container_status(
     let base = ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
+        last_state: Some(ApiState::default()),
         ..ContainerStatus::default()
     };
     // The runtime may have forgotten a container that the API knows: its end stays told.
@@ -316,7 +308,8 @@ fn container_status(
         restart_count: latest.restart_count,
         last_state: previous
             .map(terminated)
-            .or_else(|| old.filter(|it| it.restart_count == latest.restart_count).and_then(|it| it.last_state.clone())),
+            .or_else(|| old.filter(|it| it.restart_count == latest.restart_count).and_then(|it| it.last_state.clone()))
+            .or(base.last_state),
         started: Some(false),
         allocated_resources: container.resources.as_ref().and_then(|it| it.requests.clone()),
         resources: container.resources.clone().filter(|it| it.limits.is_some() || it.requests.is_some()),
