@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     process::init_logging(&options.logging);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("apiserver").build()?;
     runtime.block_on(async {
-        reeve_client::pages::release_after_start();
+        reeve_client::pages::release_at_rest();
         let shutdown = process::shutdown_signal()?;
         reeve_apiserver::run(options, shutdown).await
     })

@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     let options = Options::parse();
     init_logging(&options.logs);
-    reeve_client::pages::release_after_start();
+    reeve_client::pages::release_at_rest();
     let settings = options.settings()?;
     let client = options.kubeconfig.client()?;
     let shutdown = shutdown_signal().context("cannot handle signals")?;

@@ -188,7 +188,7 @@ fn main() -> Result<()> {
 }
 
 async fn run(options: Options) -> Result<()> {
-    reeve_client::pages::release_after_start();
+    reeve_client::pages::release_at_rest();
     let shutdown = shutdown_signal()?;
     for folder in [&options.root_dir, &options.pod_logs_dir] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

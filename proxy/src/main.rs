@@ -96,7 +96,7 @@ fn optional_socket(text: &str) -> Result<OptionalSocket, std::net::AddrParseErro
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     process::init_logging(&options.logging);
-    reeve_client::pages::release_after_start();
+    reeve_client::pages::release_at_rest();
     if options.cleanup { cleanup().await } else { run(options).await }
 }
 

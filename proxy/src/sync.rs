@@ -207,6 +207,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             services = update.freed.clone();
             updates.push(update);
         }
+        reeve_client::pages::stir();
         let was_current = installed.is_current;
         let transactions = self.commit(installed, &updates).await.inspect_err(|_| self.beside.failed())?;
         self.beside.synced(begin.elapsed());

@@ -14,7 +14,7 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     init_logging(&options.logs);
-    reeve_client::pages::release_after_start();
+    reeve_client::pages::release_at_rest();
     let shutdown = shutdown_signal().context("cannot listen for signals")?;
     let client = options.connection.client()?;
     let following = Following::start(&client, &options.scheduler_name);

@@ -137,6 +137,7 @@ impl<'a> Calls<'a> {
     }
 
     fn bind(&mut self, binding: Binding) {
+        reeve_client::pages::stir();
         self.bindings += 1;
         let (client, recorder) = (self.client, self.recorder);
         self.running.push(

@@ -43,6 +43,8 @@ pub async fn serve(listener: TcpListener, tls: ServerTls, chain: Arc<Chain>, shu
         };
         match accepted {
             Ok((stream, address)) => {
+                // A new client mostly wants what resting ones do not.
+                reeve_client::pages::stir();
                 let watcher = graceful.watcher();
                 tokio::spawn(connection(stream, address, tls.acceptor(), chain.clone(), watcher));
             }

@@ -57,6 +57,7 @@ impl Agent {
 
     pub(super) fn dispatch(&mut self, uid: &str, action: Action, now: Timestamp) {
         let Some(target) = action.target() else { return };
+        reeve_client::pages::stir();
         let tuning = &self.executor.config.tuning;
         if action.is_start() {
             if self.starts >= tuning.starts_in_flight {
