@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn only_what_equals_its_file_is_given_back() {
         let mapping = |head: &str, dirty: u32| {
-            format!("{head}\nSize: 4 kB\nRss: 4 kB\nPrivate_Dirty: {dirty} kB\nAnonymous: {dirty} kB\nSwap: 0 kB\nVmFlags: rd mr\n")
+            format!(
+                "{head}\nSize: 4 kB\nRss: 4 kB\nPrivate_Dirty: {dirty} kB\nAnonymous: {dirty} kB\nSwap: 0 kB\nVmFlags: rd mr\n"
+            )
         };
         let mappings = [
             mapping("55d0a000-55d0b000 r--p 00000000 fe:00 1234 /usr/bin/apiserver", 0),

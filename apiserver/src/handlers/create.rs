@@ -171,10 +171,14 @@ impl Handlers {
         let key = row.storage_key(&target.namespace, &name);
         let ttl = row.time_to_live.map(|_| self.options.event_ttl);
         loop {
-            let mut object = object.clone_object();
-            let claims = self.plan_claims(object.as_mut(), None, lost)?;
-            check(row, &name, object.validate())?;
-            let value = encode(object.as_ref())?;
+            let (value, claims) = if service_claims::claims(object) {
+                let mut object = object.clone_object();
+                let claims = self.plan_claims(object.as_mut(), None, lost)?;
+                check(row, &name, object.validate())?;
+                (encode(object.as_ref())?, claims)
+            } else {
+                (encode(object)?, service_claims::Claims::default())
+            };
             if options.dry_run {
                 let mut decide = |present: Option<&crate::storage::Stored>| match present {
                     Some(_) => Err(StatusError::already_exists(&target.resource, &name)),

@@ -18,7 +18,7 @@ use crate::admission::{namespace_lifecycle, node_restriction};
 use crate::authorization::node::node_of;
 use crate::registry::{AnyObject, Row};
 use crate::request::{Target, User, Verb};
-use crate::storage::{Hint, Outcome, Stored, Write};
+use crate::storage::{Outcome, Stored, Write, final_state};
 
 /// How many deletions of a collection are in flight.
 const COLLECTION_PARALLELISM: usize = 32;
@@ -69,10 +69,9 @@ impl Handlers {
         let hint = self.hint(row, target);
         let mut dry: Option<(Stored, bool)> = None;
         let mut end = None;
-        let mut told = false;
         let (policy, warnings) = default_policy(target, options);
         let result = {
-            let (dry, end, told) = (&mut dry, &mut end, &mut told);
+            let (dry, end) = (&mut dry, &mut end);
             let mut decide = |present: Option<&Stored>| {
                 let present = present.ok_or_else(|| StatusError::not_found(&target.resource, &target.name))?;
                 let mut object = decode_stored(row, &present.value)?;
@@ -84,37 +83,20 @@ impl Handlers {
                     *dry = Some((Stored { value, revision: present.revision }, gone));
                     return Ok(Write::keep());
                 }
-                *told = deletion == Deletion::MarkedThenNow;
                 match deletion {
-                    Deletion::Now => {
-                        *end = Some(encode(object.as_ref())?);
-                        Ok(Write::delete().releasing(service_claims::held(object.as_ref())))
+                    Deletion::Now | Deletion::MarkedThenNow => {
+                        let state = encode(object.as_ref())?;
+                        let write = Write::delete().releasing(service_claims::held(object.as_ref()));
+                        let told = deletion == Deletion::MarkedThenNow;
+                        let write = if told { write.noting(final_state::note(&key, &state)) } else { write };
+                        *end = Some(state);
+                        Ok(write)
                     }
                     Deletion::Unchanged => Ok(Write::keep()),
-                    Deletion::Marked | Deletion::MarkedThenNow => Ok(Write::put(encode(object.as_ref())?)),
+                    Deletion::Marked => Ok(Write::put(encode(object.as_ref())?)),
                 }
             };
             self.store.update(&key, hint, &mut decide).await
-        };
-        let result = match result {
-            Ok(Outcome::Put { stored, .. }) if told => {
-                let end = &mut end;
-                let mut decide = |present: Option<&Stored>| {
-                    // Someone else may have been quicker, or hold it again.
-                    let Some(present) = present else { return Ok(Write::keep()) };
-                    let mut object = decode_stored(row, &present.value)?;
-                    if plan(object.as_mut(), options, policy, now) != Deletion::Now {
-                        return Ok(Write::keep());
-                    }
-                    *end = Some(present.value.clone());
-                    Ok(Write::delete().releasing(service_claims::held(object.as_ref())))
-                };
-                match self.store.update(&key, Hint::Present(stored.clone()), &mut decide).await {
-                    Ok(Outcome::Kept(None)) => Ok(Outcome::Deleted { revision: stored.revision, last: stored }),
-                    other => other,
-                }
-            }
-            other => other,
         };
         if let Some((stored, gone)) = dry {
             if gone && !RETURNS_OBJECT.contains(&target.resource.resource.as_str()) {
@@ -210,7 +192,7 @@ enum Deletion {
     Now,
     /// Keep it, with its new deletion timestamp.
     Marked,
-    /// Say that nothing is left to wait for, then remove it: watchers see both.
+    /// Say that nothing is left to wait for and remove it: watchers see both.
     MarkedThenNow,
     /// It is being deleted already, and no later than asked.
     Unchanged,

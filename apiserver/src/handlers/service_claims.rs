@@ -90,6 +90,11 @@ fn protocol(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
 }
 
+/// Whether objects of this kind claim anything.
+pub(super) fn claims(object: &dyn AnyObject) -> bool {
+    service(object).is_some()
+}
+
 impl Handlers {
     /// Fills in the addresses and ports of a Service and says what that claims. Objects of other kinds claim
     /// nothing.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::etcd::{EtcdOptions, EtcdStore};
 use super::etcd_process::EtcdProcess;
-use super::{Change, ChangeStream, Claim, Hint, MemoryStore, Outcome, Store, StoreError, Stored, Turns, Write};
+use super::{Change, ChangeStream, Claim, Hint, MemoryStore, Note, Outcome, Store, StoreError, Stored, Turns, Write};
 
 /// Long enough for any answer; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,6 +174,38 @@ async fn a_claim_is_never_granted_twice(store: Arc<dyn Store>) {
     assert_eq!(store.get("/services/none").await.unwrap(), None);
 }
 
+async fn a_note_comes_with_its_write_or_not_at_all(store: Arc<dyn Store>) {
+    let store = &*store;
+    let from = put(store, "/noted/a", "1").await + 1;
+    let note = |value: &'static str| Note { key: "/note".to_owned(), value: value.into() };
+    let mut changes = store.watch(from).await.unwrap();
+    // Decided on a state that is no more: nothing is told.
+    let stale = Stored { value: "0".into(), revision: 1 };
+    let mut decide = |present: Option<&Stored>| match present {
+        Some(present) if present.value == "1" => Err(refused("newer")),
+        _ => Ok(Write::delete().noting(note("stale"))),
+    };
+    let result = store.update("/noted/a", Hint::Present(stale), &mut decide).await;
+    assert_eq!(result, Err(StoreError::Rejected(refused("newer"))));
+    for value in ["first", "second"] {
+        store.update("/noted/a", Hint::Unknown, &mut |_| Ok(Write::delete().noting(note(value)))).await.unwrap();
+        put(store, "/noted/a", "2").await;
+    }
+    let seen = take(&mut changes, 6).await;
+    let told = |change: &Change| (change.key.clone(), change.value.clone(), change.revision - from);
+    let bytes = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+    let expected = [
+        ("/note", bytes("first"), 0),
+        ("/noted/a", None, 0),
+        ("/noted/a", bytes("2"), 1),
+        ("/note", bytes("second"), 2),
+        ("/noted/a", None, 2),
+        ("/noted/a", bytes("2"), 3),
+    ];
+    let expected = expected.map(|(key, value, revision)| (key.to_owned(), value, revision));
+    assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), expected);
+}
+
 async fn what_expires_is_seen_as_deleted(store: Arc<dyn Store>) {
     let from = store.current_revision().await.unwrap() + 1;
     let mut changes = store.watch(from).await.unwrap();
@@ -291,6 +323,7 @@ store_contract!(
     a_stale_hint_never_decides,
     concurrent_updates_lose_nothing,
     a_claim_is_never_granted_twice,
+    a_note_comes_with_its_write_or_not_at_all,
     what_expires_is_seen_as_deleted,
     pages_are_stable_at_a_revision,
     a_watch_sees_every_revision_once,

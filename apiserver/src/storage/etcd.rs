@@ -172,6 +172,9 @@ impl EtcdStore {
         let mut compares = vec![Compare::mod_revision(key, CompareOp::Equal, believed)];
         let mut operations = Vec::new();
         let mut otherwise = vec![TxnOp::get(key, None)];
+        if let Some(note) = &write.note {
+            operations.push(TxnOp::put(note.key.as_str(), note.value.as_ref(), None));
+        }
         match &write.action {
             Action::Put { value, ttl } => {
                 let mut options = PutOptions::new();
@@ -338,7 +341,7 @@ impl Store for EtcdStore {
                         Action::Delete => present.is_none(),
                         Action::Keep => true,
                     };
-                    nothing && write.claims.is_empty() && write.releases.is_empty()
+                    nothing && write.claims.is_empty() && write.releases.is_empty() && write.note.is_none()
                 }
                 Err(_) => true,
             };

@@ -132,6 +132,7 @@ impl Shared {
             return Err(StoreError::Claimed(taken.key.clone()));
         }
         let mut writes: Vec<(String, Option<Bytes>)> = Vec::new();
+        writes.extend(write.note.map(|note| (note.key, Some(note.value))));
         let mut timer = None;
         match &write.action {
             Action::Put { value, ttl } => {

@@ -12,6 +12,7 @@ mod contract;
 pub mod etcd;
 #[cfg(test)]
 mod etcd_process;
+pub mod final_state;
 mod leases;
 pub mod memory;
 pub mod turns;
@@ -26,7 +27,7 @@ pub use etcd::EtcdStore;
 pub use memory::MemoryStore;
 pub use turns::Turns;
 pub use types::{
-    Action, Change, ChangeBatch, ChangeStream, Claim, Decide, Hint, Outcome, Page, StoreError, Stored, Write,
+    Action, Change, ChangeBatch, ChangeStream, Claim, Decide, Hint, Note, Outcome, Page, StoreError, Stored, Write,
 };
 
 /// A revisioned key-value store with watch: etcd, or its in-memory twin.

@@ -50,6 +50,15 @@ impl Claim {
     }
 }
 
+/// A key that is put in the same transaction, whatever it holds: a word to those who watch the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: Bytes,
+}
+
 /// What becomes of the updated key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -66,7 +75,7 @@ pub enum Action {
     Keep,
 }
 
-/// The answer of a `decide` closure: an action and the claims that go with it, all in one transaction.
+/// The answer of a `decide` closure: an action and what goes with it, all in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// What becomes of the key.
@@ -75,6 +84,8 @@ pub struct Write {
     pub claims: Vec<Claim>,
     /// Keys that are deleted: claims that the object held according to the state that was decided on.
     pub releases: Vec<String>,
+    /// What is told beside; it comes before the action in the changes of the revision.
+    pub note: Option<Note>,
 }
 
 impl Write {
@@ -99,12 +110,18 @@ impl Write {
     }
 
     fn of(action: Action) -> Self {
-        Self { action, claims: Vec::new(), releases: Vec::new() }
+        Self { action, claims: Vec::new(), releases: Vec::new(), note: None }
     }
 
     /// Adds claims.
     pub fn claiming(mut self, claims: impl IntoIterator<Item = Claim>) -> Self {
         self.claims.extend(claims);
+        self
+    }
+
+    /// Adds a note.
+    pub fn noting(mut self, note: Note) -> Self {
+        self.note = Some(note);
         self
     }
 

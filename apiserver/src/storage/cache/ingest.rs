@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::resource::Resource;
 use super::snapshot::State;
-use crate::storage::SharedStore;
 use crate::storage::types::{Change, ChangeBatch, StoreError};
+use crate::storage::{SharedStore, final_state};
 
 /// Objects per page of a load.
 const PAGE: usize = 500;
@@ -66,6 +66,8 @@ impl Router {
     fn apply(&self, batch: &ChangeBatch) {
         let mut runs: Vec<(&Resource, &str, Vec<Change>)> = Vec::new();
         for change in &batch.changes {
+            let shown = final_state::shown(change);
+            let change = shown.as_ref().unwrap_or(change);
             let Some(resource) = self.route(&change.key) else { continue };
             let prefix = resource.config().prefix.as_str();
             if change.key.len() == prefix.len() {

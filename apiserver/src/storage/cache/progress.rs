@@ -87,11 +87,27 @@ impl Progress {
     }
 }
 
+/// How many turns the other tasks get, as long as each brings another request, before the revision is read.
+const TURNS: usize = 16;
+
 /// Reads the store's revision for those that ask. All that ask while a read is under way share the next
-/// one: a read that began before a request came cannot speak for it.
+/// one: a read that began before a request came cannot speak for it. Requests that are about to ask are waited for:
+/// under load a read for each handful of them would keep the store busier than the requests do.
 pub(crate) async fn answer(store: &dyn Store, mut asks: Asks) {
     let mut waiting = Vec::new();
     while asks.0.recv_many(&mut waiting, WAITING).await > 0 {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            let before = waiting.len();
+            while waiting.len() < WAITING
+                && let Ok(ask) = asks.0.try_recv()
+            {
+                waiting.push(ask);
+            }
+            if waiting.len() == before {
+                break;
+            }
+        }
         let revision = store.current_revision().await;
         for ask in waiting.drain(..) {
             // Who has gone away meanwhile needs no answer.

@@ -12,7 +12,7 @@ use reeve_api::{GroupVersionResource, Reason};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::storage::{Hint, MemoryStore, Outcome, Store, Write};
+use crate::storage::{Hint, MemoryStore, Outcome, Store, Write, final_state};
 
 struct NodeName;
 
@@ -135,6 +135,37 @@ async fn a_read_after_a_write_sees_it() {
     assert_eq!(world.list(Selector::namespace("b")).await.len(), 0);
     assert!(matches!(world.pods.hint("a", "p1"), Hint::Present(_)));
     assert_eq!(world.pods.hint("a", "none"), Hint::Absent);
+}
+
+#[tokio::test]
+async fn a_deletion_may_be_preceded_by_the_last_state() {
+    let world = World::new(CacheOptions::default()).await;
+    let key = "/registry/pods/a/p";
+    let written = world.put("a/p", "n1", "x").await;
+    let mut live = world.watch(Selector::all().field("spec.nodeName", "n1"), WatchFrom::Revision(written)).await;
+    let other = world.put("a/q", "n2", "x").await;
+    let state = br#"{"metadata":{"name":"p","namespace":"a","deletionTimestamp":"t"},"spec":{"nodeName":"n1"}}"#;
+    let delete = Write::delete().noting(final_state::note(key, state));
+    world.store.update(key, Hint::Unknown, &mut |_| Ok(delete.clone())).await.unwrap();
+    let gone = other + 1;
+    let shown = |events: &[Arc<Event>]| -> Vec<(EventKind, i64, bool)> {
+        let told = |event: &Arc<Event>| {
+            let marked = memchr::memmem::find(&event.object(), b"deletionTimestamp").is_some();
+            (event.kind(), event.revision(), marked)
+        };
+        events.iter().map(told).collect()
+    };
+    let end = [(EventKind::Modified, gone - 1, true), (EventKind::Deleted, gone, true)];
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(tokio::time::timeout(Duration::from_secs(10), live.next()).await.unwrap().unwrap().unwrap());
+    }
+    assert_eq!(shown(&seen), end);
+    // From the past it is the same; who has seen the version before the deletion still sees the deletion.
+    let selector = || Selector::namespace("a").field("metadata.name", "p");
+    assert_eq!(shown(&drain(&mut world.watch(selector(), WatchFrom::Revision(written)).await)), end);
+    assert_eq!(shown(&drain(&mut world.watch(selector(), WatchFrom::Revision(gone - 1)).await)), end[1..]);
+    assert_eq!(world.list(Selector::all()).await.len(), 1);
 }
 
 #[tokio::test]
