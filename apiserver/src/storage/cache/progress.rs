@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use reeve_api::StatusError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -90,28 +92,54 @@ impl Progress {
 /// How many turns the other tasks get, as long as each brings another request, before the revision is read.
 const TURNS: usize = 16;
 
-/// Reads the store's revision for those that ask. All that ask while a read is under way share the next
-/// one: a read that began before a request came cannot speak for it. Requests that are about to ask are waited for:
-/// under load a read for each handful of them would keep the store busier than the requests do.
+/// How many reads of the revision are under way at a time: while one is answered, another speaks for those that came
+/// meanwhile.
+const READS: usize = 2;
+
+/// Reads the store's revision for those that ask. All that ask before a read begins share it: one that began before a
+/// request came cannot speak for it. Requests that are about to ask are waited for: under load a read for each handful
+/// of them would keep the store busier than the requests do.
 pub(crate) async fn answer(store: &dyn Store, mut asks: Asks) {
+    let mut reads = FuturesUnordered::new();
     let mut waiting = Vec::new();
-    while asks.0.recv_many(&mut waiting, WAITING).await > 0 {
+    loop {
+        tokio::select! {
+            Some(()) = reads.next() => {}
+            () = asks.gather(&mut waiting), if reads.len() < READS => {
+                if waiting.is_empty() {
+                    break;
+                }
+                let waiting = std::mem::take(&mut waiting);
+                reads.push(async move {
+                    let revision = store.current_revision().await;
+                    for ask in waiting {
+                        // Who has gone away meanwhile needs no answer.
+                        ask.send(revision.clone()).ok();
+                    }
+                });
+            }
+        }
+    }
+    reads.collect::<()>().await;
+}
+
+impl Asks {
+    /// Collects those that share the next read; none when nobody can ask any more. May be given up at any await.
+    async fn gather(&mut self, waiting: &mut Vec<Ask>) {
+        if waiting.is_empty() {
+            self.0.recv_many(waiting, WAITING).await;
+        }
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
             let before = waiting.len();
             while waiting.len() < WAITING
-                && let Ok(ask) = asks.0.try_recv()
+                && let Ok(ask) = self.0.try_recv()
             {
                 waiting.push(ask);
             }
             if waiting.len() == before {
                 break;
             }
-        }
-        let revision = store.current_revision().await;
-        for ask in waiting.drain(..) {
-            // Who has gone away meanwhile needs no answer.
-            ask.send(revision.clone()).ok();
         }
     }
 }
