@@ -56,7 +56,7 @@ fn unchanged(mappings: &str) -> impl Iterator<Item = Range<usize>> {
     let mut lines = mappings.lines().peekable();
     std::iter::from_fn(move || {
         loop {
-            let candidate = lines.next().and_then(|head| Some(range(head)));
+            let candidate = lines.next().map(range);
             let mut own = 0_u64;
             while let Some(field) = lines.next_if(|line| !is_head(line)) {
                 let mut words = field.split_ascii_whitespace();
@@ -64,9 +64,10 @@ fn unchanged(mappings: &str) -> impl Iterator<Item = Range<usize>> {
                     own += words.next().and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(1);
                 }
             }
-            match candidate? {
-                Some(range) if own == 0 => return Some(range),
-                _ => {}
+            if let Some(range) = candidate?
+                && own == 0
+            {
+                return Some(range);
             }
         }
     })
