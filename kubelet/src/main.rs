@@ -37,7 +37,7 @@ use reeve_kubelet::static_pods::StaticPods;
 use reeve_kubelet::static_pods::mirror::{self, Mirrors};
 use reeve_kubelet::static_pods::source::Source;
 use reeve_kubelet::stats::collect::Collector;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::credentials::{AccessFlags, CertificateOptions};
@@ -203,7 +203,7 @@ async fn run(options: Options) -> Result<()> {
     let recorder = EventRecorder::new(&client, "kubelet", &config.node_name);
     let host_dns = HostDns::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
 
-    let Followed { inbox, fixed, pods, nodes } = follow_pods(&options, &config, &client, &shutdown)?;
+    let Followed { inbox, fixed, pods, nodes, given_up } = follow_pods(&options, &config, &client, &shutdown)?;
     let services = reflect::<ServiceView>(&client, Scope::all(), |_| {});
 
     let (link_sender, link) = watch::channel(Link::Connecting);
@@ -249,6 +249,7 @@ async fn run(options: Options) -> Result<()> {
         facts,
         recorder,
         pressure,
+        given_up,
     };
     tokio::spawn(node.run(health.clone(), shutdown.clone()));
 
@@ -286,6 +287,8 @@ struct Followed {
     fixed: StaticPods,
     pods: Store<Pod>,
     nodes: Store<NodeView>,
+    /// Told when the control plane has given the node up.
+    given_up: Arc<Notify>,
 }
 
 /// Follows the API's pods of this node and the static ones; changes go into the inbox, and mirror pods are kept.
@@ -308,9 +311,13 @@ fn follow_pods(options: &Options, config: &Config, client: &Client, shutdown: &C
         }
     });
     let scope = Scope::all().fields(&format!("metadata.name={}", config.node_name));
+    let given_up = Arc::new(Notify::new());
     let nodes = reflect::<NodeView>(client, scope, {
-        let (mirrors, fixed) = (mirrors.clone(), fixed.clone());
+        let (mirrors, fixed, given_up) = (mirrors.clone(), fixed.clone(), given_up.clone());
         move |change| {
+            if change.object().is_some_and(|node| node.is_given_up()) {
+                given_up.notify_one();
+            }
             if matches!(change, Change::Applied { old: None, .. }) {
                 fixed.keys().into_iter().for_each(|key| mirrors.add(key));
             }
@@ -334,5 +341,5 @@ fn follow_pods(options: &Options, config: &Config, client: &Client, shutdown: &C
             .with_context(|| format!("--pod-manifest-path {}", path.display()))?;
         tokio::spawn(source.run(shutdown.clone()));
     }
-    Ok(Followed { inbox, fixed, pods, nodes })
+    Ok(Followed { inbox, fixed, pods, nodes, given_up })
 }

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use reeve_client::backoff::{Backoff, retry};
 use reeve_client::{Client, Error, EventRecorder, EventType, Next, Patch, RunnerConfig, runner};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::facts::NodeFacts;
@@ -35,6 +35,8 @@ pub struct NodeKeeper {
     pub recorder: EventRecorder,
     /// What the node is short of.
     pub pressure: watch::Receiver<BTreeSet<Pressure>>,
+    /// Told when the control plane has given the node up: its status is told again at once.
+    pub given_up: Arc<Notify>,
 }
 
 /// What there is to do for a node, again and again.
@@ -63,6 +65,7 @@ impl NodeKeeper {
         queue.add(Duty::Lease);
         let lease = Arc::new(LeaseKeeper::new(&self.client, &self.config, uid));
         let mut pressure = self.pressure.clone();
+        let given_up = self.given_up.clone();
         let (keeper, known) = (Arc::new(self), health.clone());
         let work = duties.run(shutdown, move |duty| {
             let (keeper, lease, health) = (keeper.clone(), lease.clone(), known.borrow().clone());
@@ -78,6 +81,7 @@ impl NodeKeeper {
                 let told = tokio::select! {
                     told = health.changed() => told,
                     told = pressure.changed() => told,
+                    () = given_up.notified() => Ok(()),
                 };
                 if told.is_err() {
                     break;
