@@ -170,16 +170,18 @@ fn announce_back_off(executor: &Executor, subject: &Subject, old: Option<&PodSta
         if before.get(&container) == Some(&reason) {
             continue;
         }
-        let image =
-            subject.pod.as_ref().and_then(|pod| spec::container(pod, &container)).and_then(|it| it.image.clone());
-        let message = if reason == "CrashLoopBackOff" {
-            format!(
+        let tell = |kind, reason, message: &str| executor.event(subject, Some(&container), kind, reason, message);
+        if reason == "CrashLoopBackOff" {
+            let message = format!(
                 "Back-off restarting failed container {container} in pod {}_{}({})",
                 subject.key.name, subject.key.namespace, subject.uid
-            )
+            );
+            tell(EventType::Warning, "BackOff", &message);
         } else {
-            format!("Back-off pulling image \"{}\"", image.unwrap_or_default())
-        };
-        executor.event(subject, Some(&container), EventType::Warning, "BackOff", &message);
+            let found = subject.pod.as_ref().and_then(|pod| spec::container(pod, &container));
+            let image = found.and_then(|it| it.image.clone()).unwrap_or_default();
+            tell(EventType::Normal, "BackOff", &format!("Back-off pulling image \"{image}\""));
+            tell(EventType::Warning, "Failed", "Error: ImagePullBackOff");
+        }
     }
 }

@@ -49,7 +49,7 @@ fn split(name: &str) -> (&str, &str) {
 }
 
 /// A user of a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The registry as the secret names it.
     pub server: String,
@@ -57,6 +57,13 @@ pub struct Credentials {
     pub user: String,
     /// The password.
     pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the password, which no log may hold.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Credentials({} at {})", self.user, self.server)
+    }
 }
 
 /// All credentials in pull secrets that are for an image, those for the longest part of its name first. Secrets of type

@@ -489,7 +489,7 @@ fn start_failure(input: StatusInput<'_>, container: &ContainerSpec) -> Option<(S
         };
         let message = if reason == "ImagePullBackOff" {
             format!(
-                "Back-off pulling image \"{}\": {}",
+                "Back-off pulling image \"{}\": ErrImagePull: {}",
                 container.image.as_deref().unwrap_or_default(),
                 failure.message
             )

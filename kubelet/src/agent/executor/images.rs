@@ -20,19 +20,22 @@ impl Executor {
         if let Some(why) = image::invalid(&image) {
             let message = format!("Failed to apply default image tag \"{image}\": {why}");
             self.event(subject, name, EventType::Warning, "InspectFailed", &message);
-            return Done::Failed { reason: "InvalidImageName", message };
+            return self.no_image(subject, name, "InvalidImageName", message);
+        }
+        let policy = container.image_pull_policy.as_deref().unwrap_or(default_pull_policy(&image));
+        if policy == "Always" {
+            return self.pull(subject, pod, container, &image).await;
         }
         let present = match self.runtime.image(&image).await {
             Ok(present) => present,
             Err(error) => {
-                let message = format!("Failed to inspect image \"{image}\": {error}");
+                let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
                 self.event(subject, name, EventType::Warning, "InspectFailed", &message);
-                return Done::Failed { reason: "ImageInspectError", message };
+                return self.no_image(subject, name, "ImageInspectError", message);
             }
         };
-        let policy = container.image_pull_policy.as_deref().unwrap_or(default_pull_policy(&image));
         match (policy, present) {
-            ("Never" | "IfNotPresent", Some(found)) => {
+            (_, Some(found)) => {
                 let message = format!("Container image \"{image}\" already present on machine");
                 self.event(subject, name, EventType::Normal, "Pulled", &message);
                 Done::Image(described(found))
@@ -40,22 +43,46 @@ impl Executor {
             ("Never", None) => {
                 let message = format!("Container image \"{image}\" is not present with pull policy of Never");
                 self.event(subject, name, EventType::Warning, "ErrImageNeverPull", &message);
-                Done::Failed { reason: "ErrImageNeverPull", message }
+                self.no_image(subject, name, "ErrImageNeverPull", message)
             }
-            _ => self.pull(subject, pod, container, &image).await,
+            (_, None) => self.pull(subject, pod, container, &image).await,
         }
+    }
+
+    /// Tells that a container cannot have its image, as upstream does after each cause.
+    fn no_image(&self, subject: &Subject, container: Option<&str>, reason: &'static str, message: String) -> Done {
+        self.event(subject, container, EventType::Warning, "Failed", &format!("Error: {reason}"));
+        Done::Failed { reason, message }
+    }
+
+    /// The pull secrets of a pod that are there; those that are not are told.
+    async fn pull_secrets(&self, subject: &Subject, pod: &Pod) -> Vec<Arc<Secret>> {
+        let references = self.references.of(pod).await;
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        let names = spec::spec(pod).image_pull_secrets.iter().flatten().map(|it| it.name.as_str());
+        for name in names.filter(|it| !it.is_empty()) {
+            match env::References::secret(&references, name) {
+                Some(secret) => found.push(secret),
+                None => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.event(subject, None, EventType::Warning, "FailedToRetrieveImagePullSecret", &message);
+        }
+        found
     }
 
     /// Pulls an image with each of the credentials until one will do; without any where there are none.
     async fn pull_as_any(&self, image: &str, credentials: Vec<Credentials>) -> Result<String, RuntimeError> {
         let mut last = None;
         for it in credentials {
-            let auth = cri::AuthConfig {
-                username: it.user,
-                password: it.password,
-                server_address: it.server,
-                ..Default::default()
-            };
+            // Without the server: the runtime would compare it with the registry's host and port as a URL, which a
+            // secret's server need not be, and keep the credentials to itself.
+            let auth = cri::AuthConfig { username: it.user, password: it.password, ..Default::default() };
             match self.runtime.pull_image(image, Some(auth)).await {
                 Ok(resolved) => return Ok(resolved),
                 Err(error) => last = Some(error),
@@ -71,13 +98,7 @@ impl Executor {
         let name = Some(container.name.as_str());
         self.event(subject, name, EventType::Normal, "Pulling", &format!("Pulling image \"{image}\""));
         let began = std::time::Instant::now();
-        let references = self.references.of(pod).await;
-        let secrets: Vec<Arc<Secret>> = spec::spec(pod)
-            .image_pull_secrets
-            .iter()
-            .flatten()
-            .filter_map(|it| env::References::secret(&references, &it.name))
-            .collect();
+        let secrets = self.pull_secrets(subject, pod).await;
         match self.pull_as_any(image, image::credentials(&secrets, image)).await {
             Ok(resolved) => {
                 let took = go_duration(began.elapsed());
@@ -92,19 +113,28 @@ impl Executor {
                         Done::Image(PresentImage { reference: resolved, ..image })
                     }
                     Err(error) => {
-                        let message = format!("Failed to inspect image \"{image}\": {error}");
+                        let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
                         self.event(subject, name, EventType::Warning, "InspectFailed", &message);
-                        Done::Failed { reason: "ImageInspectError", message }
+                        self.no_image(subject, name, "ImageInspectError", message)
                     }
                 }
             }
             Err(error) => {
-                let message = format!("Failed to pull image \"{image}\": {error}");
+                let why = words(&error);
+                let message = format!("Failed to pull image \"{image}\": {why}");
                 self.event(subject, name, EventType::Warning, "Failed", &message);
-                self.event(subject, name, EventType::Warning, "Failed", "Error: ErrImagePull");
-                Done::Failed { reason: "ErrImagePull", message: error.to_string() }
+                self.no_image(subject, name, "ErrImagePull", why)
             }
         }
+    }
+}
+
+/// A refused call as upstream tells it: the runtime's message, with its code where that says something.
+fn words(error: &RuntimeError) -> String {
+    match error {
+        RuntimeError::Refused { code: tonic::Code::Unknown, message, .. } => message.clone(),
+        RuntimeError::Refused { code, message, .. } => format!("rpc error: code = {code:?} desc = {message}"),
+        other => other.to_string(),
     }
 }
 
@@ -145,6 +175,15 @@ mod tests {
         let words: Vec<String> =
             [0, 850, 2500, 62_500].into_iter().map(|it| go_duration(Duration::from_millis(it))).collect();
         assert_eq!(words, ["0s", "850ms", "2.5s", "1m2.5s"]);
+    }
+
+    #[test]
+    fn a_refusal_names_its_code_unless_it_is_unknown() {
+        let refused = |code| {
+            words(&RuntimeError::Refused { call: "PullImage", code, message: "failed to pull and unpack".into() })
+        };
+        assert_eq!(refused(tonic::Code::Unknown), "failed to pull and unpack");
+        assert_eq!(refused(tonic::Code::NotFound), "rpc error: code = NotFound desc = failed to pull and unpack");
     }
 
     #[test]
