@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::pod::resources::{CgroupLimits, MAX_SHARES, MIN_SHARES, QUOTA_PERIOD};
 use crate::pod::spec;
@@ -155,7 +157,7 @@ pub fn remove_pod(cgroup_root: &str, uid: &str) -> io::Result<()> {
     for hierarchy in hierarchies(Path::new(MOUNT))? {
         let kubepods = hierarchy.join(cgroup_root.trim_start_matches('/')).join("kubepods");
         for class in CLASSES {
-            remove_empty(&kubepods.join(class).join(format!("pod{uid}")))?;
+            remove(&kubepods.join(class).join(format!("pod{uid}")))?;
         }
     }
     Ok(())
@@ -176,8 +178,9 @@ fn hierarchies(mount: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes a cgroup and its empty children, the deepest first.
-fn remove_empty(cgroup: &Path) -> io::Result<()> {
+/// Removes a cgroup and its children, the deepest first. What still runs in them is told to end, and the removal fails:
+/// it has to be asked for again.
+fn remove(cgroup: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(cgroup) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -186,13 +189,36 @@ fn remove_empty(cgroup: &Path) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            remove_empty(&entry.path())?;
+            remove(&entry.path())?;
         }
     }
     match std::fs::remove_dir(cgroup) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            kill_all(cgroup)?;
+            Err(error)
+        }
+        result => result,
     }
+}
+
+/// Ends the processes of a cgroup. A runtime that was killed while it started a container may know nothing of it
+/// afterwards; nobody else would end it then.
+fn kill_all(cgroup: &Path) -> io::Result<()> {
+    for line in std::fs::read_to_string(cgroup.join("cgroup.procs"))?.lines() {
+        // Processes of other namespaces are shown as 0.
+        let Some(process) = line.parse().ok().and_then(Pid::from_raw) else { continue };
+        match kill_process(process, Signal::KILL) {
+            Ok(()) => tracing::warn!(
+                process = process.as_raw_nonzero(),
+                cgroup = %cgroup.display(),
+                "ended a process that the runtime has left behind in a pod's cgroup"
+            ),
+            Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -211,6 +237,29 @@ mod tests {
         assert_eq!(words(Layout::Cpu), "cpu.shares=1024 cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000");
         assert_eq!(words(Layout::Memory), "memory.limit_in_bytes=-1");
         assert_eq!((weight(MIN_SHARES), weight(MAX_SHARES)), (1, 10_000));
+    }
+
+    #[test]
+    fn what_the_runtime_left_in_a_pods_cgroup_is_ended() {
+        let name = format!("reeve-test-{}", uuid::Uuid::new_v4());
+        let made = |hierarchy: &PathBuf| std::fs::create_dir_all(hierarchy.join(&name).join("inner")).is_ok();
+        let Some(hierarchy) = hierarchies(Path::new(MOUNT)).unwrap_or_default().into_iter().find(made) else {
+            eprintln!("skipped: no cgroup can be made");
+            return;
+        };
+        let cgroup = hierarchy.join(&name);
+        let mut left = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        if let Err(error) = std::fs::write(cgroup.join("inner/cgroup.procs"), left.id().to_string()) {
+            left.kill().unwrap();
+            left.wait().unwrap();
+            remove(&cgroup).unwrap();
+            eprintln!("skipped: {error}");
+            return;
+        }
+        assert_eq!(remove(&cgroup).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert!(!left.wait().unwrap().success());
+        remove(&cgroup).unwrap();
+        assert!(!cgroup.exists());
     }
 
     #[test]
