@@ -80,7 +80,7 @@ async fn runtime_start(bench: &Bench, count: usize, at_once: usize, figure: fn(&
         runtime.remove(&pod).await?;
     }
     let load = load?;
-    Ok(Outcome::measured(figure(&load), "not profiled; what the runtime, runc and the CNI plugins take"))
+    Ok(Outcome::measured(figure(&load), "what the runtime, runc and the CNI plugins take"))
 }
 
 /// The first node that is Ready.

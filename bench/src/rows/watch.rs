@@ -27,6 +27,15 @@ fn microseconds() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The time, later than all times given before: two patches of one microsecond would be the same, and the second none.
+fn stamp(given: &AtomicU64) -> u64 {
+    let now = microseconds();
+    let later = |before: u64| now.max(before + 1);
+    match given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(later(before))) {
+        Ok(before) | Err(before) => later(before),
+    }
+}
+
 /// When the patch in an object was sent.
 fn sent(object: &[u8]) -> Option<u64> {
     let rest = &object[memchr::memmem::find(object, STAMP)? + STAMP.len()..];
@@ -77,12 +86,13 @@ pub async fn fan_out(bench: &Bench, watchers: usize, patches: usize) -> Result<O
     }
     let begun = Instant::now();
     let writer = Arc::clone(target);
+    let given = Arc::new(AtomicU64::new(run));
     let meter = bench.meter();
     let load = load::run(patches, PATCHES_AT_ONCE, move |_| {
-        let writer = Arc::clone(&writer);
+        let (writer, given) = (Arc::clone(&writer), Arc::clone(&given));
         async move {
             let reference = PODS.at(&writer.namespace, &objects::pod_name(0), "");
-            let patch = json!({"metadata": {"annotations": {"bench-sent": microseconds().to_string()}}});
+            let patch = json!({"metadata": {"annotations": {"bench-sent": stamp(&given).to_string()}}});
             writer.patch(reference, &patch).await
         }
     })
@@ -112,6 +122,13 @@ pub async fn fan_out(bench: &Bench, watchers: usize, patches: usize) -> Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_stamps_are_the_same() {
+        let given = AtomicU64::new(microseconds() + 1_000_000);
+        let stamps: Vec<u64> = (0..100).map(|_| stamp(&given)).collect();
+        assert!(stamps.is_sorted_by(|one, other| one < other), "{stamps:?}");
+    }
 
     #[test]
     fn the_stamp_is_found_in_an_object() {
