@@ -126,11 +126,8 @@ impl Client {
 
     /// All resources that the server serves, without subresources.
     pub async fn resources(&self) -> Result<Vec<ResourceInfo>, Error> {
-        let response = DiscoveryClient::new(self.live.channel())
-            .resources(v1::ResourcesRequest {})
-            .await
-            .map_err(|status| self.failed(status))?;
-        let rows = response.into_inner().resources.into_iter().filter(|row| row.subresource.is_empty());
+        let ask = || async { DiscoveryClient::new(self.live.channel()).resources(v1::ResourcesRequest {}).await };
+        let rows = self.again(ask).await?.resources.into_iter().filter(|row| row.subresource.is_empty());
         Ok(rows
             .map(|row| ResourceInfo {
                 resource: GroupVersionResource::new(&row.group, &row.version, &row.resource),
@@ -354,8 +351,7 @@ impl<K> Api<K> {
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Deleted, Error> {
         let request =
             v1::DeleteRequest { resource: Some(self.reference(name, "")), options: Some(delete_options(options)) };
-        let response = self.client.grpc().delete(request).await.map_err(|status| self.client.failed(status))?;
-        let response = response.into_inner();
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.delete(request).await }).await?;
         Ok(Deleted { object: decode(&response.object)?, gone: response.deleted })
     }
 
@@ -371,8 +367,8 @@ impl<K> Api<K> {
             options: Some(delete_options(options)),
         };
         let response =
-            self.client.grpc().delete_collection(request).await.map_err(|status| self.client.failed(status))?;
-        Ok(response.into_inner().deleted)
+            self.client.call(request, |mut grpc, request| async move { grpc.delete_collection(request).await }).await?;
+        Ok(response.deleted)
     }
 
     /// Creates an object of a subresource: `pods/NAME/binding`. Returns what the server answers.
@@ -382,16 +378,16 @@ impl<K> Api<K> {
             object: encode(object)?.into(),
             options: None,
         };
-        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.create(request).await }).await?;
+        decode(&response.object)
     }
 
     /// Reads a subresource, such as `scale`.
     pub async fn get_subresource(&self, name: &str, subresource: &str) -> Result<Value, Error> {
         let request =
             v1::GetRequest { resource: Some(self.reference(name, subresource)), resource_version: String::new() };
-        let response = self.client.grpc().get(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.get(request).await }).await?;
+        decode(&response.object)
     }
 
     /// Patches a subresource, such as `scale`; its object may be of another kind.
@@ -439,8 +435,7 @@ impl<K> Api<K> {
             patch: encode(body)?.into(),
             options: Some(options.message()),
         };
-        let response = self.client.grpc().patch(request).await.map_err(|status| self.client.failed(status))?;
-        let response = response.into_inner();
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.patch(request).await }).await?;
         Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 }
@@ -449,8 +444,8 @@ impl<K: DeserializeOwned> Api<K> {
     /// Reads one object.
     pub async fn get(&self, name: &str) -> Result<K, Error> {
         let request = v1::GetRequest { resource: Some(self.reference(name, "")), resource_version: String::new() };
-        let response = self.client.grpc().get(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.get(request).await }).await?;
+        decode(&response.object)
     }
 
     /// Reads one object; `None` when there is none.
@@ -476,8 +471,7 @@ impl<K: DeserializeOwned> Api<K> {
             limit: options.limit,
             continue_token: options.continue_token.clone(),
         };
-        let response = self.client.grpc().list(request).await.map_err(|status| self.client.failed(status))?;
-        let mut chunks = response.into_inner();
+        let mut chunks = self.client.call(request, |mut grpc, request| async move { grpc.list(request).await }).await?;
         let mut list =
             ObjectList { items: vec![], resource_version: 0, continue_token: String::new(), remaining_item_count: 0 };
         while let Some(chunk) = chunks.try_next().await.map_err(|status| self.client.failed(status))? {
@@ -549,8 +543,8 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             object: encode(object)?.into(),
             options: Some(v1::WriteOptions { dry_run, ..v1::WriteOptions::default() }),
         };
-        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.create(request).await }).await?;
+        decode(&response.object)
     }
 
     /// Stores a new object, with options; returns the server's warnings too.
@@ -560,8 +554,7 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             object: encode(object)?.into(),
             options: Some(options.message()),
         };
-        let response = self.client.grpc().create(request).await.map_err(|status| self.client.failed(status))?;
-        let response = response.into_inner();
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.create(request).await }).await?;
         Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 
@@ -573,8 +566,7 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             object: bytes.into(),
             options: Some(options.message()),
         };
-        let response = self.client.grpc().update(request).await.map_err(|status| self.client.failed(status))?;
-        let response = response.into_inner();
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.update(request).await }).await?;
         Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 
@@ -588,8 +580,7 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             force,
             options: Some(options.message()),
         };
-        let response = self.client.grpc().apply(request).await.map_err(|status| self.client.failed(status))?;
-        let response = response.into_inner();
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.apply(request).await }).await?;
         Ok(Written { object: decode(&response.object)?, warnings: response.warnings })
     }
 
@@ -612,8 +603,8 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
             object: bytes.into(),
             options: None,
         };
-        let response = self.client.grpc().update(request).await.map_err(|status| self.client.failed(status))?;
-        decode(&response.into_inner().object)
+        let response = self.client.call(request, |mut grpc, request| async move { grpc.update(request).await }).await?;
+        decode(&response.object)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod tls;
 pub mod view;
 pub mod watch;
 
+mod call;
 mod channel;
 mod kubeconfig;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command;
 
@@ -23,6 +23,20 @@ pub struct Workspace {
     pub target: PathBuf,
     /// Optimized, as users run it, or quick to build.
     pub profile: Profile,
+    /// What the images' programs are built for, such as `x86_64-unknown-linux-gnu`, where rustc need not be asked.
+    triple: Option<String>,
+}
+
+/// The variable that names the file with the [`Description`] of a workspace on a machine that has neither cargo nor
+/// the sources.
+pub const MOVED: &str = "REEVE_WORKSPACE";
+
+/// A workspace that was copied, built, to another machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Description {
+    root: PathBuf,
+    target: PathBuf,
+    triple: String,
 }
 
 /// How the programs of a cluster are built. The images' programs are always optimized.
@@ -60,16 +74,48 @@ struct Metadata {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Asks cargo, or reads the description that [`MOVED`] names.
     ///
     /// # Errors
-    /// cargo cannot read the workspace.
+    /// cargo cannot read the workspace, or there is no such description.
     pub fn locate() -> Result<Self> {
+        if let Some(file) = std::env::var_os(MOVED) {
+            let read = || -> Result<Description> { Ok(serde_json::from_slice(&std::fs::read(&file)?)?) };
+            let Description { root, target, triple } =
+                read().with_context(|| format!("{MOVED} names {}", Path::new(&file).display()))?;
+            return Ok(Self { root, target, profile: Profile::default(), triple: Some(triple) });
+        }
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let output = command::run(cargo.args(["metadata", "--no-deps", "--format-version", "1"]))
             .context("cargo cannot read the workspace")?;
         let metadata: Metadata = serde_json::from_str(&output).context("cargo tells nothing of the workspace")?;
-        Ok(Self { root: metadata.workspace_root, target: metadata.target_directory, profile: Profile::default() })
+        Ok(Self {
+            root: metadata.workspace_root,
+            target: metadata.target_directory,
+            profile: Profile::default(),
+            triple: None,
+        })
+    }
+
+    /// Where everything lies after a copy to `root` on another machine.
+    ///
+    /// # Errors
+    /// rustc does not say what it builds for.
+    pub fn moved(&self, root: &Path) -> Result<Self> {
+        let triple = Some(self.triple()?);
+        Ok(Self { root: root.to_owned(), target: root.join("target"), profile: self.profile, triple })
+    }
+
+    /// What [`Workspace::locate`] reads there.
+    ///
+    /// # Errors
+    /// As for [`Workspace::moved`].
+    pub fn description(&self) -> Result<Description> {
+        Ok(Description { root: self.root.clone(), target: self.target.clone(), triple: self.triple()? })
+    }
+
+    fn triple(&self) -> Result<String> {
+        self.triple.clone().map_or_else(host_triple, Ok)
     }
 
     /// The folder of the programs.
@@ -82,7 +128,7 @@ impl Workspace {
     /// # Errors
     /// rustc does not say what it builds for.
     pub fn static_programs(&self) -> Result<PathBuf> {
-        Ok(self.static_target().join(host_triple()?).join("release"))
+        Ok(self.static_target().join(self.triple()?).join("release"))
     }
 
     /// Static programs are built with other flags: in a folder of their own, they do not make
@@ -112,7 +158,7 @@ impl Workspace {
     pub fn build_static(&self) -> Result<()> {
         let mut cargo = self.cargo();
         cargo.args(["build", "--release", "--package", "reeve-demo", "--package", "reeve-pause", "--target"]);
-        cargo.arg(host_triple()?).arg("--target-dir").arg(self.static_target());
+        cargo.arg(self.triple()?).arg("--target-dir").arg(self.static_target());
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
         visible(&mut cargo)
     }

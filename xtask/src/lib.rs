@@ -1,4 +1,4 @@
-//! The developer commands: `cargo xtask build`, `up`, `down`, `test`, `bench`, and what the container images are
+//! The developer commands: `cargo xtask build`, `up`, `down`, `test`, `machine`, `bench`, and what the container images are
 //! made with: `stage`, `certificates`.
 //!
 //! The testbed is a whole cluster on one machine: etcd, the control plane, and nodes that are a
@@ -22,6 +22,7 @@ pub mod images;
 pub mod instance;
 pub mod join;
 pub mod kubeconfig;
+pub mod machine;
 pub mod network;
 pub mod node;
 pub mod packages;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use xtask::{
     bench,
     cargo::{Profile, Workspace},
-    certificates, down, fuzz, packages,
+    certificates, down, fuzz, machine, packages,
     progress::Progress,
     stage, test, up,
 };
@@ -73,6 +73,12 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Runs end-to-end tests in an emulated machine with another kernel: cgroups of version 2, NFS and SCTP. Takes the
+    /// release build as it is.
+    Machine {
+        /// Parts of the tests' names; those that depend on the kernel, if none is given.
+        tests: Vec<String>,
+    },
     /// Measures, and writes docs/benchmarks.md.
     Bench {
         /// Arguments of reeve-bench.
@@ -120,6 +126,11 @@ fn run(command: Command) -> Result<()> {
         Command::Fuzz { targets, seconds } => {
             packages::ensure_for_fuzz()?;
             fuzz::fuzz(&Workspace::locate()?, &targets, seconds).map(drop)
+        }
+        Command::Machine { tests } => {
+            let tally = machine::run(&Workspace::locate()?, &tests, &Progress::new())?;
+            anyhow::ensure!(tally.failed() == 0, "{} tests failed in the machine", tally.failed());
+            Ok(())
         }
         Command::Bench { arguments } => bench::bench(&arguments),
     }

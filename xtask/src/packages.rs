@@ -52,6 +52,16 @@ const BUILD: [Package; 2] = [
 const FUZZ: [Package; 1] =
     [Package { name: "g++", evidence: Evidence::Program("c++"), purpose: "builds the engine of the fuzz targets" }];
 
+const MACHINE: [Package; 3] = [
+    Package {
+        name: "qemu-system-x86",
+        evidence: Evidence::Program("qemu-system-x86_64"),
+        purpose: "a machine with another kernel",
+    },
+    Package { name: "debootstrap", evidence: Evidence::Program("debootstrap"), purpose: "what that machine runs" },
+    Package { name: "e2fsprogs", evidence: Evidence::Program("mke2fs"), purpose: "that machine's disks" },
+];
+
 /// `kubectl` and the clients in Python come from PyPI, into the target folder: the distribution's are years old.
 const TEST: [Package; 4] = [
     Package {
@@ -81,14 +91,20 @@ impl Package {
     }
 }
 
-/// Installs what building and running a testbed needs; only etcd beside the build's needs for a
-/// control plane without nodes.
+/// Installs what running a testbed needs; only etcd for a control plane without nodes.
 ///
 /// # Errors
 /// Something is missing and cannot be installed here: with the list of what to install.
 pub fn ensure(with_nodes: bool) -> Result<()> {
-    let run = if with_nodes { &RUN[..] } else { &RUN[..1] };
-    install_missing(run.iter().chain(&BUILD))
+    install_missing(if with_nodes { RUN.iter() } else { RUN[..1].iter() })
+}
+
+/// Installs what building a testbed's programs needs.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_for_build() -> Result<()> {
+    install_missing(BUILD.iter())
 }
 
 /// Installs what the tests need beyond what building and running a testbed needs.
@@ -97,6 +113,14 @@ pub fn ensure(with_nodes: bool) -> Result<()> {
 /// As for [`ensure`].
 pub fn ensure_for_tests() -> Result<()> {
     install_missing(RUN.iter().chain(&BUILD).chain(&TEST))
+}
+
+/// Installs what [`crate::machine`] needs beyond what the tests need.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_for_machine() -> Result<()> {
+    install_missing(MACHINE.iter())
 }
 
 /// Installs what the fuzz targets need beyond what the tests need.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     cargo::{Profile, Workspace},
-    command, down, fuzz, instance, packages,
+    command, down, fuzz, instance, machine, packages,
     progress::Progress,
     up,
 };
@@ -25,19 +25,33 @@ pub const E2E_DIR: &str = "REEVE_E2E_DIR";
 
 /// What was counted, tests and the other checks together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Tally {
+pub struct Tally {
     passed: u64,
     failed: u64,
 }
 
 impl Tally {
-    fn add(&mut self, other: Self) {
+    /// How many failed.
+    pub fn failed(self) -> u64 {
+        self.failed
+    }
+
+    /// Adds other results to these.
+    pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
     }
 
     fn check(&mut self, succeeded: bool) {
         self.add(Self { passed: u64::from(succeeded), failed: u64::from(!succeeded) });
+    }
+
+    /// The counts of a line such as `test result: ok. 12 passed; 0 failed; ...`.
+    pub fn parse(line: &str) -> Option<Self> {
+        let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+        let count =
+            |what: &str| counts.split("; ").find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok());
+        Some(Self { passed: count("passed")?, failed: count("failed")? })
     }
 }
 
@@ -78,6 +92,7 @@ pub fn test() -> Result<()> {
         Ok(()) => {
             note("end-to-end tests", end_to_end(&workspace, &progress), &mut tally);
             note("the cluster in containers", in_containers(&workspace), &mut tally);
+            note("end-to-end tests on another kernel", machine::run(&workspace, &[], &progress), &mut tally);
         }
         Err(error) => note("release build", Err(error), &mut tally),
     }
@@ -111,7 +126,7 @@ fn run_tests(command: &mut Command) -> Result<Tally> {
     for line in BufReader::new(stdout).lines() {
         let line = line?;
         println!("{line}");
-        tally.add(parse_result(&line).unwrap_or_default());
+        tally.add(Tally::parse(&line).unwrap_or_default());
     }
     let status = child.wait()?;
     if !status.success() && tally.failed == 0 {
@@ -121,14 +136,6 @@ fn run_tests(command: &mut Command) -> Result<Tally> {
         );
     }
     Ok(tally)
-}
-
-/// The counts of a line such as `test result: ok. 12 passed; 0 failed; ...`.
-fn parse_result(line: &str) -> Option<Tally> {
-    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
-    let count =
-        |what: &str| counts.split("; ").find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok());
-    Some(Tally { passed: count("passed")?, failed: count("failed")? })
 }
 
 /// The folder of the shared testbed: another one for each checkout, so that runs do not meet.
@@ -197,7 +204,7 @@ mod tests {
     #[test]
     fn results_of_the_test_runner_are_added_up() {
         let line = "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
-        assert_eq!(parse_result(line), Some(Tally { passed: 12, failed: 2 }));
-        assert_eq!(parse_result("running 3 tests"), None);
+        assert_eq!(Tally::parse(line), Some(Tally { passed: 12, failed: 2 }));
+        assert_eq!(Tally::parse("running 3 tests"), None);
     }
 }

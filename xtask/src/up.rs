@@ -75,6 +75,7 @@ pub fn up(options: &Options, progress: &Progress) -> Result<Testbed> {
     workspace.profile = options.profile;
     progress.step("packages of the distribution", || packages::ensure(options.nodes > 0))?;
     if options.build {
+        progress.step("packages for the build", packages::ensure_for_build)?;
         progress.step("build", || workspace.build(&[]))?;
     }
     let testbed = start(options, &workspace, progress)?;

@@ -12,6 +12,7 @@ mod hooks;
 mod identity;
 mod lifecycle;
 mod logs;
+mod machine;
 mod pods;
 mod probes;
 mod resources;

@@ -4,6 +4,7 @@
 
 mod applets;
 mod archive;
+mod association;
 mod client;
 mod datagram;
 mod dns;
@@ -23,6 +24,7 @@ servers:
                               /healthz/off, /slow?ms=N, /env; and a UDP echo on the same port
         [--grpc-port N]       gRPC's health service too: liveness (and no name) is /healthz,
                               readiness is /ready
+        [--sctp-port N]       an echo by SCTP too
 clients (exit codes are curl's: 6 name, 7 connect, 22 HTTP status, 28 time-out):
   get URL [--timeout SECONDS] [--retry SECONDS]
                               print the body of an answer
@@ -32,6 +34,7 @@ clients (exit codes are curl's: 6 name, 7 connect, 22 HTTP status, 28 time-out):
   lookup NAME --follow SERVER print each change of a name's addresses, with its time
   dial HOST:PORT              open a TCP connection, exit 0 if that works
   udp HOST:PORT TEXT          send a datagram, print the answer
+  sctp HOST:PORT TEXT         open an association, send a message, print the answer
 helpers:
   sh [-c LINE]                a small line interpreter
   sleep SECONDS | sleep infinity, env, echo, cat [FILE...], write FILE TEXT, ls [DIR], hostname,
@@ -64,6 +67,7 @@ fn run(command: &str, arguments: &[String]) -> u8 {
         "lookup" => dns::main(arguments),
         "dial" => client::dial_main(arguments),
         "udp" => datagram::main(arguments),
+        "sctp" => association::main(arguments),
         "sh" | "shell" => shell::main(arguments),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -19,7 +19,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{applets::hostname, datagram, health};
+use crate::{applets::hostname, association, datagram, health};
 
 /// Connections served at a time; one more is told 503.
 const CONNECTIONS_MAX: usize = 512;
@@ -71,15 +71,18 @@ impl State {
     }
 }
 
-/// `serve [--port N] [--grpc-port N]`: serves until SIGTERM or SIGINT.
+/// `serve [--port N] [--grpc-port N] [--sctp-port N]`: serves until SIGTERM or SIGINT.
 pub fn main(arguments: &[String]) -> u8 {
     let number = |flag: &str| {
         let parsed = crate::option(arguments, flag).map(str::parse::<u16>).transpose();
         parsed.inspect_err(|error| eprintln!("serve: {flag}: {error}"))
     };
-    let (Ok(port), Ok(grpc_port)) = (number("--port"), number("--grpc-port")) else { return 2 };
+    let (Ok(port), Ok(grpc_port), Ok(sctp_port)) = (number("--port"), number("--grpc-port"), number("--sctp-port"))
+    else {
+        return 2;
+    };
     let port = port.unwrap_or(8080);
-    match serve(port, grpc_port) {
+    match serve(port, grpc_port, sctp_port) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("serve: port {port}: {error}");
@@ -88,7 +91,7 @@ pub fn main(arguments: &[String]) -> u8 {
     }
 }
 
-fn serve(port: u16, grpc_port: Option<u16>) -> io::Result<()> {
+fn serve(port: u16, grpc_port: Option<u16>, sctp_port: Option<u16>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let listener = TcpListener::bind(("0.0.0.0", port))?;
     let datagrams = UdpSocket::bind(("0.0.0.0", port))?;
@@ -100,6 +103,15 @@ fn serve(port: u16, grpc_port: Option<u16>) -> io::Result<()> {
         thread::spawn(move || {
             if let Err(error) = health::serve(listener, tells) {
                 eprintln!("serve: grpc: {error}");
+            }
+        });
+    }
+    if let Some(sctp_port) = sctp_port {
+        let listener = association::open(sctp_port)?;
+        // Ends with the process.
+        thread::spawn(move || {
+            if let Err(error) = association::serve(&listener) {
+                eprintln!("serve: sctp: {error}");
             }
         });
     }

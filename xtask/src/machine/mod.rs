@@ -1,0 +1,123 @@
+//! `cargo xtask machine`: the end-to-end tests on another kernel than this host's, in an emulated machine.
+//!
+//! Hosts differ in what a node stands on: cgroups of version 1 or 2, NFS, SCTP. The machine is Debian's, with cgroups
+//! of version 2 alone, a server and a client of NFS, and sockets of SCTP. It has no network to the outside, and
+//! nothing in it outlives it: its disks are written to copies in memory.
+
+mod base;
+mod cargo_tests;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::base::Base;
+use crate::{cargo::Workspace, command, packages, progress::Progress, test::Tally};
+
+/// The tests that run by default: those which depend on the kernel, by parts of their names.
+pub const TESTS: [&str; 6] = ["resources", "volumes", "machine", "services", "lifecycle", "pods"];
+/// Emulation is some ten times slower than the host.
+const LIMIT_SECONDS: u32 = 1500;
+const MEMORY_MIB: u32 = 4096;
+/// Of the disk that holds the programs under test.
+const STAGE_MIB: u32 = 2048;
+/// Where that disk is mounted.
+const ROOT: &str = "/reeve";
+/// What the machine does once its kernel runs.
+const INIT: &str = include_str!("init.sh");
+/// The line by which the machine tells how the tests ended.
+const ENDED: &str = "machine: the tests ended with ";
+
+/// Runs end-to-end tests in the machine; `only` are parts of their names, [`TESTS`] if there are none. The release
+/// build is what they test.
+///
+/// # Errors
+/// The machine cannot be made, or does not tell how the tests ended.
+pub fn run(workspace: &Workspace, only: &[String], progress: &Progress) -> Result<Tally> {
+    packages::ensure_for_machine()?;
+    ensure!(cfg!(target_arch = "x86_64"), "the emulated machine is made for x86_64 alone");
+    let base = progress.step("a machine of Debian's", || Base::open_or_make(&workspace.target.join("machine")))?;
+    let folder = tempfile::tempdir_in(&workspace.target).context("cannot make a folder for the machine's disk")?;
+    let disk = folder.path().join("reeve.img");
+    progress.step("the programs on its disk", || {
+        let stage = folder.path().join("stage");
+        stage_programs(workspace, &stage, only)?;
+        base::write_disk(&stage, STAGE_MIB, &disk)?;
+        Ok(fs::remove_dir_all(&stage)?)
+    })?;
+    start(&base, &disk)
+}
+
+/// Lays out what [`Workspace::locate`] finds in the machine, and what it runs.
+fn stage_programs(workspace: &Workspace, stage: &Path, only: &[String]) -> Result<()> {
+    let moved = workspace.moved(Path::new(ROOT))?;
+    let inside = |path: &Path| -> Result<_> { Ok(stage.join(path.strip_prefix(ROOT)?)) };
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        let to = inside(to)?;
+        fs::create_dir_all(to.parent().unwrap_or(stage))?;
+        fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        Ok(())
+    };
+    for program in ["apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "rctl"] {
+        copy(&workspace.programs().join(program), &moved.programs().join(program))?;
+    }
+    for program in ["reeve-pause", "reeve-demo"] {
+        copy(&workspace.static_programs()?.join(program), &moved.static_programs()?.join(program))?;
+    }
+    for manifest in fs::read_dir(workspace.file("deploy/examples"))? {
+        let manifest = manifest?;
+        if manifest.file_type()?.is_file() {
+            copy(&manifest.path(), &moved.file("deploy/examples").join(manifest.file_name()))?;
+        }
+    }
+    copy(&std::env::current_exe()?, &moved.root.join("xtask"))?;
+    copy(&cargo_tests::program(workspace)?, &moved.root.join("end_to_end"))?;
+    fs::write(stage.join("workspace.json"), serde_json::to_vec(&moved.description()?)?)?;
+    let only: Vec<&str> = if only.is_empty() { TESTS.to_vec() } else { only.iter().map(String::as_str).collect() };
+    fs::write(stage.join("tests"), only.join("\n") + "\n")?;
+    let init = stage.join("init");
+    fs::write(&init, INIT)?;
+    Ok(fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Runs the machine to its end, shows what it prints, and adds up the tests' results.
+fn start(base: &Base, disk: &Path) -> Result<Tally> {
+    // Its own time limit: a machine that hangs prints nothing that could be waited for.
+    let mut machine = command::system("timeout");
+    machine.args(["--kill-after=5", &LIMIT_SECONDS.to_string(), "qemu-system-x86_64"]);
+    machine.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", &MEMORY_MIB.to_string()]);
+    machine.args(["-nographic", "-no-reboot", "-nic", "none", "-snapshot"]);
+    // Both on one controller: two would be found in any order.
+    machine.args(["-device", "nvme,id=disks,serial=disks"]);
+    for (name, file) in [("base", base.disk.as_path()), ("reeve", disk)] {
+        machine.arg("-drive").arg(format!("file={},format=raw,if=none,id={name},cache=unsafe", file.display()));
+    }
+    machine.args(["-device", "nvme-ns,bus=disks,drive=base,nsid=1", "-device", "nvme-ns,bus=disks,drive=reeve,nsid=2"]);
+    machine.arg("-kernel").arg(&base.kernel);
+    machine.args(["-append", "console=ttyS0 panic=-1 quiet root=/dev/nvme0n1 rw init=/init"]);
+    eprintln!("\n$ {}", command::line(&machine));
+    let mut child = machine.stdout(Stdio::piped()).spawn().context("cannot start the machine")?;
+    let console = child.stdout.take().context("the machine has a console")?;
+    let (mut tally, mut ended) = (Tally::default(), None);
+    for line in BufReader::new(console).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        println!("{line}");
+        tally.add(Tally::parse(line).unwrap_or_default());
+        ended = line.strip_prefix(ENDED).map(str::to_owned).or(ended);
+    }
+    let status = child.wait()?;
+    match ended.as_deref() {
+        Some("0") => Ok(tally),
+        Some(_) if tally.failed() > 0 => Ok(tally),
+        Some(code) => bail!("the tests in the machine ended with {code} without a failed test: they did not begin"),
+        None => bail!("the machine ended ({status}) before its tests, or after {LIMIT_SECONDS} s"),
+    }
+}
