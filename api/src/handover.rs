@@ -11,7 +11,7 @@
 //! 3. The controller manager compares: once the proxies of all nodes that are not known to be away are at the version
 //!    of the pod's slices, it puts [`ENDPOINTS_DROPPED`] on the pod, as one metadata patch.
 //! 4. The kubelet, which watches its own pods, runs the preStop hooks and sends the signal when [`is_dropped`] says
-//!    yes. It waits only for a pod that [`must_wait`] names and only for a bounded time ([`PATIENCE`]): a proxy that
+//!    yes. It waits only for a pod that [`must_wait`] names and only for a bounded time ([`patience`]): a proxy that
 //!    hangs must not keep pods.
 
 use std::time::Duration;
@@ -29,9 +29,15 @@ pub const APPLIED_REVISION: &str = "proxy.reeve.dev/applied-revision";
 /// the proxies acknowledged; whoever waits looks only whether it is there.
 pub const ENDPOINTS_DROPPED: &str = "proxy.reeve.dev/endpoints-dropped";
 
-/// How long a kubelet waits for [`ENDPOINTS_DROPPED`] at most, from the deletion on: many times what a cluster of a
-/// few nodes takes (tens of milliseconds) and little of the usual grace period of 30 s.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest that a kubelet waits for [`ENDPOINTS_DROPPED`], from the deletion on. A cluster of a few nodes takes
+/// tens of milliseconds; slow and busy machines were seen to take more than three seconds.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a kubelet waits for [`ENDPOINTS_DROPPED`] at most. What is waited for is part of the pod's grace period,
+/// of which at least half is left for its hooks and its own end.
+pub fn patience(grace_period: Duration) -> Duration {
+    PATIENCE_MAX.min(grace_period / 2)
+}
 
 /// The name of the Lease of a node's proxy.
 pub fn lease_name(node: &str) -> String {

@@ -61,8 +61,11 @@ fn clients_kubectl_rolls_out_and_scales() -> Result<()> {
         &described,
         &["1 desired | 1 updated | 1 total | 1 available", "ScalingReplicaSet", "MinimumReplicasAvailable"],
     )?;
+    bed.wait_for(&["pods", "-n", "kubectl-rolls"], "one pod is left", |list| {
+        list["items"].as_array().is_some_and(|pods| pods.len() == 1)
+    })?;
     let pod = kubectl.run(&["get", "pods", "-o", "name"])?;
-    let pod = kubectl.run(&["describe", pod.lines().next().unwrap_or_default()])?;
+    let pod = kubectl.run(&["describe", pod.trim()])?;
     contains(
         &pod,
         &["Controlled By:  ReplicaSet/rolled-", "Successfully assigned kubectl-rolls/rolled-", "QoS Class:"],

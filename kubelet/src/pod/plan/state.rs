@@ -84,6 +84,8 @@ pub struct WorkerState {
     pub started: BTreeSet<String>,
     /// Until when the pod's end waits for the proxies.
     pub held_until: Option<Timestamp>,
+    /// They did not answer in that time, and the log says so.
+    pub hold_ran_out: bool,
     /// Sandboxes whose stop succeeded.
     pub stopped_sandboxes: BTreeSet<String>,
     /// The pod's files and cgroups are gone.
