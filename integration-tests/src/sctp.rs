@@ -90,6 +90,11 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, step)
 }
 
+/// Whether this kernel speaks SCTP itself: it then refuses associations that none of its sockets knows.
+pub fn kernel_answers() -> bool {
+    socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::SCTP)).is_ok()
+}
+
 /// A socket for packets of SCTP, in the network namespace of the thread that made it.
 pub struct Socket(OwnedFd);
 

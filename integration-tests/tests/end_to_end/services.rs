@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use reeve_integration_tests::{
     bed::{bed, is_serving, name, who},
-    sctp::{INIT, INIT_ACK, Packet, Socket},
+    sctp::{INIT, INIT_ACK, Packet, Socket, kernel_answers},
     wait::ask_until,
 };
 
@@ -147,6 +147,10 @@ const ARRIVAL: Duration = Duration::from_secs(5);
 #[test]
 fn services_sctp_packets_are_translated_both_ways() -> Result<()> {
     let Some(bed) = bed()? else { return Ok(()) };
+    if kernel_answers() {
+        eprintln!("skipped: this kernel answers these packets itself; whole associations are tested in its place");
+        return Ok(());
+    }
     let host = bed.testbed.instance.host_address();
     let _signalling = bed.keep_applied(&signalling(host))?;
     let (cluster_ip, node_port) = (bed.cluster_ip("signalling")?, bed.node_port("signalling")?);
