@@ -28,7 +28,16 @@ run() {
     uname -rv
     /reeve/xtask up --no-build --dir $REEVE_E2E_DIR &&
         xargs /reeve/end_to_end --test-threads=1 --nocapture < /reeve/tests &&
-        /reeve/xtask down --dir $REEVE_E2E_DIR
+        /reeve/xtask down --dir $REEVE_E2E_DIR || return
+    [ -d /reeve/tests-of-kubelet ] || return 0
+    kubelet=$(cat /reeve/kubelet-path)
+    mkdir -p "$(dirname "$kubelet")" && ln -s /reeve/kubelet-under-test "$kubelet"
+    failed=0
+    for test in /reeve/tests-of-kubelet/*; do
+        echo "$test"
+        $test --test-threads=1 || failed=$?
+    done
+    return $failed
 }
 run 2>&1
 code=$?

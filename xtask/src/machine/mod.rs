@@ -20,8 +20,10 @@ use anyhow::{Context, Result, bail, ensure};
 use self::base::Base;
 use crate::{cargo::Workspace, command, packages, progress::Progress, test::Tally};
 
-/// The tests that run by default: those which depend on the kernel, by parts of their names.
+/// The end-to-end tests that run by default: those which depend on the kernel, by parts of their names.
 pub const TESTS: [&str; 4] = ["machine::", "resources::", "volumes::", "services::"];
+/// The kubelet's tests that run then, too, against a containerd of their own.
+const KUBELET_TESTS: [&str; 3] = ["containerd", "lifecycle", "pressure"];
 /// Emulation is some ten times slower than the host.
 const LIMIT_SECONDS: u32 = 1500;
 const MEMORY_MIB: u32 = 4096;
@@ -77,13 +79,35 @@ fn stage_programs(workspace: &Workspace, stage: &Path, only: &[String]) -> Resul
         }
     }
     copy(&std::env::current_exe()?, &moved.root.join("xtask"))?;
-    copy(&cargo_tests::program(workspace)?, &moved.root.join("end_to_end"))?;
+    for program in cargo_tests::build(workspace, "reeve-integration-tests", &["end_to_end"])? {
+        copy(&program.path, &moved.root.join(&program.name))?;
+    }
+    if only.is_empty() {
+        stage_kubelet_tests(workspace, stage)?;
+    }
     fs::write(stage.join("workspace.json"), serde_json::to_vec(&moved.description()?)?)?;
     let only: Vec<&str> = if only.is_empty() { TESTS.to_vec() } else { only.iter().map(String::as_str).collect() };
     fs::write(stage.join("tests"), only.join("\n") + "\n")?;
     let init = stage.join("init");
     fs::write(&init, INIT)?;
     Ok(fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Lays out tests of the kubelet, and the kubelet that they start from where cargo put it.
+fn stage_kubelet_tests(workspace: &Workspace, stage: &Path) -> Result<()> {
+    let folder = stage.join("tests-of-kubelet");
+    fs::create_dir_all(&folder)?;
+    for program in cargo_tests::build(workspace, "reeve-kubelet", &KUBELET_TESTS)? {
+        let to = if program.is_test {
+            folder.join(&program.name)
+        } else {
+            fs::write(stage.join("kubelet-path"), program.path.as_os_str().as_encoded_bytes())?;
+            stage.join("kubelet-under-test")
+        };
+        // Without what only a debugger reads: it is nine tenths of them.
+        command::run(command::system("strip").arg("-o").arg(to).arg(&program.path))?;
+    }
+    Ok(())
 }
 
 /// Runs the machine to its end, shows what it prints, and adds up the tests' results.
