@@ -20,6 +20,8 @@ use crate::services::frontend::Endpoint;
 pub struct Flow {
     /// Its protocol.
     pub protocol: Protocol,
+    /// Who sent it.
+    pub source: Ipv4Addr,
     /// Where the client sent it.
     pub destination: SocketAddrV4,
     /// Where it went.
@@ -43,11 +45,12 @@ pub fn stale(flow: Flow, frontends: &BTreeMap<FrontendKey, Vec<Endpoint>>) -> Op
     let (address, port) = (*flow.destination.ip(), flow.destination.port());
     let by_address = FrontendKey::Address(address, flow.protocol, port);
     let by_port = FrontendKey::NodePort(flow.protocol, port);
-    let translated = flow.endpoint != flow.destination;
+    // A flow to this port of a stranger is none of ours: it was not translated. What the node sends to itself is ours
+    // all the same: it went nowhere when there was no endpoint, and is remembered so.
+    let is_ours = flow.endpoint != flow.destination || flow.source == address;
     let (frontend, endpoints) = match (frontends.get(&by_address), frontends.get(&by_port)) {
         (Some(endpoints), _) => (by_address, endpoints),
-        // A flow to this port of a stranger is none of ours: it was not translated.
-        (None, Some(endpoints)) if translated => (by_port, endpoints),
+        (None, Some(endpoints)) if is_ours => (by_port, endpoints),
         _ => return None,
     };
     let is_current = endpoints.iter().any(|endpoint| endpoint.address == flow.endpoint);
@@ -142,12 +145,14 @@ fn failed(arguments: &[String], complaint: &[u8]) -> ConntrackError {
 /// A line of `conntrack -L`: the tuple of the original direction, then the one of the answers.
 fn parse(protocol: Protocol, line: &str) -> Option<Flow> {
     let values = |name: &'static str| line.split_whitespace().filter_map(move |word| word.strip_prefix(name));
+    let source: Ipv4Addr = values("src=").next()?.parse().ok()?;
     let destination: Ipv4Addr = values("dst=").next()?.parse().ok()?;
     let destination_port: u16 = values("dport=").next()?.parse().ok()?;
     let endpoint: Ipv4Addr = values("src=").nth(1)?.parse().ok()?;
     let endpoint_port: u16 = values("sport=").nth(1)?.parse().ok()?;
     Some(Flow {
         protocol,
+        source,
         destination: SocketAddrV4::new(destination, destination_port),
         endpoint: SocketAddrV4::new(endpoint, endpoint_port),
     })
@@ -160,20 +165,22 @@ mod tests {
     #[test]
     fn only_flows_of_known_frontends_to_unknown_endpoints_are_stale() {
         let line = |destination: &str, port: u16, endpoint: &str| {
+            let reply = if endpoint == destination { port } else { 53 };
             format!(
-                "udp      17 117 src=10.244.1.9 dst={destination} sport=4000 dport={port} [UNREPLIED] src={endpoint} dst=10.244.1.9 sport=53 dport=4000 mark=0 use=1"
+                "udp      17 117 src=10.244.1.9 dst={destination} sport=4000 dport={port} [UNREPLIED] src={endpoint} dst=10.244.1.9 sport={reply} dport=4000 mark=0 use=1"
             )
         };
         let flows: Vec<Flow> = [
             line("10.96.0.20", 53, "10.244.2.5"),
             line("10.96.0.20", 53, "10.244.2.6"),
             line("192.168.0.1", 30053, "10.244.2.6"),
-            line("8.8.8.8", 53, "8.8.8.8"),
+            line("8.8.8.8", 30053, "8.8.8.8"),
+            line("10.244.1.9", 30053, "10.244.1.9"),
         ]
         .iter()
         .filter_map(|line| parse(Protocol::Udp, line))
         .collect();
-        assert_eq!(flows.len(), 4);
+        assert_eq!(flows.len(), 5);
         let endpoint = Endpoint { address: SocketAddrV4::new([10, 244, 2, 5].into(), 53), local: false };
         let frontends = BTreeMap::from([
             (FrontendKey::Address([10, 96, 0, 20].into(), Protocol::Udp, 53), vec![endpoint]),
@@ -186,6 +193,7 @@ mod tests {
             [
                 "-D -p udp --orig-dst 10.96.0.20 --orig-port-dst 53 --reply-src 10.244.2.6 --reply-port-src 53",
                 "-D -p udp --orig-port-dst 30053 --reply-src 10.244.2.6 --reply-port-src 53",
+                "-D -p udp --orig-port-dst 30053 --reply-src 10.244.1.9 --reply-port-src 30053",
             ]
         );
     }

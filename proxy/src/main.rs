@@ -51,6 +51,13 @@ struct Options {
     /// The bridge that pods hang on
     #[arg(long, value_name = "LINK", default_value = "cni0")]
     bridge: String,
+    /// The largest packet of pods, in bytes, for the CNI configuration. Without it that of the bridge; while there are
+    /// nodes on other links, that of the node's own link less the 50 bytes of the tunnel
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(576..=65535))]
+    pod_mtu: Option<u32>,
+    /// The UDP port of the tunnel (VXLAN) to nodes on other links, the same on all nodes
+    #[arg(long, value_name = "PORT", default_value_t = 4789)]
+    vxlan_port: u16,
     /// Leave the pod network (CNI configuration, routes) to somebody else
     #[arg(long)]
     no_pod_network: bool,
@@ -167,6 +174,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         cni: (!options.no_pod_network)
             .then(|| CniOptions { directory: options.cni_conf_dir.clone(), bridge: options.bridge.clone() }),
         cluster_networks: options.cluster_cidr.clone(),
+        pod_mtu: options.pod_mtu,
+        vxlan_port: options.vxlan_port,
         node_ports,
         services: requests.clone(),
         events,
@@ -175,6 +184,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
     tasks.spawn({
         let shutdown = shutdown.clone();
         async move { acknowledger.run(acknowledgements, acknowledgement_runner, shutdown).await }
+    });
+    let following = requests.clone();
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            sync::follow_removals(following, shutdown.clone()).await;
+            shutdown.cancelled().await
+        }
     });
     let known = nodes.clone();
     tasks.spawn(until(shutdown.clone(), async move { known.wait_synced().await }, {

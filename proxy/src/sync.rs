@@ -4,6 +4,7 @@
 //! costs as many transactions as the kernel has time for, without any waiting in between.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use crate::acknowledge::Acknowledgements;
 use crate::beside::Beside;
 use crate::conntrack;
 use crate::flows::{Flows, flows};
+use crate::nft::removal::Removals;
 use crate::nft::{InvalidObject, Kernel, KernelError};
 use crate::node::view::NodeView;
 use crate::services::frontend::{Endpoint, Place};
@@ -51,6 +53,8 @@ struct Pending {
     is_awaited: bool,
     /// Whether every Service has to be looked at.
     is_everything: bool,
+    /// Whether the table may have been removed.
+    may_be_gone: bool,
     causes: BTreeSet<&'static str>,
 }
 
@@ -94,6 +98,16 @@ impl Requests {
         self.queue.add(());
     }
 
+    /// Somebody removed the table, or may have.
+    pub fn table_removed(&self) {
+        {
+            let mut pending = self.pending.lock();
+            pending.may_be_gone = true;
+            pending.causes.insert("table removed");
+        }
+        self.queue.add(());
+    }
+
     /// The node's surroundings changed.
     pub fn surroundings(&self, surroundings: Surroundings) {
         {
@@ -109,6 +123,24 @@ impl Requests {
 pub fn requests() -> (Requests, Runner<()>) {
     let (queue, runner) = runner(RunnerConfig { name: "services", workers: 1, backoff: Backoff::RETRY });
     (Requests { pending: Arc::default(), queue }, runner)
+}
+
+/// Asks for a sync whenever somebody else removes the table, until shutdown.
+pub async fn follow_removals(requests: Requests, shutdown: CancellationToken) {
+    let follow = async {
+        let removals = Removals::follow()?;
+        loop {
+            removals.removed(TABLE).await?;
+            requests.table_removed();
+        }
+    };
+    let ended: Option<std::io::Result<Infallible>> = tokio::select! {
+        ended = follow => Some(ended),
+        () = shutdown.cancelled() => None,
+    };
+    if let Some(Err(error)) = ended {
+        tracing::warn!(%error, "whoever removes the rules will not be noticed until the next change");
+    }
 }
 
 /// What a sync needs beside the changes.
@@ -185,6 +217,13 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         if pending.is_everything {
             pending.services.extend(self.everything());
         }
+        if pending.may_be_gone && installed.is_current {
+            // Where it cannot be told, writing all will say why.
+            installed.is_current = matches!(installed.kernel.existing(TABLE).await, Ok(Some(_)));
+            if !installed.is_current {
+                tracing::warn!("the rules were removed by somebody else; writes them again");
+            }
+        }
         let nodes = self.nodes.list();
         let addresses = nodes.iter().flat_map(|node| node.addresses()).collect();
         let own = nodes.iter().find(|node| node.metadata.name == self.node);
@@ -223,7 +262,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         let awaited = std::mem::take(&mut installed.is_awaited).then_some(installed.reached);
         flows.clean(Self::touched(installed, &updates, was_current), awaited);
         for key in changed.iter().filter(|key| host_ports::pod(key).is_none()) {
-            let service = self.services.get(key);
+            let service = self.services.get(key).filter(|service| service.is_ours());
             let slices = self.slices.indexed(BY_SERVICE, &key.to_string());
             self.beside.service(key, service.as_deref(), &slices, place, own.map(|node| &**node)).await;
         }
@@ -250,7 +289,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             }
             return found;
         }
-        let Some(service) = self.services.get(key) else { return Vec::new() };
+        let Some(service) = self.services.get(key).filter(|service| service.is_ours()) else { return Vec::new() };
         let cluster_ip: Option<Ipv4Addr> = service.spec.cluster_ip.parse().ok();
         if cluster_ip.is_some() && cluster_ip == self.cluster_dns {
             return Vec::new();

@@ -13,7 +13,7 @@ use reeve_client::watch::Event;
 use reeve_proxy::dns::{Server, Zone};
 use reeve_proxy::nft::model::Network;
 use reeve_proxy::node::link::{DNS_LINK, Links};
-use reeve_proxy::node::routes::{Routes, changes};
+use reeve_proxy::node::routes::{Hop, OwnAddress, Routes, changes};
 use reeve_proxy::serve::metrics::Metrics;
 use reeve_proxy::services::view::{EndpointSliceView, ServiceView};
 use reeve_proxy::sync::BY_SERVICE;
@@ -42,15 +42,16 @@ fn routes_and_the_dns_link_come_and_go_and_those_of_others_stay() {
     namespace.within(|| {
         block_on(async {
             let links = Links::open().expect("netlink");
-            let own = links.networks("cni0").await.expect("lists");
-            assert_eq!(own, [network("192.168.7.0/24")]);
+            let own = links.own_addresses("cni0").await.expect("lists");
+            let address = Ipv4Addr::new(192, 168, 7, 10);
+            assert_eq!(own, [OwnAddress { address, network: network("192.168.7.0/24"), mtu: 1500 }]);
             let one = Routes::from([
-                (network("10.244.1.0/24"), Ipv4Addr::new(192, 168, 7, 11)),
-                (network("10.244.2.0/24"), Ipv4Addr::new(192, 168, 7, 12)),
+                (network("10.244.1.0/24"), Hop::Link(Ipv4Addr::new(192, 168, 7, 11))),
+                (network("10.244.2.0/24"), Hop::Link(Ipv4Addr::new(192, 168, 7, 12))),
             ]);
             links.change(&changes(&Routes::new(), &one)).await.expect("adds");
             assert_eq!(links.routes().await.expect("lists"), one);
-            let two = Routes::from([(network("10.244.1.0/24"), Ipv4Addr::new(192, 168, 7, 13))]);
+            let two = Routes::from([(network("10.244.1.0/24"), Hop::Link(Ipv4Addr::new(192, 168, 7, 13)))]);
             links.change(&changes(&one, &two)).await.expect("changes");
             assert_eq!(links.routes().await.expect("lists"), two);
             for address in [Ipv4Addr::new(10, 96, 0, 10), Ipv4Addr::new(10, 96, 0, 53)] {

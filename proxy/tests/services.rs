@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reeve_api::ObjectKey;
 use reeve_proxy::nft::model::Protocol;
+use reeve_proxy::nft::removal::Removals;
 use reeve_proxy::nft::{Kernel as _, Nft};
 use reeve_proxy::services::frontend::{Endpoint, Frontend, FrontendKey, Side, Without};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
 use reeve_proxy::services::{RuleSet, Update};
-use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, ask_udp_on, cannot_run, pod};
+use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, ask_udp_on, cannot_run, pod, run};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 const NODE_PORT: u16 = 30080;
@@ -176,6 +177,47 @@ fn restarts_and_changes_lose_no_connection() {
         let answers = asker.join().expect("no connection is lost");
         assert!(answers > 100, "the load ran alongside: {answers} answers");
     }
+}
+
+#[test]
+fn a_removed_table_is_noticed_and_others_are_left_alone() {
+    if cannot_run() {
+        return;
+    }
+    let site = Site::new();
+    let mut proxy = Proxy::start(&site);
+    proxy.set("web", web(&[0]));
+    let nft = |words: &str| {
+        let words = [&["ip", "netns", "exec", &site.node.0, "nft"][..], &words.split(' ').collect::<Vec<_>>()].concat();
+        run(&words)
+    };
+    nft("add table inet theirs");
+    nft("add chain inet theirs input { type filter hook input priority 5 ; policy accept ; }");
+    let (to_test, told) = std::sync::mpsc::sync_channel(2);
+    let follower = site.node.spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let removals = Removals::follow().expect("subscribes");
+            to_test.send("follows").expect("the test waits");
+            removals.removed(TABLE).await.expect("is told");
+            to_test.send("removed").expect("the test waits");
+        });
+    });
+    assert_eq!(told.recv(), Ok("follows"));
+    // Our own changes, and what others do to what is theirs, tell nothing.
+    proxy.set("web", web(&[0, 1]));
+    proxy.replace();
+    nft("add table inet passing");
+    nft("delete table inet passing");
+    assert!(ask_tcp(&site.client, NODE, NODE_PORT).is_ok());
+    assert_eq!(told.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
+    assert!(nft("list tables").contains("theirs"), "a restart leaves the tables of others");
+    nft("flush ruleset");
+    assert_eq!(told.recv(), Ok("removed"));
+    follower.join().expect("the follower ends well");
+    assert!(ask_tcp(&site.client, NODE, NODE_PORT).is_err());
+    proxy.replace();
+    assert!(ask_tcp(&site.client, NODE, NODE_PORT).is_ok());
 }
 
 #[test]

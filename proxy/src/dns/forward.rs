@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::Record;
 use parking_lot::Mutex;
@@ -12,15 +14,19 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::cache::Cache;
-use super::message::{Question, Transport, encode, failure, response_to};
+use super::message::{Question, Transport, encode, failure, response_to, rotate};
 use super::resolv::resolvers;
 use crate::serve::metrics::Metrics;
 
 /// How long a resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long one is waited for before the next is asked beside it. With three resolvers that are dead, a client knows
+/// after 3.5 s, before the 5 s are over after which the C library asks again.
+const NEXT_AFTER: Duration = Duration::from_millis(500);
+
 /// How many questions are with resolvers at a time; more are refused, so that memory stays bounded when nobody
-/// answers: at 2 s each, three resolvers to try and a few kilobytes, this is below a megabyte.
+/// answers: with four questions to resolvers and a few kilobytes each, this is a few megabytes.
 const IN_FLIGHT_MAX: usize = 256;
 
 /// Why a resolver gave no answer.
@@ -41,6 +47,8 @@ pub struct Forwarder {
     resolv_conf: PathBuf,
     ourselves: IpAddr,
     cache: Mutex<Cache>,
+    /// The resolver that answered last. It is asked first: one that is dead is waited for once.
+    answering: Mutex<Option<SocketAddr>>,
     in_flight: Semaphore,
     metrics: Metrics,
 }
@@ -49,7 +57,8 @@ impl Forwarder {
     /// A forwarder to the resolvers that `resolv_conf` names at the time of each question.
     pub fn new(resolv_conf: PathBuf, ourselves: IpAddr, metrics: Metrics) -> Forwarder {
         let in_flight = Semaphore::new(IN_FLIGHT_MAX);
-        Forwarder { resolv_conf, ourselves, cache: Mutex::default(), in_flight, metrics }
+        let (cache, answering) = (Mutex::default(), Mutex::default());
+        Forwarder { resolv_conf, ourselves, cache, answering, in_flight, metrics }
     }
 
     /// The bytes of the answer to a question; `aliases` come first in it.
@@ -62,6 +71,7 @@ impl Forwarder {
                 response.metadata.truncation = found.metadata.truncation;
                 response.answers = aliases.to_vec();
                 response.answers.extend(found.answers);
+                rotate(&mut response.answers, request.metadata.id);
                 response.authorities = found.authorities;
                 response.additionals = found.additionals;
                 encode(&response, request, *transport)
@@ -89,19 +99,57 @@ impl Forwarder {
                 return None;
             }
         };
-        for resolver in resolvers(&text, self.ourselves) {
-            self.metrics.forwarded();
-            match ask(resolver, query, transport).await {
-                Ok(message) if message.metadata.response_code == ResponseCode::ServFail => {}
-                Ok(message) => {
-                    self.cache.lock().put(normal, message.clone(), Instant::now());
-                    return Some(message);
-                }
-                Err(error) => tracing::debug!(%resolver, name = %query.name, %error, "resolver gave no answer"),
-            }
-        }
-        None
+        let order = order(resolvers(&text, self.ourselves), *self.answering.lock(), transport);
+        let (resolver, message) = self.first_answer(&order, query, transport).await?;
+        *self.answering.lock() = Some(resolver);
+        self.cache.lock().put(normal, message.clone(), Instant::now());
+        Some(message)
     }
+
+    /// The first answer of any of them. The next is asked when the ones before have failed, or have been silent for
+    /// a while.
+    async fn first_answer(
+        &self,
+        order: &[SocketAddr],
+        query: &Query,
+        transport: Transport,
+    ) -> Option<(SocketAddr, Message)> {
+        let mut asked = FuturesUnordered::new();
+        let mut order = order.iter().copied();
+        loop {
+            let next = order.next();
+            if let Some(resolver) = next {
+                self.metrics.forwarded();
+                asked.push(async move { (resolver, ask(resolver, query, transport).await) });
+            }
+            let patience = if next.is_some() { NEXT_AFTER } else { PATIENCE };
+            while let Ok(ended) = tokio::time::timeout(patience, asked.next()).await {
+                match ended {
+                    Some((resolver, Ok(message))) if message.metadata.response_code != ResponseCode::ServFail => {
+                        return Some((resolver, message));
+                    }
+                    Some((resolver, Ok(_))) => tracing::debug!(%resolver, name = %query.name, "resolver failed"),
+                    Some((resolver, Err(error))) => {
+                        tracing::debug!(%resolver, name = %query.name, %error, "resolver gave no answer");
+                    }
+                    None if next.is_none() => return None,
+                    None => break,
+                }
+            }
+            // All were asked, and silent to the end.
+            next?;
+        }
+    }
+}
+
+/// In which order resolvers are asked. A datagram may be lost, so the first is asked once more.
+fn order(mut resolvers: Vec<SocketAddr>, answering: Option<SocketAddr>, transport: Transport) -> Vec<SocketAddr> {
+    // Stable: all others stay as they are named.
+    resolvers.sort_by_key(|resolver| Some(*resolver) != answering);
+    if transport == Transport::Udp {
+        resolvers.extend(resolvers.first().copied());
+    }
+    resolvers
 }
 
 async fn ask(resolver: SocketAddr, query: &Query, transport: Transport) -> Result<Message, UpstreamError> {
@@ -146,4 +194,20 @@ async fn over_tcp(resolver: SocketAddr, bytes: &[u8]) -> Result<Message, Upstrea
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
     Ok(Message::from_vec(&buffer)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answered_is_asked_first_and_a_lost_datagram_is_sent_again() {
+        let resolver = |last: u8| SocketAddr::from(([192, 0, 2, last], 53));
+        let all = || vec![resolver(1), resolver(2), resolver(3)];
+        assert_eq!(order(all(), None, Transport::Tcp), all());
+        let expected = [resolver(3), resolver(1), resolver(2), resolver(3)];
+        assert_eq!(order(all(), Some(resolver(3)), Transport::Udp), expected);
+        assert_eq!(order(all(), Some(resolver(9)), Transport::Tcp), all(), "one that is not named any more");
+        assert!(order(Vec::new(), None, Transport::Udp).is_empty());
+    }
 }

@@ -84,6 +84,7 @@ pub fn decide(zone: &Zone, bytes: &[u8], transport: Transport) -> Decision {
                 response.authorities.extend(zone.authority());
             }
             response.answers = answers;
+            rotate(&mut response.answers, request.metadata.id);
             response.additionals = glue;
         }
     }
@@ -157,8 +158,38 @@ pub fn encode(response: &Message, request: &Message, transport: Transport) -> Op
         short.additionals.clear();
         fitting(&short)
     };
-    // Asked again over TCP, it is whole.
-    fitting(response).or_else(without_glue).or_else(|| fitting(&response.truncate()))
+    fitting(response).or_else(without_glue).or_else(|| cut(response, fitting))
+}
+
+/// As many answers as fit. Asked again over TCP, it is whole; who does not ask again (older C libraries) has a part.
+fn cut(response: &Message, fitting: impl Fn(&Message) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let first = |count: usize| {
+        let mut short = response.truncate();
+        short.metadata.truncation = true;
+        short.answers = response.answers.iter().take(count).cloned().collect();
+        fitting(&short)
+    };
+    let (mut fits, mut is_too_much) = (0, response.answers.len());
+    let mut best = first(fits);
+    while fits + 1 < is_too_much {
+        let middle = fits.midpoint(is_too_much);
+        match first(middle) {
+            Some(bytes) => (best, fits) = (Some(bytes), middle),
+            None => is_too_much = middle,
+        }
+    }
+    best
+}
+
+/// Begins the addresses at any of them, so that clients who take the first do not all take the same. The question's
+/// number is as good as chance.
+pub fn rotate(answers: &mut [Record], number: u16) {
+    let is_address = |record: &Record| matches!(record.record_type(), RecordType::A | RecordType::AAAA);
+    let begin = answers.iter().position(is_address).unwrap_or(answers.len());
+    let Some(addresses) = answers.get_mut(begin..).filter(|addresses| addresses.iter().all(is_address)) else { return };
+    if !addresses.is_empty() {
+        addresses.rotate_left(usize::from(number) % addresses.len());
+    }
 }
 
 /// A response that says what went wrong.
@@ -186,7 +217,8 @@ fn malformed(bytes: &[u8]) -> Decision {
 mod tests {
     use super::*;
     use crate::dns::zone::tests::zone;
-    use hickory_proto::rr::Name;
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{Name, RData};
     use proptest::prelude::*;
 
     fn question(name: &str, kind: RecordType) -> Message {
@@ -232,6 +264,25 @@ mod tests {
         let bytes = encode(&large, &request, Transport::Udp).expect("encodes");
         let short = Message::from_vec(&bytes).expect("our own bytes");
         assert_eq!((short.answers.len(), short.additionals.len(), short.metadata.truncation), (2, 0, false));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_begins_anywhere() {
+        let request = question("web.shop.svc.cluster.local.", RecordType::A);
+        let mut long = response_to(&request);
+        let name = request.queries.first().map(|query| query.name.clone()).expect("a question");
+        let address = |last: u8| RData::A(A::new(10, 244, 0, last));
+        long.answers = (0..100).map(|last| Record::from_rdata(name.clone(), 5, address(last))).collect();
+        rotate(&mut long.answers, 30);
+        assert_eq!(long.answers.first().map(|record| record.data.clone()), Some(address(30)));
+        assert_eq!(long.answers.last().map(|record| record.data.clone()), Some(address(29)));
+        let bytes = encode(&long, &request, Transport::Udp).expect("encodes");
+        let short = Message::from_vec(&bytes).expect("our own bytes");
+        // A header and a question of 44 bytes, and 16 bytes for each address.
+        assert_eq!((bytes.len(), short.answers.len(), short.metadata.truncation), (44 + 29 * 16, 29, true));
+        let bytes = encode(&long, &request, Transport::Tcp).expect("encodes");
+        let whole = Message::from_vec(&bytes).expect("our own bytes");
+        assert_eq!((whole.answers.len(), whole.metadata.truncation), (100, false));
     }
 
     #[test]

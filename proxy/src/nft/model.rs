@@ -415,6 +415,8 @@ pub enum Match {
     Marked(u32),
     /// The packet begins a connection.
     NewConnection,
+    /// The packet is one of TCP.
+    Tcp,
 }
 
 /// Networks and the end of the braces around them.
@@ -444,6 +446,7 @@ impl fmt::Display for Match {
             Match::SourceNotLocal => f.write_str("fib saddr type != local"),
             Match::Marked(mark) => write!(f, "meta mark & {mark:#x} == {mark:#x}"),
             Match::NewConnection => f.write_str("ct state new"),
+            Match::Tcp => f.write_str("meta l4proto tcp"),
         }
     }
 }
@@ -471,6 +474,8 @@ pub enum Action {
     Masquerade,
     /// Answer with ICMP port unreachable.
     Reject,
+    /// Answer with a reset of TCP.
+    Reset,
     /// Drop the packet.
     Drop,
     /// Remember the selected part in the set, from now on for the set's timeout.
@@ -497,6 +502,7 @@ impl fmt::Display for Action {
             Action::ClearMark(mark) => write!(f, "meta mark set meta mark & {:#x}", !mark),
             Action::Masquerade => f.write_str("masquerade fully-random"),
             Action::Reject => f.write_str("reject"),
+            Action::Reset => f.write_str("reject with tcp reset"),
             Action::Drop => f.write_str("drop"),
             Action::Remember(selector, set) => write!(f, "update @{set} {{ {selector} }}"),
         }

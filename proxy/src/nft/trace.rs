@@ -161,7 +161,7 @@ impl Walk<'_> {
                     self.masqueraded = true;
                     Verdict::Accept
                 }
-                Action::Reject => Verdict::Reject,
+                Action::Reject | Action::Reset => Verdict::Reject,
                 Action::Drop => Verdict::Drop,
                 Action::Remember(_, set) => {
                     self.remembered.push((set.clone(), self.packet.source));
@@ -206,6 +206,7 @@ impl Walk<'_> {
             Match::SourceNotLocal => !self.node.local.contains(&self.packet.source),
             Match::Marked(mark) => self.mark & mark == *mark,
             Match::NewConnection => true,
+            Match::Tcp => self.packet.protocol == Protocol::Tcp,
         }
     }
 

@@ -31,9 +31,10 @@ pub struct CniError {
 ///
 /// Pods get an address of the node's network and the bridge as gateway. Host ports come with the Services' rules. Traffic that leaves the
 /// cluster is masqueraded by the rules of this program, which know the whole pod network, not by the bridge
-/// plugin, which knows only the node's part and would hide pods from each other.
-pub fn configuration(bridge: &str, network: Network) -> String {
-    let list = json!({
+/// plugin, which knows only the node's part and would hide pods from each other. `mtu` is the largest packet of pods
+/// in bytes, where it is not the bridge's own.
+pub fn configuration(bridge: &str, network: Network, mtu: Option<u32>) -> String {
+    let mut list = json!({
         "cniVersion": "0.4.0",
         "name": "reeve",
         "plugins": [
@@ -48,13 +49,16 @@ pub fn configuration(bridge: &str, network: Network) -> String {
             },
         ],
     });
+    if let (Some(mtu), Some(plugin)) = (mtu, list.pointer_mut("/plugins/0").and_then(|plugin| plugin.as_object_mut())) {
+        plugin.insert("mtu".into(), mtu.into());
+    }
     format!("{list:#}\n")
 }
 
 /// Writes the configuration whole or not at all, and only when it differs. Tells whether it did.
-pub fn write(options: &CniOptions, network: Network) -> Result<bool, CniError> {
+pub fn write(options: &CniOptions, network: Network, mtu: Option<u32>) -> Result<bool, CniError> {
     let path = options.directory.join(FILE_NAME);
-    write_file(&path, &configuration(&options.bridge, network)).map_err(|source| CniError { path, source })
+    write_file(&path, &configuration(&options.bridge, network, mtu)).map_err(|source| CniError { path, source })
 }
 
 fn write_file(path: &Path, text: &str) -> std::io::Result<bool> {
@@ -85,9 +89,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a folder");
         let options = CniOptions { directory: directory.path().join("net.d"), bridge: "cni0".into() };
         let (first, second) = ("10.244.1.0/24".parse().expect("valid"), "10.244.2.0/24".parse().expect("valid"));
-        assert!(write(&options, first).expect("writes"));
-        assert!(!write(&options, first).expect("writes"));
-        assert!(write(&options, second).expect("writes"));
+        assert!(write(&options, first, None).expect("writes"));
+        assert!(!write(&options, first, None).expect("writes"));
+        assert!(write(&options, second, Some(1450)).expect("writes"));
         let names: Vec<_> = std::fs::read_dir(&options.directory)
             .expect("exists")
             .map(|entry| entry.expect("readable").file_name())
@@ -96,5 +100,7 @@ mod tests {
         let text = std::fs::read_to_string(options.directory.join(FILE_NAME)).expect("exists");
         let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value.pointer("/plugins/0/ipam/ranges/0/0/subnet"), Some(&"10.244.2.0/24".into()));
+        assert_eq!(value.pointer("/plugins/0/mtu"), Some(&1450.into()));
+        assert!(!configuration("cni0", first, None).contains("mtu"));
     }
 }

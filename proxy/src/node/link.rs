@@ -1,19 +1,20 @@
 //! Links, addresses and routes of the node, by rtnetlink.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::announce::BALANCER_LINK;
-use super::routes::{Changes, Routes};
+use super::routes::{Changes, Hop, OwnAddress, Routes};
+use super::tunnel::{self, TUNNEL_LINK};
 use crate::nft::model::Network;
 
 /// Marks our routes among all of the node's (`/etc/iproute2/rt_protos` leaves it to private use).
@@ -45,7 +46,7 @@ pub enum LinkError {
     Missing(String),
 }
 
-fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> LinkError {
+pub(super) fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> LinkError {
     let what = what.into();
     move |source| LinkError::Refused { what, source }
 }
@@ -53,7 +54,7 @@ fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> LinkErro
 /// The node's links.
 #[derive(Clone)]
 pub struct Links {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl Links {
@@ -64,14 +65,18 @@ impl Links {
         Ok(Links { handle })
     }
 
+    async fn links(&self) -> Result<Vec<LinkMessage>, LinkError> {
+        self.handle.link().get().execute().try_collect().await.map_err(refused("list the links"))
+    }
+
+    /// A link by its name. All links are listed: asking for one that does not exist is an error that cannot be told
+    /// from others.
+    pub(super) async fn link(&self, name: &str) -> Result<Option<LinkMessage>, LinkError> {
+        Ok(self.links().await?.into_iter().find(|link| name_of(link) == Some(name)))
+    }
+
     async fn index_of(&self, name: &str) -> Result<Option<u32>, LinkError> {
-        // All links are listed: asking for one that does not exist is an error that cannot be told from others.
-        let links: Vec<_> =
-            self.handle.link().get().execute().try_collect().await.map_err(refused("list the links"))?;
-        Ok(links
-            .into_iter()
-            .find(|link| link.attributes.iter().any(|a| matches!(a, LinkAttribute::IfName(found) if found == name)))
-            .map(|link| link.header.index))
+        Ok(self.link(name).await?.map(|link| link.header.index))
     }
 
     /// Puts the address on a link of its own, which is made if needed. Any other address there is removed.
@@ -131,9 +136,9 @@ impl Links {
         replaced.map_err(refused(format!("have connections to {address} begin at {node}")))
     }
 
-    /// Removes the links with addresses of ours; absent is fine.
+    /// Removes the links of ours; absent is fine.
     pub async fn drop_carrier(&self) -> Result<(), LinkError> {
-        for link in [DNS_LINK, BALANCER_LINK] {
+        for link in [DNS_LINK, BALANCER_LINK, TUNNEL_LINK] {
             if let Some(index) = self.index_of(link).await? {
                 self.handle.link().del(index).execute().await.map_err(refused(format!("remove link {link}")))?;
             }
@@ -141,7 +146,7 @@ impl Links {
         Ok(())
     }
 
-    async fn addresses(&self) -> Result<Vec<(AddressMessage, Ipv4Addr, u8)>, LinkError> {
+    pub(super) async fn addresses(&self) -> Result<Vec<(AddressMessage, Ipv4Addr, u8)>, LinkError> {
         let messages: Vec<AddressMessage> =
             self.handle.address().get().execute().try_collect().await.map_err(refused("list the addresses"))?;
         Ok(messages
@@ -158,48 +163,84 @@ impl Links {
             .collect())
     }
 
-    /// The networks that the node's own links are on, but for the link `without`.
-    pub async fn networks(&self, without: &str) -> Result<Vec<Network>, LinkError> {
-        let without = self.index_of(without).await?;
-        let addresses = self.addresses().await?;
-        let of_others = addresses.into_iter().filter(|(message, ..)| Some(message.header.index) != without);
-        Ok(of_others
+    /// The node's own addresses, but those of the link `without` and of links of ours.
+    pub async fn own_addresses(&self, without: &str) -> Result<Vec<OwnAddress>, LinkError> {
+        let links = self.links().await?;
+        let mtus: BTreeMap<u32, u32> = links
+            .iter()
+            .filter(|link| {
+                ![Some(without), Some(TUNNEL_LINK), Some(DNS_LINK), Some(BALANCER_LINK)].contains(&name_of(link))
+            })
+            .map(|link| (link.header.index, mtu_of(link).unwrap_or(tunnel::USUAL_MTU)))
+            .collect();
+        let of = |(message, address, prefix): (AddressMessage, Ipv4Addr, u8)| {
+            let mtu = *mtus.get(&message.header.index)?;
+            Some(OwnAddress { address, network: Network::new(address, prefix)?, mtu })
+        };
+        Ok(self
+            .addresses()
+            .await?
+            .into_iter()
             .filter(|(_, address, _)| !address.is_loopback())
-            .filter_map(|(_, address, prefix)| Network::new(address, prefix))
+            .filter_map(of)
             .collect())
     }
 
     /// Our routes as they are.
     pub async fn routes(&self) -> Result<Routes, LinkError> {
+        let tunnel = self.index_of(TUNNEL_LINK).await?;
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let messages: Vec<RouteMessage> =
             self.handle.route().get(all).execute().try_collect().await.map_err(refused("list the routes"))?;
-        Ok(messages.iter().filter(|message| message.header.protocol == OUR_ROUTES).filter_map(read).collect())
+        let ours = messages.iter().filter(|message| message.header.protocol == OUR_ROUTES);
+        Ok(ours.filter_map(|message| read(message, tunnel)).collect())
     }
 
     /// Changes our routes.
     pub async fn change(&self, changes: &Changes) -> Result<(), LinkError> {
-        for (network, gateway) in &changes.remove {
-            let removed = self.handle.route().del(route(*network, *gateway)).execute().await;
-            removed.map_err(refused(format!("remove the route to {network} via {gateway}")))?;
+        let tunnel = self.index_of(TUNNEL_LINK).await?;
+        for (network, hop) in &changes.remove {
+            let removed = self.handle.route().del(route(*network, *hop, tunnel)?).execute().await;
+            removed.map_err(refused(format!("remove the route to {network} via {hop}")))?;
         }
-        for (network, gateway) in &changes.replace {
-            let added = self.handle.route().add(route(*network, *gateway)).replace().execute().await;
-            added.map_err(refused(format!("add the route to {network} via {gateway}")))?;
+        for (network, hop) in &changes.replace {
+            let added = self.handle.route().add(route(*network, *hop, tunnel)?).replace().execute().await;
+            added.map_err(refused(format!("add the route to {network} via {hop}")))?;
         }
         Ok(())
     }
 }
 
-fn route(network: Network, gateway: Ipv4Addr) -> RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(network.address(), network.prefix())
-        .gateway(gateway)
-        .protocol(OUR_ROUTES)
-        .build()
+fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
-fn read(message: &RouteMessage) -> Option<(Network, Ipv4Addr)> {
+fn mtu_of(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+/// A route of ours; `tunnel` is the index of the tunnel's device.
+fn route(network: Network, hop: Hop, tunnel: Option<u32>) -> Result<RouteMessage, LinkError> {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(network.address(), network.prefix())
+        .protocol(OUR_ROUTES);
+    Ok(match hop {
+        Hop::Link(gateway) => route.gateway(gateway).build(),
+        Hop::Tunnel(gateway) => {
+            let index = tunnel.ok_or_else(|| LinkError::Missing(TUNNEL_LINK.to_owned()))?;
+            // No address of the device is on the gateway's network.
+            route.gateway(gateway).output_interface(index).onlink().build()
+        }
+    })
+}
+
+fn read(message: &RouteMessage, tunnel: Option<u32>) -> Option<(Network, Hop)> {
     let destination = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
         _ => None,
@@ -208,5 +249,9 @@ fn read(message: &RouteMessage) -> Option<(Network, Ipv4Addr)> {
         RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
         _ => None,
     })?;
-    Some((Network::new(destination, message.header.destination_prefix_length)?, gateway))
+    let is_tunnel = tunnel.is_some_and(|tunnel| {
+        message.attributes.iter().any(|a| matches!(a, RouteAttribute::Oif(oif) if *oif == tunnel))
+    });
+    let hop = if is_tunnel { Hop::Tunnel(gateway) } else { Hop::Link(gateway) };
+    Some((Network::new(destination, message.header.destination_prefix_length)?, hop))
 }

@@ -10,6 +10,7 @@ use reeve_client::backoff::Backoff;
 use reeve_client::{Change, EventRecorder, EventType, Next, Queue, Runner, RunnerConfig, Store, runner};
 use tokio_util::sync::CancellationToken;
 
+use super::apply::Applied;
 use super::cni::{self, CniError, CniOptions};
 use super::link::{LinkError, Links};
 use super::routes;
@@ -68,6 +69,10 @@ pub struct NodeNetwork {
     pub cni: Option<CniOptions>,
     /// The cluster's pod networks by flag; empty: those of the Nodes.
     pub cluster_networks: Vec<Network>,
+    /// The largest packet of pods by flag, in bytes; without it what their way takes.
+    pub pod_mtu: Option<u32>,
+    /// The UDP port of the tunnel to nodes on other links.
+    pub vxlan_port: u16,
     /// Where node ports answer.
     pub node_ports: NodePortAddresses,
     /// Who is told when the pod networks change.
@@ -80,7 +85,7 @@ pub struct NodeNetwork {
 #[derive(Default)]
 struct Told {
     pod_networks: Vec<Network>,
-    unreachable: BTreeSet<String>,
+    unreachable: Option<String>,
 }
 
 impl NodeNetwork {
@@ -101,28 +106,25 @@ impl NodeNetwork {
         let nodes = self.nodes.list();
         self.tell_services(&nodes, told);
         let Some(options) = self.cni.clone() else { return Ok(()) };
+        let addresses = self.links.own_addresses(&options.bridge).await?;
+        let plan = routes::plan(&self.node, nodes.iter().map(|node| &**node), &addresses);
         let own = self.nodes.get(&ObjectKey::new("", self.node.as_str()));
-        let own_network = own.as_ref().and_then(|node| node.pod_network());
-        if let Some(network) = own_network {
-            let directory = options.directory.clone();
-            let bridge = options.bridge.clone();
-            if tokio::task::spawn_blocking(move || cni::write(&options, network)).await?? {
-                tracing::info!(%network, bridge, directory = %directory.display(), "wrote the CNI configuration");
+        if let Some(network) = own.as_ref().and_then(|node| node.pod_network()) {
+            let mtu = self.pod_mtu.or_else(|| plan.tunnel.as_ref().map(|tunnel| tunnel.mtu));
+            let (directory, bridge) = (options.directory.clone(), options.bridge.clone());
+            if tokio::task::spawn_blocking(move || cni::write(&options, network, mtu)).await?? {
+                tracing::info!(%network, bridge, mtu, directory = %directory.display(), "wrote the CNI configuration");
             }
         }
-        let bridge = self.cni.as_ref().map(|cni| cni.bridge.as_str()).unwrap_or_default();
-        let links = self.links.networks(bridge).await?;
-        let plan = routes::plan(&self.node, nodes.iter().map(|node| &**node), &links);
-        self.tell_unreachable(&nodes, &plan.unreachable, told);
-        let changes = routes::changes(&self.links.routes().await?, &plan.routes);
-        self.links.change(&changes).await?;
-        for (network, gateway) in &changes.replace {
-            tracing::info!(%network, %gateway, "pods of another node are reached by this route");
+        let Applied { changes, tunnel } = self.links.apply(&plan, self.vxlan_port).await?;
+        for (network, hop) in &changes.replace {
+            tracing::info!(%network, %hop, "pods of another node are reached by this route");
         }
-        for (network, gateway) in &changes.remove {
-            tracing::info!(%network, %gateway, "removed the route to a node that is gone");
+        for (network, hop) in &changes.remove {
+            tracing::info!(%network, %hop, "removed the route to a node that is gone");
         }
-        Ok(())
+        self.tell_unreachable(&nodes, tunnel.as_ref().err(), told);
+        Ok(tunnel?)
     }
 
     fn tell_services(&self, nodes: &[Arc<NodeView>], told: &Mutex<Told>) {
@@ -140,16 +142,16 @@ impl NodeNetwork {
         }
     }
 
-    fn tell_unreachable(&self, nodes: &[Arc<NodeView>], unreachable: &BTreeSet<String>, told: &Mutex<Told>) {
+    fn tell_unreachable(&self, nodes: &[Arc<NodeView>], error: Option<&LinkError>, told: &Mutex<Told>) {
+        let unreachable = error.map(|error| {
+            format!(
+                "pods of nodes on other links cannot be reached from node {}: the tunnel failed: {error}",
+                self.node
+            )
+        });
         let mut told = told.lock();
-        for name in unreachable.difference(&told.unreachable) {
-            let address = nodes.iter().find(|node| node.metadata.name == *name).and_then(|n| n.internal_address());
-            let message = format!(
-                "pods of node {name} ({}) cannot be reached from node {}: the nodes share no link, and tunnels between links are not supported yet",
-                address.map(|address| address.to_string()).unwrap_or_default(),
-                self.node,
-            );
-            tracing::warn!(node = name, "{message}");
+        if let Some(message) = unreachable.as_ref().filter(|message| told.unreachable.as_ref() != Some(message)) {
+            tracing::warn!("{message}");
             let regarding = ObjectReference {
                 api_version: Some("v1".into()),
                 kind: Some("Node".into()),
@@ -157,8 +159,8 @@ impl NodeNetwork {
                 uid: nodes.iter().find(|node| node.metadata.name == self.node).map(|n| n.metadata.uid.clone()),
                 ..ObjectReference::default()
             };
-            self.events.event(&regarding, EventType::Warning, "PodNetworkUnreachable", message);
+            self.events.event(&regarding, EventType::Warning, "PodNetworkUnreachable", message.clone());
         }
-        told.unreachable.clone_from(unreachable);
+        told.unreachable = unreachable;
     }
 }

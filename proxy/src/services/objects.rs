@@ -205,11 +205,8 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
         verdict(&[], Selector::Service, Fixed::ServicesOutside),
         verdict(&to_node_ports, Selector::NodePort, Fixed::NodePortsOutside),
     ];
-    let refuse_address = Rule::new([Match::In(Selector::Destination, Fixed::ClusterIps.name())], [Action::Reject]);
-    let refuse_service = Rule::new(
-        [Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())],
-        [Action::Reject],
-    );
+    let mut refused = refuse(vec![Match::In(Selector::Destination, Fixed::ClusterIps.name())]);
+    refused.extend(refuse(vec![Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())]));
     let mut refused_node_port = vec![Match::NewConnection];
     refused_node_port.extend(to_node_ports);
     refused_node_port.push(Match::In(Selector::NodePort, Fixed::RejectedNodePorts.name()));
@@ -249,19 +246,21 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
             Chain::base(
                 "filter-input",
                 Hook::FilterInput,
-                [
-                    to_loopback,
-                    Rule::new(refused_node_port, [Action::Reject]),
-                    refuse_address.clone(),
-                    refuse_service.clone(),
-                ],
+                [vec![to_loopback], refuse(refused_node_port), refused.clone()].concat(),
             ),
-            Chain::base("filter-forward", Hook::FilterForward, [refuse_address.clone(), refuse_service.clone()]),
-            Chain::base("filter-output", Hook::FilterOutput, [refuse_address, refuse_service]),
+            Chain::base("filter-forward", Hook::FilterForward, refused.clone()),
+            Chain::base("filter-output", Hook::FilterOutput, refused),
         ]
         .map(Object::Chain),
     );
     objects
+}
+
+/// Answers at once that nobody is there. TCP gets a reset: the kernel sends few ICMP errors to one client, and who gets
+/// none tries again for a second.
+fn refuse(matches: Vec<Match>) -> Vec<Rule> {
+    let of_tcp = [matches.clone(), vec![Match::Tcp]].concat();
+    vec![Rule::new(of_tcp, [Action::Reset]), Rule::new(matches, [Action::Reject])]
 }
 
 fn loopback() -> Option<Network> {

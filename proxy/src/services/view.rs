@@ -19,7 +19,19 @@ pub struct Metadata {
     /// `metadata.uid`, for events.
     pub uid: Box<str>,
     resource_version: String,
+    labels: Labels,
     annotations: Annotations,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    #[serde(rename = "kubernetes.io/service-name")]
+    service_name: Option<Box<str>>,
+    #[serde(rename = "service.kubernetes.io/headless")]
+    headless: Option<Box<str>>,
+    #[serde(rename = "service.kubernetes.io/service-proxy-name")]
+    proxy_name: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,6 +67,13 @@ pub struct ServiceView {
     pub spec: ServiceSpecView,
     /// What is read of its status.
     pub status: ServiceStatusView,
+}
+
+impl ServiceView {
+    /// Whether it is forwarded by this program, and not by another one or by nobody.
+    pub fn is_ours(&self) -> bool {
+        self.metadata.labels.headless.is_none() && self.metadata.labels.proxy_name.is_none()
+    }
 }
 
 /// `Service.spec`.
@@ -163,6 +182,7 @@ impl View for ServiceView {
         "metadata.namespace",
         "metadata.uid",
         "metadata.resourceVersion",
+        "metadata.labels",
         "metadata.annotations",
         "spec.type",
         "spec.clusterIP",
@@ -192,7 +212,7 @@ impl View for ServiceView {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSliceView {
-    metadata: SliceMetadata,
+    metadata: Metadata,
     /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,
     /// The ports that all endpoints have.
@@ -201,21 +221,6 @@ pub struct EndpointSliceView {
     /// The endpoints.
     #[serde(deserialize_with = "null_as_empty")]
     pub endpoints: Vec<EndpointView>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct SliceMetadata {
-    #[serde(flatten)]
-    common: Metadata,
-    labels: SliceLabels,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct SliceLabels {
-    #[serde(rename = "kubernetes.io/service-name")]
-    service_name: String,
 }
 
 /// A port of an EndpointSlice.
@@ -344,8 +349,8 @@ fn first_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ip
 impl EndpointSliceView {
     /// The Service that the slice belongs to.
     pub fn service(&self) -> Option<ObjectKey> {
-        let name = self.metadata.labels.service_name.as_str();
-        (!name.is_empty()).then(|| ObjectKey::new(self.metadata.common.namespace.as_str(), name))
+        let name = self.metadata.labels.service_name.as_deref().filter(|name| !name.is_empty())?;
+        Some(ObjectKey::new(self.metadata.namespace.as_str(), name))
     }
 
     /// Whether any of its endpoints is about to end.
@@ -362,9 +367,11 @@ impl EndpointSliceView {
     #[cfg(test)]
     pub fn for_test(service: &ObjectKey, name: &str) -> EndpointSliceView {
         EndpointSliceView {
-            metadata: SliceMetadata {
-                common: Metadata { name: name.into(), namespace: service.namespace.to_string(), ..Metadata::default() },
-                labels: SliceLabels { service_name: service.name.to_string() },
+            metadata: Metadata {
+                name: name.into(),
+                namespace: service.namespace.to_string(),
+                labels: Labels { service_name: Some(service.name.to_string().into()), ..Labels::default() },
+                ..Metadata::default()
             },
             address_type: "IPv4".into(),
             ..EndpointSliceView::default()
@@ -385,11 +392,11 @@ impl View for EndpointSliceView {
     ];
 
     fn key(&self) -> ObjectKey {
-        self.metadata.common.key()
+        self.metadata.key()
     }
 
     fn revision(&self) -> i64 {
-        self.metadata.common.revision()
+        self.metadata.revision()
     }
 }
 

@@ -142,7 +142,7 @@ impl Site {
 }
 
 /// Answers each connection and datagram with "server client", until the namespace is gone with the test.
-fn serve(namespace: &Namespace, address: Ipv4Addr) {
+pub fn serve(namespace: &Namespace, address: Ipv4Addr) {
     let (ready, wait) = std::sync::mpsc::sync_channel(1);
     namespace.spawn(move || {
         let tcp = TcpListener::bind(SocketAddrV4::new(address, POD_PORT)).expect("bind");
