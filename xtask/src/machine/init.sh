@@ -39,13 +39,16 @@ run() {
     done
     return $failed
 }
-run 2>&1
-code=$?
-if [ $code != 0 ]; then
-    tail -n 30 $REEVE_E2E_DIR/logs/*.log
-fi
-echo
-echo "machine: the tests ended with $code"
+# By way of a pipe, so that nobody takes the console for a terminal that can be painted on.
+{
+    run
+    code=$?
+    if [ $code != 0 ]; then
+        tail -n 30 $REEVE_E2E_DIR/logs/*.log
+    fi
+    echo
+    echo "machine: the tests ended with $code"
+} 2>&1 | cat
 sync
 echo o > /proc/sysrq-trigger
 sleep 60
