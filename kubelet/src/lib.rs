@@ -8,6 +8,7 @@
 //! - [`node`]: the node's object, lease and cgroups.
 //! - [`static_pods`]: pods of the node's own files.
 //! - [`pressure`]: what is done before the node runs out of memory or disk; [`log_rotation`]: of logs that have grown.
+//! - [`pulled`]: whose credentials have pulled which image.
 //! - [`server`]: the kubelet's port: logs, exec, attach and port-forward for the API server, figures for those who may.
 //! - [`stats`]: what the node and its pods use.
 
@@ -18,6 +19,7 @@ pub mod log_rotation;
 pub mod node;
 pub mod pod;
 pub mod pressure;
+pub mod pulled;
 pub mod quantity;
 pub mod runtime;
 pub mod server;

@@ -15,7 +15,7 @@ use reeve_api::ObjectKey;
 use reeve_client::process::{KubeconfigOptions, LogOptions, init_logging, shutdown_signal};
 use reeve_client::{Change, Client, EventRecorder, Scope, Store, View as _, reflect};
 use reeve_kubelet::agent::Agent;
-use reeve_kubelet::agent::executor::Executor;
+use reeve_kubelet::agent::executor::{Executor, TokenCache};
 use reeve_kubelet::agent::inbox::{Changed, Inbox};
 use reeve_kubelet::agent::inventory::Inventory;
 use reeve_kubelet::agent::references::References;
@@ -27,6 +27,7 @@ use reeve_kubelet::node::keeper::NodeKeeper;
 use reeve_kubelet::node::view::NodeView;
 use reeve_kubelet::pod::spec;
 use reeve_kubelet::pressure::keeper::PressureKeeper;
+use reeve_kubelet::pulled::PulledImages;
 use reeve_kubelet::runtime::convert::HostDns;
 use reeve_kubelet::runtime::health::{HealthKeeper, Link};
 use reeve_kubelet::runtime::{Runtime, events};
@@ -37,6 +38,7 @@ use reeve_kubelet::static_pods::StaticPods;
 use reeve_kubelet::static_pods::mirror::{self, Mirrors};
 use reeve_kubelet::static_pods::source::Source;
 use reeve_kubelet::stats::collect::Collector;
+use reeve_kubelet::stats::probes::ProbeFigures;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -219,6 +221,10 @@ async fn run(options: Options) -> Result<()> {
         client: client.clone(),
         config: config.clone(),
         references: References::new(client.clone(), inbox.clone()),
+        tokens: TokenCache::default(),
+        probes: ProbeFigures::default(),
+        pulled: PulledImages::open(&config.root_dir, options.resources.verification()?)
+            .with_context(|| format!("cannot read the records of pulled images in {}", config.root_dir.display()))?,
         pods: pods.clone(),
         services,
         recorder: recorder.clone(),
@@ -256,7 +262,7 @@ async fn run(options: Options) -> Result<()> {
     let exec_dir = config.root_dir.join("exec");
     let service = Service { pods: pods.clone(), runtime: runtime.clone(), exec_dir };
     let collector = Collector::new(runtime, pods.clone(), config.clone());
-    let pages = Pages::new(service.clone(), collector, config.clone());
+    let pages = Pages::new(service.clone(), collector, executor.probes.clone(), config.clone());
     let access = Access::new(client.clone(), &config.node_name, options.access.options());
     if options.healthz_port != 0 {
         let shutdown_of_health = shutdown.clone();

@@ -8,6 +8,7 @@ use reeve_kubelet::node::allocatable::{self, Amounts};
 use reeve_kubelet::node::facts::NodeFacts;
 use reeve_kubelet::pressure::images::ImagePolicy;
 use reeve_kubelet::pressure::thresholds::{self, Settings};
+use reeve_kubelet::pulled::policy::{PolicyError, VerificationPolicy};
 use reeve_kubelet::quantity;
 
 /// Static pods, reservations, kernel settings.
@@ -54,6 +55,14 @@ pub struct ResourceOptions {
     /// Minimum age of an image before it is removed
     #[arg(long, default_value = "2m0s", value_name = "DURATION")]
     minimum_image_ttl_duration: String,
+    /// When the use of an image that is on the node needs the credentials that pull it: NeverVerify,
+    /// NeverVerifyPreloadedImages, NeverVerifyAllowlistedImages or AlwaysVerify
+    #[arg(long, default_value = "NeverVerifyPreloadedImages", value_name = "POLICY")]
+    image_pull_credentials_verification_policy: String,
+    /// Comma-separated list of images that NeverVerifyAllowlistedImages lets every pod use: names without tag, or
+    /// beginnings that end in /*
+    #[arg(long, value_delimiter = ',', value_name = "IMAGES")]
+    preloaded_images_verification_allowlist: Vec<String>,
     /// Size of a container's log file at which it is rotated
     #[arg(long, default_value = "10Mi", value_name = "QUANTITY")]
     container_log_max_size: String,
@@ -86,6 +95,16 @@ impl ResourceOptions {
             high_percent: high,
             low_percent: low,
             minimum_age: period("--minimum-image-ttl-duration", &self.minimum_image_ttl_duration)?,
+        })
+    }
+
+    /// Which images on the node need credentials.
+    pub fn verification(&self) -> Result<VerificationPolicy> {
+        let (policy, allowed) =
+            (&self.image_pull_credentials_verification_policy, &self.preloaded_images_verification_allowlist);
+        VerificationPolicy::parse(policy, allowed).map_err(|error| match error {
+            PolicyError::Unknown(_) => anyhow!("--image-pull-credentials-verification-policy: {error}"),
+            error => anyhow!("--preloaded-images-verification-allowlist: {error}"),
         })
     }
 

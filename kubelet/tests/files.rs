@@ -5,11 +5,17 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::node::{Network, Node, unavailable, until};
 use support::pods::{container, exec, gone, pod, ready, text};
+
+/// Where a pod's volumes lie.
+fn volumes_of(node: &Node, uid: &str) -> PathBuf {
+    node.path("kubelet/pods").join(uid).join("volumes")
+}
 
 async fn read(node: &Node, pod: &str, path: &str) -> String {
     exec(node, pod, &["/bin/cat", path], None).await.0
@@ -122,9 +128,10 @@ async fn what_cannot_be_mounted_is_told_and_tried_again() {
     ready(&node, "late").await;
 
     // Sub paths that have no value, or lead out.
-    for (name, expression, why) in
-        [("empty", "$(NOTHING)", "missing value for \"NOTHING\""), ("out", "../x", "leads out of the volume")]
-    {
+    for (name, expression, why) in [
+        ("empty", "$(NOTHING)", "missing value for NOTHING"),
+        ("out", "../x", "unable to provision SubPath `../x`: must not contain '..'"),
+    ] {
         let mut main = container("main", &["/bin/sleep", "infinity"]);
         main["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch", "subPathExpr": expression}]);
         let spec = json!({"containers": [main], "volumes": [{"name": "scratch", "emptyDir": {}}]});
@@ -141,6 +148,153 @@ async fn what_cannot_be_mounted_is_told_and_tried_again() {
         node.api.delete_gracefully(name, 1);
         gone(&node, name).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_stay_in_memory_and_tokens_are_for_their_pod_alone() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let metadata = |name: &str| json!({"name": name, "namespace": "default"});
+    node.api.put("secrets", json!({"metadata": metadata("secret"), "data": {"word": "aGlkZGVu"}}));
+    let token = |audience: &str| json!({"sources": [{"serviceAccountToken": {"path": "token", "audience": audience}}]});
+    let mut main = container("main", &["/bin/sleep", "infinity"]);
+    let names = ["secret", "left", "right", "short", "memory"];
+    main["volumeMounts"] = names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
+    main["resources"] = json!({"limits": {"memory": "64Mi"}});
+    let volumes = json!([
+        {"name": "secret", "secret": {"secretName": "secret", "defaultMode": 0o400}},
+        {"name": "left", "projected": token("left")},
+        {"name": "right", "projected": token("right")},
+        {"name": "short", "projected": token("short")},
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+    ]);
+    let context = json!({"runAsUser": 1000, "fsGroup": 2000});
+    node.api.put("pods", pod("private", json!({"securityContext": context, "containers": [main], "volumes": volumes})));
+    let object = ready(&node, "private").await;
+    let mounts = read(&node, "private", "/proc/mounts").await;
+    let line = |name: &str| mounts.lines().find(|it| it.split(' ').nth(1) == Some(name)).unwrap_or_default();
+    for name in names {
+        let line = line(&format!("/{name}"));
+        assert!(line.starts_with("tmpfs ") && line.contains("size=65536k"), "{name}: {line:?}");
+    }
+    assert!(line("/memory").contains(" rw,") && line("/secret").contains(" ro,"), "{mounts}");
+    let volumes = volumes_of(&node, text(&object, "/metadata/uid"));
+    let seen = |path: &str| {
+        let found = std::fs::metadata(volumes.join(path)).unwrap();
+        (found.permissions().mode() & 0o7777, found.uid(), found.gid())
+    };
+    assert_eq!(seen("kubernetes.io~secret/secret/word"), (0o440, 0, 2000));
+    assert_eq!(seen("kubernetes.io~projected/left/token"), (0o640, 1000, 2000));
+    assert_eq!(seen("kubernetes.io~empty-dir/memory"), (0o3777, 0, 2000));
+    for side in ["left", "right"] {
+        let token = read(&node, "private", &format!("/{side}/token")).await;
+        assert!(token.contains(&format!(" {side} private ")), "{token}");
+    }
+    // The server gave one of them less time than it was asked for: that one is renewed, the others stay.
+    let tokens = async || {
+        let mut all = Vec::new();
+        for name in ["left", "right", "short"] {
+            all.push(read(&node, "private", &format!("/{name}/token")).await);
+        }
+        all
+    };
+    let before = tokens().await;
+    until("the short token is renewed", async || (tokens().await[2] != before[2]).then_some(())).await;
+    assert_eq!(tokens().await[..2], before[..2]);
+    node.api.delete_gracefully("private", 1);
+    gone(&node, "private").await;
+    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&volumes.display().to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_running_pod_has_of_its_volumes_stays() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let metadata = |name: &str| json!({"name": name, "namespace": "default"});
+    let map = |text: &str| json!({"metadata": metadata("map"), "data": {"key": text}});
+    node.api.put("configmaps", map("one"));
+    node.api.put("secrets", json!({"metadata": metadata("secret"), "data": {"word": "aGlkZGVu"}}));
+    let mut main = container("main", &["/bin/sleep", "infinity"]);
+    let names = ["map", "secret", "scratch"];
+    main["volumeMounts"] = names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
+    let volumes = json!([
+        {"name": "map", "configMap": {"name": "map"}},
+        {"name": "secret", "secret": {"secretName": "secret"}},
+        {"name": "scratch", "emptyDir": {}},
+    ]);
+    node.api.put("pods", pod("lasting", json!({"containers": [main], "volumes": volumes})));
+    let object = ready(&node, "lasting").await;
+    let uid = text(&object, "/metadata/uid").to_owned();
+    let scratch = volumes_of(&node, &uid).join("kubernetes.io~empty-dir/scratch");
+    // As its owner in the container would.
+    std::fs::set_permissions(&scratch, PermissionsExt::from_mode(0o700)).unwrap();
+    node.api.remove("secrets", "default", "secret");
+    let missing = "MountVolume.SetUp failed for volume \"secret\" : secret \"secret\" not found";
+    until(missing, async || node.api.list("events").iter().any(|it| text(it, "/message") == missing).then_some(()))
+        .await;
+    node.api.put("configmaps", map("two"));
+    until("the map's change arrives", async || (read(&node, "lasting", "/map/key").await == "two").then_some(())).await;
+    assert_eq!(read(&node, "lasting", "/secret/word").await, "hidden");
+    // Nor does it keep a container from starting again.
+    let id = text(&object, "/status/containerStatuses/0/containerID").rsplit('/').next().unwrap().to_owned();
+    node.ctr(&["tasks", "kill", "--signal", "SIGKILL", &id]);
+    until("the container runs again", async || {
+        let object = node.api.get("pods", "default", "lasting")?;
+        let status = object.pointer("/status/containerStatuses/0")?;
+        (status["restartCount"] == 1 && status["ready"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(read(&node, "lasting", "/secret/word").await, "hidden");
+    // Another kubelet goes on with what is there.
+    node.kill_kubelet();
+    node.api.put("configmaps", map("three"));
+    node.start_kubelet();
+    let followed = volumes_of(&node, &uid).join("kubernetes.io~configmap/map/key");
+    let arrived = async || std::fs::read_to_string(&followed).is_ok_and(|it| it == "three").then_some(());
+    until("the other kubelet follows the map", arrived).await;
+    assert_eq!(std::fs::metadata(&scratch).unwrap().permissions().mode() & 0o7777, 0o700);
+    node.api.delete_gracefully("lasting", 1);
+    gone(&node, "lasting").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_annotation_mends_a_sub_path_at_once() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let mut main = container("main", &["/bin/sleep", "infinity"]);
+    let annotation = json!({"fieldRef": {"fieldPath": "metadata.annotations['place']"}});
+    main["env"] = json!([{"name": "PLACE", "valueFrom": annotation}]);
+    main["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch", "subPathExpr": "$(PLACE)/it"}]);
+    let spec = json!({"containers": [main], "volumes": [{"name": "scratch", "emptyDir": {}}]});
+    node.api.put("pods", pod("mended", spec));
+    // An empty value is none. The tries become rare.
+    until("it is tried in vain", async || {
+        let events = node.api.list("events");
+        let failed = events.iter().find(|it| text(it, "/message").ends_with("missing value for PLACE"))?;
+        let count = failed["count"].as_i64().or_else(|| failed.pointer("/series/count")?.as_i64());
+        count.filter(|count| *count >= 5)
+    })
+    .await;
+    let mut object = node.api.get("pods", "default", "mended").unwrap();
+    object["metadata"]["annotations"] = json!({"place": "here"});
+    let began = std::time::Instant::now();
+    node.api.put("pods", object);
+    ready(&node, "mended").await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(7), "the next try alone would come after 8 s");
+    node.api.delete_gracefully("mended", 1);
+    gone(&node, "mended").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

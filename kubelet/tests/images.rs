@@ -204,7 +204,10 @@ async fn the_policy_says_when_to_pull() {
         ready(&node, name).await;
     }
     assert_eq!(registry.pulls("app"), 1);
-    let present = format!("Container image \"{}\" already present on machine", registry.image("app"));
+    let present = format!(
+        "Container image \"{}\" already present on machine and can be accessed by the pod",
+        registry.image("app")
+    );
     told(&node, "second", &[("Normal", "Pulled", &present)]).await;
     told(&node, "never", &[("Normal", "Pulled", &present)]).await;
     assert_eq!(exec(&node, "first", &["/bin/cat", "/name"], None).await.0.trim(), "app");
@@ -275,6 +278,95 @@ async fn a_private_image_is_pulled_with_the_pods_secrets_alone() {
         }
     }
     end(&node, &["open", "unknown", "wrong", "right"]).await;
+}
+
+/// Makes a pull secret of this name for the registry.
+fn put_secret(node: &Node, registry: &Registry, name: &str, password: &str) {
+    let auth = base64(&format!("{USER}:{password}"));
+    let config = json!({"auths": {registry.address.to_string(): {"auth": auth}}}).to_string();
+    put_raw_secret(node, name, &config);
+}
+
+fn put_raw_secret(node: &Node, name: &str, config: &str) {
+    let metadata = json!({"name": name, "namespace": "default", "uid": uuid::Uuid::new_v4().to_string()});
+    let data = json!({".dockerconfigjson": base64(config)});
+    let kind = "kubernetes.io/dockerconfigjson";
+    node.api.put("secrets", json!({"metadata": metadata, "type": kind, "data": data}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_secret_pulled_is_for_those_who_have_it() {
+    let Some((mut node, registry)) = start(&["private", "app"]).await else { return };
+    put_secret(&node, &registry, "right", PASSWORD);
+    put_secret(&node, &registry, "copy", PASSWORD);
+    put_secret(&node, &registry, "wrong", WRONG_PASSWORD);
+    node.api.put("pods", registry.pod("first", "private", "IfNotPresent", &STAYS, &["right"]));
+    ready(&node, "first").await;
+    node.api.put("pods", registry.pod("open", "app", "IfNotPresent", &STAYS, &[]));
+    ready(&node, "open").await;
+    let pulls = registry.pulls("private");
+    let image = registry.image("private");
+    let present = format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+
+    let refusals = async |node: &Node, suffix: &str| {
+        // Without credentials, or with others: it has to be pulled, and cannot be.
+        for (name, secrets) in [("bare", &[][..]), ("other", &["wrong"][..])] {
+            let name = format!("{name}{suffix}");
+            node.api.put("pods", registry.pod(&name, "private", "IfNotPresent", &STAYS, secrets));
+            let why = waits(node, &name, "ErrImagePull").await;
+            assert!(why.contains("authorization failed") || why.contains("401 Unauthorized"), "{name}: {why}");
+        }
+        let never = format!("never{suffix}");
+        node.api.put("pods", registry.pod(&never, "private", "Never", &STAYS, &[]));
+        let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+        assert_eq!(waits(node, &never, "ErrImageNeverPull").await, message);
+        for (name, secret) in [("same", "right"), ("copied", "copy")] {
+            let name = format!("{name}{suffix}");
+            node.api.put("pods", registry.pod(&name, "private", "Never", &STAYS, &[secret]));
+            ready(node, &name).await;
+            told(node, &name, &[("Normal", "Pulled", &present)]).await;
+        }
+        // What everybody may pull, and what was there before, everybody may use.
+        let anyone = format!("anyone{suffix}");
+        node.api.put("pods", registry.pod(&anyone, "app", "Never", &STAYS, &[]));
+        let preloaded = format!("preloaded{suffix}");
+        node.api.put("pods", pod(&preloaded, json!({"containers": [container("main", &STAYS)]})));
+        ready(node, &anyone).await;
+        ready(node, &preloaded).await;
+        let all = ["bare", "other", "never", "same", "copied", "anyone", "preloaded"];
+        end(node, &all.map(|it| format!("{it}{suffix}")).each_ref().map(String::as_str)).await;
+    };
+    refusals(&node, "").await;
+    assert_eq!(registry.pulls("private"), pulls, "those who have the credentials pull nothing");
+    node.kill_kubelet();
+    node.start_kubelet();
+    refusals(&node, "-later").await;
+    assert_eq!(registry.pulls("private"), pulls);
+
+    let records = node.path("kubelet/image_manager/pulled");
+    let texts: Vec<String> =
+        std::fs::read_dir(&records).unwrap().map(|it| std::fs::read_to_string(it.unwrap().path()).unwrap()).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    let encoded = base64(&format!("{USER}:{PASSWORD}"));
+    assert!(texts.iter().all(|it| !it.contains(PASSWORD) && !it.contains(&encoded)), "{texts:?}");
+    end(&node, &["first", "open"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_secret_that_cannot_be_read_is_told() {
+    let Some((node, registry)) = start(&["private"]).await else { return };
+    put_secret(&node, &registry, "right", PASSWORD);
+    put_raw_secret(&node, "broken", &format!("{{\"auths\": {{\"{}\": {{\"password\": \"{PASSWORD}", registry.address));
+    node.api.put("pods", registry.pod("torn", "private", "IfNotPresent", &STAYS, &["broken", "right"]));
+    let why = waits(&node, "torn", "ErrImagePull").await;
+    assert!(why.starts_with("pull secret \"default/broken\": .dockerconfigjson: EOF while parsing"), "{why}");
+    assert!(!why.contains(PASSWORD));
+    let failed = format!("Failed to pull image \"{}\": {why}", registry.image("private"));
+    told(&node, "torn", &[("Warning", "Failed", &failed)]).await;
+    // Mended, it does.
+    put_secret(&node, &registry, "broken", PASSWORD);
+    ready(&node, "torn").await;
+    end(&node, &["torn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

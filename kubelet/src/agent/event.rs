@@ -1,5 +1,7 @@
 //! Everything that the event loop reacts to: one closed enum.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use reeve_api::ObjectKey;
 use reeve_client::Error;
@@ -70,6 +72,8 @@ pub enum Event {
         kind: ProbeKind,
         /// The answer.
         answer: ProbeAnswer,
+        /// How long it took.
+        took: Duration,
     },
     /// The runtime's health changed.
     HealthChanged,

@@ -173,7 +173,8 @@ impl Agent {
             }
             Event::WorkerDone { uid, target, done, look } => self.worker_done(&uid, target, done, look, now),
             Event::StatusWritten { uid, sent, result } => self.status_written(&uid, sent, result, now),
-            Event::ProbeResult { uid, container_id, kind, answer } => {
+            Event::ProbeResult { uid, container_id, kind, answer, took } => {
+                self.count_probe(&uid, &container_id, kind, &answer, took);
                 self.probe_result(&uid, &container_id, kind, answer, now);
             }
             Event::HealthChanged => self.health_changed(now),

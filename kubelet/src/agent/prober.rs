@@ -1,6 +1,6 @@
 //! Makes probes: one task for each probe of each running container, on the period that its spec asks for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ExecAction, Probe};
@@ -50,12 +50,14 @@ pub fn spawn(
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                let began = Instant::now();
                 let answer = answer(&runtime, &subject, &probe, timeout).await;
                 let event = Event::ProbeResult {
                     uid: subject.uid.clone(),
                     container_id: subject.container_id.clone(),
                     kind,
                     answer,
+                    took: began.elapsed(),
                 };
                 if sender.send(event).await.is_err() {
                     return;

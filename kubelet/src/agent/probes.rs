@@ -1,5 +1,7 @@
 //! Which probes run, and what their answers do to a pod.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use reeve_client::EventType;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use crate::pod::observed::ContainerState;
 use crate::pod::plan::{Intent, Unhealthy};
 use crate::pod::probe::{ProbeAnswer, ProbeKind, Tracker, Verdict};
 use crate::pod::spec;
+use crate::stats::probes::ProbeOwner;
 
 impl Agent {
     /// Starts the probes that running containers need and have not, and counts those without as well.
@@ -88,6 +91,27 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Counts an answer of a container that is known.
+    pub(super) fn count_probe(
+        &self,
+        uid: &str,
+        container_id: &str,
+        kind: ProbeKind,
+        answer: &ProbeAnswer,
+        took: Duration,
+    ) {
+        let Some(worker) = self.workers.get(uid) else { return };
+        let Some(container) = worker.observed.containers.iter().find(|it| it.id == container_id) else { return };
+        let owner = ProbeOwner {
+            namespace: worker.key.namespace.to_string(),
+            pod: worker.key.name.to_string(),
+            uid: uid.to_owned(),
+            container: container.name.clone(),
+            kind,
+        };
+        self.executor.probes.record(owner, answer, took);
     }
 
     /// A probe was answered.

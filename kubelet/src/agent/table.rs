@@ -111,6 +111,7 @@ impl Agent {
     pub(super) fn forget(&mut self, uid: &str, now: Timestamp) {
         let mut waiting = Vec::new();
         self.inventory.remove(uid);
+        self.executor.probes.forget(uid);
         if let Some(worker) = self.workers.remove(uid) {
             tracing::info!(pod = %worker.key, %uid, "pod is gone");
             if let Some(uids) = self.by_key.get_mut(&worker.key) {

@@ -14,7 +14,7 @@ use super::inventory::{ContainerEntry, PodEntry};
 use super::patch::StatusPatch;
 use crate::pod::backoff::{Backoff, BackoffLimits, after};
 use crate::pod::observed::{ContainerState, PodObserved};
-use crate::pod::plan::{Intent, Termination, WorkerState};
+use crate::pod::plan::{Intent, Target, Termination, WorkerState};
 use crate::pod::probe::{ProbeKind, Tracker};
 use crate::pod::spec;
 
@@ -99,6 +99,12 @@ impl Worker {
             let ephemeral = |pod: &Pod| spec::ephemeral_containers(pod).count();
             if self.pod.as_ref().is_some_and(|known| changed(known) || ephemeral(known) != ephemeral(&pod)) {
                 self.state.volumes_stale = true;
+            }
+            if !self.state.failures.is_empty()
+                && self.pod.as_ref().is_some_and(|known| shown(known) != shown(&pod) || known.spec != pod.spec)
+            {
+                // What the user changed may mend what failed: it is tried at once.
+                self.state.failures.retain(|target, _| !matches!(target, Target::Volumes | Target::Start(_)));
             }
             self.pod = Some(pod);
         }

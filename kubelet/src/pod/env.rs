@@ -3,12 +3,13 @@
 //! Upstream's order: the Services of the namespace, then `envFrom`, then `env`; a later name replaces an
 //! earlier one; `$(VAR)` sees the Services' variables and the `env` entries above it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret};
 
 use super::spec;
+use crate::node::allocatable::Amounts;
 
 /// A Service as the environment sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +53,11 @@ pub enum EnvError {
         /// The key.
         key: String,
     },
-    /// A text that must be expanded names a variable that is not there.
-    #[error("missing value for \"{name}\"")]
+    /// A text that must be expanded names variables that are not there or empty.
+    #[error("missing value for {names}")]
     NoValue {
-        /// The variable's name.
-        name: String,
+        /// The variables' names.
+        names: String,
     },
     /// A downward API path that does not exist.
     #[error("field path \"{path}\" is not supported; see the downward API's fields")]
@@ -75,8 +76,8 @@ pub struct Addresses {
     pub host_ip: String,
     /// The node's name.
     pub node_name: String,
-    /// The node's allocatable CPU in millicores and memory in bytes, for limits that are not set.
-    pub allocatable: (i64, i64),
+    /// What the node's pods may use together, for limits that are not set.
+    pub allocatable: Amounts,
 }
 
 /// The environment of a container, in order, each name once.
@@ -202,18 +203,20 @@ pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
     expand_with(text, known).0
 }
 
-/// The same for text in which every name must be known.
+/// The same for text in which every name must have a value, and not an empty one.
 pub fn expand_known(text: &str, known: &BTreeMap<String, String>) -> Result<String, EnvError> {
-    match expand_with(text, known) {
-        (expanded, None) => Ok(expanded),
-        (_, Some(name)) => Err(EnvError::NoValue { name }),
+    let (expanded, missing) = expand_with(text, known);
+    if missing.is_empty() {
+        Ok(expanded)
+    } else {
+        Err(EnvError::NoValue { names: missing.into_iter().collect::<Vec<_>>().join(", ") })
     }
 }
 
-/// The expanded text, and the first name that is not known.
-fn expand_with(text: &str, known: &BTreeMap<String, String>) -> (String, Option<String>) {
+/// The expanded text, and the names that have no value.
+fn expand_with(text: &str, known: &BTreeMap<String, String>) -> (String, BTreeSet<String>) {
     let mut out = String::with_capacity(text.len());
-    let mut unknown = None;
+    let mut missing = BTreeSet::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -222,10 +225,13 @@ fn expand_with(text: &str, known: &BTreeMap<String, String>) -> (String, Option<
             out.push('$');
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match known.get(name) {
+            let value = known.get(name);
+            if value.is_none_or(String::is_empty) {
+                missing.insert(name.to_owned());
+            }
+            match value {
                 Some(value) => out.push_str(value),
                 None => {
-                    unknown.get_or_insert_with(|| name.to_owned());
                     out.push_str("$(");
                     out.push_str(name);
                     out.push(')');
@@ -237,7 +243,7 @@ fn expand_with(text: &str, known: &BTreeMap<String, String>) -> (String, Option<
         }
     }
     out.push_str(rest);
-    (out, unknown)
+    (out, missing)
 }
 
 /// The variables of a Service: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`, and Docker's link variables.
@@ -295,7 +301,34 @@ pub fn field_value(pod: &Pod, field: &ObjectFieldSelector, addresses: &Addresses
 }
 
 fn map_lines<'a>(map: impl Iterator<Item = (&'a String, &'a String)>) -> String {
-    map.map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+    map.map(|(key, value)| format!("{key}={}", quoted(value))).collect::<Vec<_>>().join("\n")
+}
+
+/// A text in quotes as Go writes it.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0b' => out.push_str("\\v"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' || c == '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // Rust escapes what cannot be printed, by other words.
+            c if c.escape_debug().len() > 1 && c != '\'' && u32::from(c) < 0x10000 => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c if c.escape_debug().len() > 1 && c != '\'' => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A resource of a container in units of the divisor, rounded up. What is not limited is the node's.
@@ -312,9 +345,8 @@ pub fn resource_value(
     let is_cpu = resource == "cpu";
     let parse = |text: &str| if is_cpu { crate::quantity::milli(text) } else { crate::quantity::whole(text) };
     let value = map.and_then(|map| map.get(resource).map(|quantity| parse(&quantity.0))).flatten();
-    let value = value.unwrap_or(match (kind, resource) {
-        ("limits", "cpu") => addresses.allocatable.0,
-        ("limits", "memory") => addresses.allocatable.1,
+    let value = value.unwrap_or(match kind {
+        "limits" => addresses.allocatable.get(resource).copied().unwrap_or_default(),
         _ => 0,
     });
     let divisor = field.divisor.as_ref().and_then(|divisor| parse(&divisor.0)).filter(|it| *it > 0);
@@ -384,5 +416,28 @@ mod tests {
         let container = Container { env: Some(vec![from_map("C", "m", "k", false)]), ..Container::default() };
         let error = environment(&Pod::default(), &container, &[], &Maps(vec![]), &Addresses::default()).unwrap_err();
         assert_eq!(error.to_string(), "configmap \"m\" not found");
+    }
+
+    #[test]
+    fn labels_are_quoted_as_go_does() {
+        for (text, wanted) in [
+            ("plain", r#""plain""#),
+            ("it's \"so\"", r#""it's \"so\"""#),
+            ("a\\b\nc\td\u{7f}\u{1b}", r#""a\\b\nc\td\x7f\x1b""#),
+            ("höher ☃", r#""höher ☃""#),
+            ("\u{200b}\u{e0001}", r#""\u200b\U000e0001""#),
+        ] {
+            assert_eq!(quoted(text), wanted);
+        }
+    }
+
+    #[test]
+    fn what_must_have_a_value_names_all_that_has_none() {
+        let known: BTreeMap<String, String> =
+            [("A", "a"), ("E", "")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(expand_known("$(A)/x", &known).unwrap(), "a/x");
+        let error = expand_known("$(N)/$(A)/$(E)", &known).unwrap_err();
+        assert_eq!(error.to_string(), "missing value for E, N");
+        assert_eq!(expand("$(N)/$(E)", &known), "$(N)/");
     }
 }

@@ -48,6 +48,42 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
+/// An image's name without tag and digest, with its registry: what its credentials are for.
+pub fn repository(image: &str) -> String {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    let last = name.rfind('/').map_or(0, |at| at + 1);
+    let name = name[last..].split_once(':').map_or(name, |(_, tag)| &name[..name.len() - tag.len() - 1]);
+    let (registry, rest) = split(name);
+    let docker = matches!(registry, "docker.io" | "index.docker.io");
+    match (docker, rest.contains('/')) {
+        (true, false) => format!("docker.io/library/{rest}"),
+        (true, true) => format!("docker.io/{rest}"),
+        _ => format!("{registry}/{rest}"),
+    }
+}
+
+/// An image's name as runtimes list it: with its registry, and with the tag `latest` where it has neither tag nor digest.
+pub fn full_name(image: &str) -> String {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let repository = repository(name);
+    let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
+    match digest {
+        Some(digest) => format!("{repository}@{digest}"),
+        None => format!("{repository}:{tag}"),
+    }
+}
+
+/// The secret that credentials come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretSource {
+    /// Its UID.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// A user of a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -57,6 +93,22 @@ pub struct Credentials {
     pub user: String,
     /// The password.
     pub password: String,
+    /// Where they come from.
+    pub source: SecretSource,
+}
+
+/// Why a pull secret cannot be used. Says nothing of what is in it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("pull secret \"{namespace}/{name}\": {key}: {why}")]
+pub struct CredentialsError {
+    /// The secret's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The key of its data.
+    pub key: &'static str,
+    /// What is wrong there.
+    pub why: String,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -67,33 +119,57 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// All credentials in pull secrets that are for an image, those for the longest part of its name first. Secrets of type
-/// `kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`.
-pub fn credentials(secrets: &[Arc<Secret>], image: &str) -> Vec<Credentials> {
+/// `kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`; others hold none.
+///
+/// # Errors
+/// What such a secret holds cannot be read. Upstream pulls nothing then, with none of the secrets.
+pub fn credentials(secrets: &[Arc<Secret>], image: &str) -> Result<Vec<Credentials>, CredentialsError> {
     let mut found = Vec::new();
     for secret in secrets {
-        let file = |name: &str| -> Option<Value> { serde_json::from_slice(&secret.data.as_ref()?.get(name)?.0).ok() };
-        let servers = file(".dockerconfigjson").and_then(|mut it| it.get_mut("auths").map(Value::take));
-        for servers in [servers, file(".dockercfg")].into_iter().flatten() {
-            for (server, auth) in servers.as_object().into_iter().flatten() {
-                if matches(server, image) {
-                    found.extend(login(server, auth));
-                }
+        let source = SecretSource {
+            uid: secret.metadata.uid.clone().unwrap_or_default(),
+            namespace: secret.metadata.namespace.clone().unwrap_or_default(),
+            name: secret.metadata.name.clone().unwrap_or_default(),
+        };
+        let key = match secret.type_.as_deref() {
+            Some("kubernetes.io/dockerconfigjson") => ".dockerconfigjson",
+            Some("kubernetes.io/dockercfg") => ".dockercfg",
+            _ => continue,
+        };
+        let Some(text) = secret.data.as_ref().and_then(|it| it.get(key)).filter(|it| !it.0.is_empty()) else {
+            continue;
+        };
+        let refused =
+            |why: String| CredentialsError { namespace: source.namespace.clone(), name: source.name.clone(), key, why };
+        let servers: Value = serde_json::from_slice(&text.0).map_err(|error| refused(error.to_string()))?;
+        let servers = if key == ".dockercfg" { Some(&servers) } else { servers.get("auths") };
+        let Some(servers) = servers.filter(|it| !it.is_null()) else { continue };
+        let servers = servers.as_object().ok_or_else(|| refused("the registries must be an object".into()))?;
+        for (server, auth) in servers {
+            let login = login(auth).map_err(|why| refused(format!("{server}: {why}")))?;
+            if let Some((user, password)) = login.filter(|_| matches(server, image)) {
+                found.push(Credentials { server: server.clone(), user, password, source: source.clone() });
             }
         }
     }
     found.sort_by_key(|it| std::cmp::Reverse(it.server.len()));
-    found
+    Ok(found)
 }
 
-fn login(server: &str, auth: &Value) -> Option<Credentials> {
+/// User and password of an entry, if it has both.
+fn login(auth: &Value) -> Result<Option<(String, String)>, &'static str> {
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
     let text = |field: &str| auth.get(field).and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
-    let packed = text("auth").and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
-    let packed = packed.and_then(|it| String::from_utf8(it).ok());
-    let (user, password) = match packed.as_deref().and_then(|it| it.split_once(':')) {
-        Some((user, password)) => (user.to_owned(), password.to_owned()),
-        None => (text("username")?, text("password")?),
-    };
-    Some(Credentials { server: server.to_owned(), user, password })
+    if let Some(packed) = text("auth") {
+        let packed = packed.trim();
+        let bytes = STANDARD.decode(packed).or_else(|_| STANDARD_NO_PAD.decode(packed)).ok();
+        let unpacked = bytes.and_then(|it| String::from_utf8(it).ok());
+        let pair = unpacked.as_deref().and_then(|it| it.split_once(':'));
+        let (user, password) =
+            pair.ok_or("unable to parse auth field, must be formatted as base64 of username:password")?;
+        return Ok(Some((user.to_owned(), password.to_owned())));
+    }
+    Ok(text("username").zip(text("password")))
 }
 
 /// Whether a secret's server, which may have a path and a `*` for a part of its host, is for an image.
@@ -158,7 +234,38 @@ mod tests {
 
     fn secret(kind: &str, text: &str) -> Arc<Secret> {
         let data = k8s_openapi::ByteString(text.as_bytes().to_vec());
-        Arc::new(Secret { data: Some([(kind.to_owned(), data)].into()), ..Secret::default() })
+        let type_ = Some(format!("kubernetes.io/{}", kind.trim_start_matches('.')));
+        let mut secret = Secret { data: Some([(kind.to_owned(), data)].into()), type_, ..Secret::default() };
+        (secret.metadata.namespace, secret.metadata.name) = (Some("n".into()), Some("s".into()));
+        Arc::new(secret)
+    }
+
+    #[test]
+    fn repositories_are_named_in_full() {
+        for (image, repository_name, full) in [
+            ("web", "docker.io/library/web", "docker.io/library/web:latest"),
+            ("team/web:1", "docker.io/team/web", "docker.io/team/web:1"),
+            ("host:5000/web:1", "host:5000/web", "host:5000/web:1"),
+            ("a.example/x@sha256:0", "a.example/x", "a.example/x@sha256:0"),
+            ("a.example/x:1@sha256:0", "a.example/x", "a.example/x@sha256:0"),
+        ] {
+            assert_eq!((repository(image).as_str(), full_name(image).as_str()), (repository_name, full), "{image}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_without_the_secret() {
+        let told = |kind: &str, text: &str| credentials(&[secret(kind, text)], "web").unwrap_err().to_string();
+        let broken = told(".dockerconfigjson", r#"{"auths": {"x": "hidden"#);
+        assert!(broken.starts_with("pull secret \"n/s\": .dockerconfigjson: EOF while parsing"), "{broken}");
+        let packed = told(".dockercfg", r#"{"a.example": {"auth": "hidden"}}"#);
+        assert!(packed.contains("a.example: unable to parse auth field"), "{packed}");
+        assert!(told(".dockerconfigjson", r#"{"auths": "hidden"}"#).contains("must be an object"));
+        assert!(![broken, packed].iter().any(|it| it.contains("hidden")));
+        let mut other = Secret::clone(&secret(".dockercfg", "{"));
+        other.type_ = Some("Opaque".into());
+        assert!(credentials(&[Arc::new(other)], "web").unwrap().is_empty());
+        assert!(credentials(&[secret(".dockerconfigjson", "{}")], "web").unwrap().is_empty());
     }
 
     #[test]
@@ -173,14 +280,15 @@ mod tests {
             secret(".dockerconfigjson", config),
             secret(".dockercfg", r#"{"old.example": {"username": "old", "password": "p"}}"#),
         ];
-        let users =
-            |image: &str| -> Vec<String> { credentials(&secrets, image).into_iter().map(|it| it.user).collect() };
+        let users = |image: &str| -> Vec<String> {
+            credentials(&secrets, image).unwrap().into_iter().map(|it| it.user).collect()
+        };
         assert_eq!(users("one.example/team/web:1"), ["user", "team"]);
         assert_eq!(users("one.example/teams/web:1"), ["user"]);
         assert_eq!(users("a.two.example:5000/web"), ["star"]);
         assert!(users("a.two.example/web").is_empty() && users("b.a.two.example:5000/web").is_empty());
         assert_eq!(users("old.example/web"), ["old"]);
         assert_eq!((users("web"), users("library/web:1")), (vec!["hub".to_owned()], vec!["hub".to_owned()]));
-        assert_eq!(credentials(&secrets, "one.example/web")[0].password, "pass");
+        assert_eq!(credentials(&secrets, "one.example/web").unwrap()[0].password, "pass");
     }
 }

@@ -108,6 +108,12 @@ fn limit(pod: &Pod, resource: Resource) -> Option<i64> {
     all.then(|| most(pod, |container| of(container).unwrap_or(0)) + resource.overhead(pod))
 }
 
+/// The memory limits that containers have, together: what the pod's volumes in memory are bounded by.
+pub fn memory_limits(pod: &Pod) -> Option<i64> {
+    let total = most(pod, |container| Resource::Memory.of(container, true).unwrap_or(0));
+    (total > 0).then(|| total + Resource::Memory.overhead(pod))
+}
+
 /// The CPU that the pod asks for, in millicores.
 pub fn cpu_request(pod: &Pod) -> i64 {
     most(pod, |container| Resource::Cpu.requested(container)) + Resource::Cpu.overhead(pod)

@@ -55,6 +55,15 @@ pub enum UserError {
     },
 }
 
+/// The one user that the spec gives to all containers, if it does.
+pub fn common(pod: &Pod) -> Option<i64> {
+    let of_pod = spec::spec(pod).security_context.as_ref().and_then(|it| it.run_as_user);
+    let mut all = spec::all_containers(pod)
+        .map(|container| container.security_context.as_ref().and_then(|it| it.run_as_user).or(of_pod));
+    let first = all.next()??;
+    all.all(|it| it == Some(first)).then_some(first)
+}
+
 /// The user and group of a container; an image that names no user means root.
 pub fn run_as(pod: &Pod, container: &Container, image: &ImageUser) -> Result<RunAs, UserError> {
     let of_pod = spec::spec(pod).security_context.as_ref();
@@ -134,5 +143,17 @@ mod tests {
         );
         assert!(run(forbidden.clone(), json!({"runAsNonRoot": false}), image(None, "")).is_ok());
         assert!(run(forbidden, json!({}), image(Some(5), "")).is_ok());
+    }
+
+    #[test]
+    fn the_common_user_is_what_all_containers_have() {
+        let common_of = |pod: serde_json::Value, containers: &[serde_json::Value]| {
+            let containers: Vec<_> = containers.iter().map(|it| json!({"name": "c", "securityContext": it})).collect();
+            let spec = json!({"containers": containers, "securityContext": pod});
+            common(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
+        };
+        assert_eq!(common_of(json!({"runAsUser": 5}), &[json!({}), json!({"runAsUser": 5})]), Some(5));
+        assert_eq!(common_of(json!({"runAsUser": 5}), &[json!({}), json!({"runAsUser": 6})]), None);
+        assert_eq!(common_of(json!({}), &[json!({"runAsUser": 5}), json!({})]), None);
     }
 }

@@ -65,6 +65,7 @@ struct Memory {
 impl PressureKeeper {
     /// Looks until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
+        let keeper = Arc::new(self);
         let mut memory = Memory::default();
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -73,11 +74,11 @@ impl PressureKeeper {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            self.look(&mut memory, Timestamp::now()).await;
+            keeper.look(&mut memory, Timestamp::now()).await;
         }
     }
 
-    async fn look(&self, memory: &mut Memory, now: Timestamp) {
+    async fn look(self: &Arc<Self>, memory: &mut Memory, now: Timestamp) {
         for pod in self.inventory.all() {
             for container in pod.containers.iter().filter(|it| it.running) {
                 log_rotation::rotate(&self.executor.runtime, container, self.logs, now).await;
@@ -103,7 +104,11 @@ impl PressureKeeper {
                 return;
             }
         }
-        self.evict_for_limits();
+        // A volume may hold any number of files: they are counted beside the loop.
+        let keeper = self.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || keeper.evict_for_limits()).await {
+            tracing::warn!(%error, "what pods hold on the disk could not be counted");
+        }
         if let Some(met) = met {
             self.evict(memory, &met, now);
         }
@@ -154,6 +159,7 @@ impl PressureKeeper {
 
     /// Removes images by the policy, or all that nobody uses; whether one went.
     async fn remove_images(&self, records: &mut ImageRecords, disk: Amount, all: bool, now: Timestamp) -> bool {
+        let asked_at = Timestamp::now();
         let listed = match self.executor.runtime.images().await {
             Ok(listed) => listed,
             Err(error) => {
@@ -161,6 +167,9 @@ impl PressureKeeper {
                 return false;
             }
         };
+        if let Err(error) = self.executor.pulled.reconcile(&listed, asked_at) {
+            tracing::warn!(%error, "the records of pulled images could not be brought up to date");
+        }
         let names = self.inventory.images();
         let in_use = listed.iter().filter(|image| {
             let mut known = std::iter::once(&image.id).chain(&image.repo_tags).chain(&image.repo_digests);
@@ -187,6 +196,9 @@ impl PressureKeeper {
                 Ok(()) => {
                     tracing::info!(image = %id, "an unused image is removed to free disk");
                     removed = true;
+                    if let Err(error) = self.executor.pulled.forget(&id) {
+                        tracing::warn!(image = %id, %error, "the record of a removed image could not be removed");
+                    }
                 }
                 Err(error) => tracing::warn!(image = %id, %error, "an unused image could not be removed"),
             }

@@ -17,6 +17,7 @@ use tonic::body::Body;
 use super::Service;
 use crate::config::Config;
 use crate::stats::collect::{Collector, Extent, own_usage};
+use crate::stats::probes::ProbeFigures;
 use crate::stats::{summary, text};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -28,13 +29,14 @@ const JSON: &str = "application/json";
 pub struct Pages {
     service: Service,
     collector: Collector,
+    probes: ProbeFigures,
     config: Arc<Config>,
 }
 
 impl Pages {
     /// The pages of these streams and figures.
-    pub fn new(service: Service, collector: Collector, config: Config) -> Self {
-        Self { service, collector, config: Arc::new(config) }
+    pub fn new(service: Service, collector: Collector, probes: ProbeFigures, config: Config) -> Self {
+        Self { service, collector, probes, config: Arc::new(config) }
     }
 
     /// Answers a request that was let in.
@@ -51,13 +53,14 @@ impl Pages {
             "/configz" => ok(JSON, self.settings().to_string()),
             "/stats/summary" => {
                 let short = query("only_cpu_and_memory").is_some_and(|it| matches!(it.as_str(), "true" | "1"));
-                let extent = if short { Extent::Resources } else { Extent::All };
+                let extent = if short { Extent::Resources } else { Extent::Volumes };
                 match self.collector.collect(extent).await {
                     Ok(snapshot) => ok(JSON, summary::summary(&snapshot, short).to_string()),
                     Err(error) => failed(&error),
                 }
             }
             "/metrics" => ok(FIGURES, self.own_figures()),
+            "/metrics/probes" => ok(FIGURES, self.probes.page()),
             "/metrics/resource" => match self.collector.collect(Extent::Resources).await {
                 Ok(snapshot) => ok(FIGURES, text::resource(&snapshot)),
                 Err(error) => failed(&error),

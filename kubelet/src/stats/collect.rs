@@ -2,6 +2,7 @@
 //! what they use from the kernel.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,19 +13,23 @@ use reeve_client::Store;
 
 use super::cgroup::{self, Cgroups};
 use super::rates::Rates;
+use super::volumes::VolumeFigures;
 use super::{ContainerStats, FileSystem, Interface, PodStats, Snapshot, Usage};
 use crate::config::Config;
 use crate::pod::spec;
+use crate::pressure::usage;
 use crate::runtime::convert::{CONTAINER_NAME_LABEL, POD_UID_LABEL, cgroup_parent};
 use crate::runtime::{Runtime, RuntimeError};
 
 /// What of it is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
     /// CPU and memory.
     Resources,
     /// Networks and file systems as well.
     All,
+    /// What is in volumes as well.
+    Volumes,
 }
 
 /// Gathers figures. Cheap to clone.
@@ -35,6 +40,7 @@ pub struct Collector {
     config: Arc<Config>,
     cgroups: Cgroups,
     rates: Arc<Mutex<Rates>>,
+    volumes: VolumeFigures,
 }
 
 /// What the runtime says.
@@ -49,7 +55,8 @@ struct Told {
 impl Collector {
     /// For the pods of this node.
     pub fn new(runtime: Runtime, pods: Store<Pod>, config: Config) -> Self {
-        Self { runtime, pods, config: Arc::new(config), cgroups: Cgroups::of_machine(), rates: Arc::default() }
+        let (cgroups, rates, volumes) = (Cgroups::of_machine(), Arc::default(), VolumeFigures::default());
+        Self { runtime, pods, config: Arc::new(config), cgroups, rates, volumes }
     }
 
     /// The figures of now.
@@ -81,7 +88,7 @@ impl Collector {
                 told.sandboxes.insert(uid, sandbox);
             }
         }
-        if extent == Extent::All {
+        if extent >= Extent::All {
             let (layers, images) = tokio::try_join!(self.runtime.layers(), self.runtime.image_file_system())?;
             (told.layers, told.images) = (layers, images);
         }
@@ -95,10 +102,16 @@ impl Collector {
         let usage =
             Usage { cpu: cpu.cpu, cpu_user: cpu.cpu_user, cpu_system: cpu.cpu_system, ..cgroup::machine(&machine) };
         let booted = at.checked_sub(uptime()).unwrap_or(at);
-        let pods = self.pods.list();
-        let pods =
-            pods.iter().filter(|pod| !spec::is_terminal(pod)).map(|pod| self.pod(pod, told, extent, at)).collect();
-        let all = extent == Extent::All;
+        let mut pods = self.pods.list();
+        pods.retain(|pod| !spec::is_terminal(pod));
+        let mut volumes =
+            if extent == Extent::Volumes { self.volumes.of(&pods, &self.config, at) } else { HashMap::new() };
+        let stats_of = |pod: &Arc<Pod>| PodStats {
+            volumes: volumes.remove(spec::runtime_uid(pod)).unwrap_or_default(),
+            ..self.pod(pod, told, extent, at)
+        };
+        let pods = pods.iter().map(stats_of).collect();
+        let all = extent >= Extent::All;
         let snapshot = Snapshot {
             at,
             node: self.config.node_name.clone(),
@@ -108,7 +121,7 @@ impl Collector {
             usage,
             rate: self.rate("/", booted, at, usage),
             network: if all { interfaces("/proc/net/dev") } else { Vec::new() },
-            file_system: all.then(|| file_system(&self.config.root_dir.to_string_lossy())).flatten(),
+            file_system: all.then(|| file_system(&self.config.root_dir)).flatten(),
             images: told.images.as_ref().and_then(|(path, used)| Some((file_system(path)?, *used))),
             processes: all.then(processes).flatten(),
             kubelet: own_usage(),
@@ -127,18 +140,17 @@ impl Collector {
         let log_dir = self.config.pod_log_dir(&key.namespace, &key.name, uid);
         let containers = told.containers.get(uid).map(Vec::as_slice).unwrap_or_default().iter().map(|container| {
             let name = container.labels.get(CONTAINER_NAME_LABEL).cloned().unwrap_or_default();
-            let attempt = container.metadata.as_ref().map_or(0, |it| it.attempt);
-            let log = log_dir.join(&name).join(format!("{attempt}.log"));
+            let log = log_dir.join(&name);
             let image = container.image.as_ref().map_or("", |it| &*it.image);
             let stats = self.container(name, &container.id, image, container.created_at, &cgroup, at);
             ContainerStats {
                 layer: told.layers.get(&container.id).copied(),
-                log: if extent == Extent::All { std::fs::metadata(log).ok().map(|it| it.len()) } else { None },
+                log: if extent >= Extent::All { disk(&log) } else { None },
                 ..stats
             }
         });
         let containers = containers.collect();
-        let sandbox = told.sandboxes.get(uid).filter(|_| extent == Extent::All);
+        let sandbox = told.sandboxes.get(uid).filter(|_| extent >= Extent::All);
         let sandbox = sandbox.map(|it| self.container("POD".into(), &it.id, "", it.created_at, &cgroup, at));
         let network = match &sandbox {
             Some(sandbox) if !spec::host_network(pod) => {
@@ -158,6 +170,8 @@ impl Collector {
             network,
             containers,
             sandbox,
+            volumes: Vec::new(),
+            files: disk(&self.config.pod_dir(uid).join("etc-hosts")).unwrap_or_default(),
         }
     }
 
@@ -211,8 +225,15 @@ fn memory_total(meminfo: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes * 1024)
 }
 
-fn file_system(path: &str) -> Option<FileSystem> {
-    let stat = rustix::fs::statvfs(path).ok()?;
+/// Bytes and inodes below a path.
+fn disk(path: &Path) -> Option<(u64, u64)> {
+    let (bytes, inodes) = usage::disk(path).ok()?;
+    u64::try_from(bytes).ok().zip(u64::try_from(inodes).ok())
+}
+
+/// The file system that a path lies on.
+pub(super) fn file_system(path: impl AsRef<Path>) -> Option<FileSystem> {
+    let stat = rustix::fs::statvfs(path.as_ref()).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Some(FileSystem {
         capacity: bytes(stat.f_blocks),

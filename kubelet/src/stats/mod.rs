@@ -3,13 +3,17 @@
 //! - [`cgroup`]: the kernel's figures of one cgroup, on version 1 and 2.
 //! - [`rates`]: a rate needs two samples; the last ones are kept.
 //! - [`collect`]: all figures of one moment.
+//! - [`volumes`]: what volumes hold.
 //! - [`summary`], [`text`]: how they are told, as `/stats/summary` and as Prometheus' text.
+//! - [`probes`]: what probes came to.
 
 pub mod cgroup;
 pub mod collect;
+pub mod probes;
 pub mod rates;
 pub mod summary;
 pub mod text;
+pub mod volumes;
 
 use jiff::Timestamp;
 
@@ -100,8 +104,8 @@ pub struct ContainerStats {
     pub rate: Option<u64>,
     /// Bytes and inodes of its writable layer, where they were asked for.
     pub layer: Option<(u64, u64)>,
-    /// Bytes of its log.
-    pub log: Option<u64>,
+    /// Bytes and inodes of its logs.
+    pub log: Option<(u64, u64)>,
 }
 
 /// A pod's figures.
@@ -127,6 +131,10 @@ pub struct PodStats {
     pub containers: Vec<ContainerStats>,
     /// The sandbox.
     pub sandbox: Option<ContainerStats>,
+    /// Its volumes, where they were asked for.
+    pub volumes: Vec<volumes::VolumeStats>,
+    /// Bytes and inodes of the files that the kubelet gives it beside volumes.
+    pub files: (u64, u64),
 }
 
 /// All figures of one moment.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::volumes::VolumeStats;
 use super::{ContainerStats, FileSystem, Interface, PodStats, Snapshot, Usage};
 
 /// All figures, or only CPU and memory.
@@ -20,10 +21,11 @@ pub fn summary(snapshot: &Snapshot, only_cpu_and_memory: bool) -> Value {
     if !only_cpu_and_memory {
         node["network"] = network(&snapshot.network, &at);
         if let Some(system) = &snapshot.file_system {
-            node["fs"] = file_system(system, Some(system.used), &at);
+            node["fs"] = file_system(system, None, &at);
         }
         if let Some((system, used)) = &snapshot.images {
-            node["runtime"] = json!({"imageFs": file_system(system, Some(*used), &at)});
+            let all = (*used, system.inodes.saturating_sub(system.inodes_free));
+            node["runtime"] = json!({"imageFs": file_system(system, Some(all), &at)});
         }
         if let Some((most, present)) = snapshot.processes {
             node["rlimit"] = json!({"time": at, "maxpid": most, "curproc": present});
@@ -47,8 +49,15 @@ fn pod(pod: &PodStats, snapshot: &Snapshot, at: &str, only_cpu_and_memory: bool)
         if !pod.network.is_empty() {
             told["network"] = network(&pod.network, at);
         }
+        let volumes: Vec<Value> = pod.volumes.iter().map(volume).collect();
+        if !volumes.is_empty() {
+            told["volume"] = volumes.into();
+        }
         if let Some(system) = &snapshot.file_system {
-            let used = pod.containers.iter().map(|it| it.layer.map_or(0, |it| it.0) + it.log.unwrap_or(0)).sum();
+            let of_containers = pod.containers.iter().flat_map(|it| [it.layer, it.log]).flatten();
+            let of_volumes = pod.volumes.iter().filter(|it| it.ephemeral).map(|it| it.used);
+            let all = of_containers.chain(of_volumes).chain([pod.files]);
+            let used = all.fold((0, 0), |sum, used| (sum.0 + used.0, sum.1 + used.1));
             told["ephemeral-storage"] = file_system(system, Some(used), at);
         }
         told["process_stats"] = json!({"process_count": pod.usage.processes.unwrap_or(0)});
@@ -65,12 +74,11 @@ fn container(container: &ContainerStats, snapshot: &Snapshot, at: &str, only_cpu
         "swap": swap(&container.usage, at),
     });
     if !only_cpu_and_memory {
-        if let (Some((system, _)), Some((bytes, inodes))) = (&snapshot.images, container.layer) {
-            told["rootfs"] = file_system(system, Some(bytes), at);
-            told["rootfs"]["inodesUsed"] = inodes.into();
+        if let (Some((system, _)), Some(used)) = (&snapshot.images, container.layer) {
+            told["rootfs"] = file_system(system, Some(used), at);
         }
-        if let (Some(system), Some(bytes)) = (&snapshot.file_system, container.log) {
-            told["logs"] = file_system(system, Some(bytes), at);
+        if let (Some(system), Some(used)) = (&snapshot.file_system, container.log) {
+            told["logs"] = file_system(system, Some(used), at);
         }
     }
     told
@@ -129,15 +137,23 @@ fn network(interfaces: &[Interface], at: &str) -> Value {
     told.into()
 }
 
-fn file_system(system: &FileSystem, used: Option<u64>, at: &str) -> Value {
+fn volume(volume: &VolumeStats) -> Value {
+    let mut told = file_system(&volume.system, Some(volume.used), &volume.at.to_string());
+    told["name"] = volume.name.clone().into();
+    told
+}
+
+/// A file system and what somebody uses of it, in bytes and inodes; all that is used, if it is nobody in particular.
+fn file_system(system: &FileSystem, used: Option<(u64, u64)>, at: &str) -> Value {
+    let (bytes, inodes) = used.unwrap_or((system.used, system.inodes.saturating_sub(system.inodes_free)));
     known(
         [
             ("availableBytes", Some(system.available)),
             ("capacityBytes", Some(system.capacity)),
-            ("usedBytes", used),
+            ("usedBytes", Some(bytes)),
             ("inodesFree", Some(system.inodes_free)),
             ("inodes", Some(system.inodes)),
-            ("inodesUsed", Some(system.inodes.saturating_sub(system.inodes_free))),
+            ("inodesUsed", Some(inodes)),
         ],
         at,
     )
@@ -158,6 +174,22 @@ mod tests {
         assert_eq!(pod["network"]["rxBytes"], 10);
         assert_eq!(pod["containers"][0]["cpu"]["usageNanoCores"], 250_000_000);
         assert_eq!(pod["containers"][0]["memory"]["workingSetBytes"], 700);
+        let system = FileSystem { capacity: 1000, available: 400, used: 500, inodes: 100, inodes_free: 90 };
+        let mut full = snapshot();
+        (full.file_system, full.images) = (Some(system), Some((system, 300)));
+        let at = full.at;
+        let volume = |name: &str, ephemeral| VolumeStats { name: name.into(), at, system, used: (50, 3), ephemeral };
+        full.pods[0].volumes = vec![volume("scratch", true), volume("memory", false)];
+        let told = summary(&full, false);
+        let (pod, volume) = (&told["pods"][0], &told["pods"][0]["volume"][1]);
+        assert_eq!(
+            (&volume["name"], &volume["usedBytes"], &volume["capacityBytes"]),
+            (&"memory".into(), &50.into(), &1000.into())
+        );
+        let used = |of: &Value| (of["usedBytes"].as_u64().unwrap(), of["inodesUsed"].as_u64().unwrap());
+        assert_eq!(used(&pod["ephemeral-storage"]), (5 + 7 + 50 + 4, 1 + 2 + 3 + 1));
+        assert_eq!((used(&pod["containers"][0]["logs"]), used(&pod["containers"][0]["rootfs"])), ((7, 2), (5, 1)));
+        assert_eq!((used(&told["node"]["fs"]), used(&told["node"]["runtime"]["imageFs"])), ((500, 10), (300, 10)));
         let short = summary(&snapshot(), true);
         assert!(short["pods"][0].get("network").is_none());
     }

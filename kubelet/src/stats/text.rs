@@ -271,7 +271,7 @@ pub(super) mod tests {
             usage: usage(1_500_000_000, 1000),
             rate: Some(250_000_000),
             layer: Some((5, 1)),
-            log: Some(7),
+            log: Some((7, 2)),
         };
         Snapshot {
             at: Timestamp::from_second(2_000).unwrap(),
@@ -298,6 +298,8 @@ pub(super) mod tests {
                 network: vec![Interface { name: "eth0".into(), received: [10, 1, 0, 0], sent: [20, 2, 0, 0] }],
                 containers: vec![container],
                 sandbox: None,
+                volumes: Vec::new(),
+                files: (4, 1),
             }],
         }
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 
 use super::atomic::{File, Files};
-use crate::pod::{env, spec};
+use crate::pod::{env, spec, user};
 
 /// The mode of files whose volume names none.
 const DEFAULT_MODE: i32 = 0o644;
 
-/// Service account tokens that were asked for, by the path that the projection gives them. `None` where the
-/// API server offers no tokens: the volume then comes without that file.
-pub type Tokens = BTreeMap<String, Option<String>>;
+/// Service account tokens that were asked for, by the volume and the path that the projection gives them; or why there
+/// is none. `None` where the API server offers no tokens: the volume then comes without that file.
+pub type Tokens = BTreeMap<(String, String), Result<Option<String>, String>>;
 
 /// Why a volume's files cannot be decided.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -36,12 +36,9 @@ pub enum ContentError {
     /// A downward API item that cannot be read.
     #[error(transparent)]
     Field(#[from] env::EnvError),
-    /// A token that has not arrived.
-    #[error("no service account token for path {path}")]
-    Token {
-        /// The path below the volume.
-        path: String,
-    },
+    /// A token that is not to be had.
+    #[error("failed to fetch token: {0}")]
+    Token(String),
 }
 
 /// The files of a volume of kind configMap, secret, downwardAPI or projected; none for other kinds.
@@ -82,12 +79,13 @@ pub fn files(
                 downward(&mut files, pod, fields.items.as_deref().unwrap_or_default(), mode, addresses)?;
             }
             if let Some(token) = &source.service_account_token {
-                match tokens.get(&token.path) {
-                    Some(Some(text)) => {
-                        files.insert(token.path.clone(), file(text.clone().into_bytes(), mode));
+                match tokens.get(&(volume.name.clone(), token.path.clone())) {
+                    Some(Ok(Some(text))) => {
+                        files.insert(token.path.clone(), token_file(pod, text.clone().into_bytes(), mode));
                     }
-                    Some(None) => {}
-                    None => return Err(ContentError::Token { path: token.path.clone() }),
+                    Some(Ok(None)) => {}
+                    Some(Err(why)) => return Err(ContentError::Token(why.clone())),
+                    None => return Err(ContentError::Token(format!("it was not asked for ({})", token.path))),
                 }
             }
         }
@@ -96,7 +94,15 @@ pub fn files(
 }
 
 fn file(data: Vec<u8>, mode: i32) -> File {
-    File { data, mode: u32::try_from(mode & 0o777).unwrap_or(0o644) }
+    File { data, mode: u32::try_from(mode & 0o777).unwrap_or(0o644), owner: None }
+}
+
+/// A token is for the pod's own user alone, where all containers have one, or for its group.
+fn token_file(pod: &Pod, data: Vec<u8>, mode: i32) -> File {
+    let owner = user::common(pod).and_then(|it| u32::try_from(it).ok());
+    let context = spec::spec(pod).security_context.as_ref();
+    let shared = context.is_some_and(|it| it.fs_group.is_some());
+    File { owner, ..file(data, if owner.is_some() || shared { 0o600 } else { mode }) }
 }
 
 type Data = BTreeMap<String, Vec<u8>>;

@@ -7,16 +7,16 @@ pub mod host_path;
 mod mounted;
 pub mod nfs;
 mod removal;
-mod sub_path;
+pub mod sub_path;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::config::Config;
-use crate::pod::{env, spec};
+use crate::pod::{env, resources, spec};
 use crate::quantity;
 use crate::runtime::convert::Mount;
 
@@ -104,13 +104,23 @@ pub enum VolumeError {
         /// Why.
         source: env::EnvError,
     },
-    /// A sub path leads out of its volume.
-    #[error("subPath \"{sub_path}\" of volume \"{volume}\" leads out of the volume")]
-    Escapes {
+    /// A sub path begins at the root.
+    #[error("error SubPath `{0}` must not be an absolute path")]
+    Absolute(String),
+    /// A sub path has steps back.
+    #[error("unable to provision SubPath `{0}`: must not contain '..'")]
+    Backsteps(String),
+    /// A sub path cannot be had.
+    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {sub_path}: {why}")]
+    SubPath {
         /// The volume's name.
         volume: String,
+        /// The container's name.
+        container: String,
         /// The sub path.
         sub_path: String,
+        /// Why.
+        why: sub_path::SubPathError,
     },
 }
 
@@ -172,30 +182,73 @@ fn prepare_one(
     if volume.nfs.is_some() {
         return Ok(());
     }
-    let Some(empty) = &volume.empty_dir else {
-        let content = content::files(pod, volume, references, tokens, addresses)
-            .map_err(|source| VolumeError::Content { volume: name.clone(), source })?;
-        create_dir(&path, 0o755).map_err(io)?;
-        return atomic::write(&path, &content, spec_group(pod)).map_err(io);
-    };
+    // What pods may use of the memory together bounds each of them.
+    let memory = addresses.allocatable.get("memory").copied().filter(|it| *it > 0);
+    let memory = memory.into_iter().chain(resources::memory_limits(pod)).min();
+    if let Some(empty) = &volume.empty_dir {
+        return empty_dir(pod, volume, empty, &path, config, memory);
+    }
+    let content = content::files(pod, volume, references, tokens, addresses)
+        .map_err(|source| VolumeError::Content { volume: name.clone(), source })?;
+    // Nobody but the root changes what is in it: containers have it read-only.
+    if !path.exists() {
+        create_dir(&path, 0o777).map_err(io)?;
+    }
+    // Secrets are never written to a disk. A folder that an earlier kubelet filled is in use as it is.
+    let empty = std::fs::read_dir(&path).map_err(io)?.next().is_none();
+    if volume.config_map.is_none() && empty && !mounted::is_mount_point(&path).map_err(io)? {
+        mount_memory(&path, memory).map_err(io)?;
+    }
+    atomic::write(&path, &content, spec_group(pod)).map_err(io)
+}
+
+/// Makes an empty folder once. Later its modes are the containers' own.
+fn empty_dir(
+    pod: &Pod,
+    volume: &Volume,
+    empty: &EmptyDirVolumeSource,
+    path: &Path,
+    config: &Config,
+    memory: Option<i64>,
+) -> Result<(), VolumeError> {
+    let io = |source| VolumeError::Io { volume: volume.name.clone(), path: path.to_owned(), source };
     let in_memory = match empty.medium.as_deref().unwrap_or_default() {
         "" => false,
         "Memory" => true,
-        other => return Err(VolumeError::Medium { volume: name.clone(), medium: other.to_owned() }),
+        other => return Err(VolumeError::Medium { volume: volume.name.clone(), medium: other.to_owned() }),
     };
-    create_dir(&path, 0o777).map_err(io)?;
-    if in_memory && !mounted::is_mount_point(&path).map_err(io)? {
+    let missing = in_memory && !mounted::is_mount_point(path).map_err(io)?;
+    // Upstream's place of it.
+    let made = config.pod_dir(spec::uid(pod)).join("plugins/kubernetes.io~empty-dir").join(&volume.name).join("ready");
+    if !missing && made.exists() {
+        return Ok(());
+    }
+    create_dir(path, 0o777).map_err(io)?;
+    if missing {
         let limit = empty.size_limit.as_ref().and_then(|it| quantity::whole(&it.0)).filter(|it| *it > 0);
-        let options = limit.map(|it| format!("size={it},mode=777")).unwrap_or_else(|| "mode=777".into());
-        let options = std::ffi::CString::new(options).map_err(|error| io(std::io::Error::other(error)))?;
-        mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(|error| io(error.into()))?;
+        mount_memory(path, limit.into_iter().chain(memory).min()).map_err(io)?;
     }
     if let Some(group) = spec_group(pod) {
         let group = rustix::fs::Gid::from_raw(group);
-        rustix::fs::chown(&path, None, Some(group)).map_err(|error| io(error.into()))?;
-        set_mode(&path, 0o2777).map_err(io)?;
+        rustix::fs::chown(path, None, Some(group)).map_err(|error| io(error.into()))?;
+        let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
+        set_mode(path, (mode & 0o7777) | 0o2770).map_err(io)?;
     }
-    Ok(())
+    let folder = made.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&made, "")).map_err(io)
+}
+
+/// Mounts memory on a folder, of at most so many bytes, and where the kernel can, such that it is never swapped.
+fn mount_memory(path: &Path, size: Option<i64>) -> std::io::Result<()> {
+    let size = size.map(|it| format!("size={it}")).unwrap_or_default();
+    let mount = |options: String| {
+        let options = std::ffi::CString::new(options).map_err(std::io::Error::other)?;
+        mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(std::io::Error::from)
+    };
+    match mount(format!("{size},noswap").trim_start_matches(',').to_owned()) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => mount(size),
+        mounted => mounted,
+    }
 }
 
 /// Why a volume of a kind without a folder is refused.
@@ -233,17 +286,21 @@ pub fn mounts(
             (Some(path), _) => path.clone(),
             _ => String::new(),
         };
+        if sub_path.starts_with('/') {
+            return Err(VolumeError::Absolute(sub_path));
+        }
+        if sub_path.split('/').any(|part| part == "..") {
+            return Err(VolumeError::Backsteps(sub_path));
+        }
         let host_path = if sub_path.is_empty() {
             base
         } else {
             let target = sub_path::target(&config.pod_dir(spec::uid(pod)), &volume.name, &container.name, index);
-            sub_path::bind(&base, &sub_path, &target).map_err(|error| match error {
-                sub_path::SubPathError::Escapes => {
-                    VolumeError::Escapes { volume: volume.name.clone(), sub_path: sub_path.clone() }
-                }
-                sub_path::SubPathError::Io(source) => {
-                    VolumeError::Io { volume: volume.name.clone(), path: base.join(&sub_path), source }
-                }
+            sub_path::bind(&base, &sub_path, &target).map_err(|why| VolumeError::SubPath {
+                volume: volume.name.clone(),
+                container: container.name.clone(),
+                sub_path: sub_path.clone(),
+                why,
             })?;
             target
         };

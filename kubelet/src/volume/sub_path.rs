@@ -18,18 +18,14 @@ use super::mounted;
 const FOLDER: &str = "volume-subpaths";
 
 /// Why a sub path cannot be had.
-#[derive(Debug)]
-pub(super) enum SubPathError {
+#[derive(Debug, thiserror::Error)]
+pub enum SubPathError {
     /// It leads out of the volume.
+    #[error("it leads out of the volume")]
     Escapes,
     /// The system refused.
-    Io(io::Error),
-}
-
-impl From<io::Error> for SubPathError {
-    fn from(error: io::Error) -> Self {
-        SubPathError::Io(error)
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 impl From<rustix::io::Errno> for SubPathError {

@@ -219,7 +219,13 @@ impl Api for Memory {
             let of = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let (audience, pod) = (of("/spec/audiences/0"), of("/spec/boundObjectRef/name"));
             let token = format!("{number} {name} {audience} {pod} {}", spec["expirationSeconds"]);
-            return Ok(response(&json!({"kind": "TokenRequest", "status": {"token": token}})));
+            let mut status = json!({"token": token});
+            if audience == "short" {
+                // As a server does that lets no token live for long.
+                let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(5);
+                status["expirationTimestamp"] = json!(end.to_string());
+            }
+            return Ok(response(&json!({"kind": "TokenRequest", "status": status})));
         }
         if !resource.subresource.is_empty() {
             return Err(missing(&resource));

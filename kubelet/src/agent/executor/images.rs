@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use reeve_client::EventType;
 
 use super::{Done, Executor, Subject};
-use crate::pod::image::{self, Credentials};
+use crate::pod::image::{self, Credentials, CredentialsError};
 use crate::pod::user::{ImageUser, PresentImage};
 use crate::pod::{env, spec};
+use crate::pulled::PullSecret;
 use crate::runtime::RuntimeError;
 
 impl Executor {
@@ -35,18 +36,53 @@ impl Executor {
             }
         };
         match (policy, present) {
-            (_, Some(found)) => {
-                let message = format!("Container image \"{image}\" already present on machine");
+            (policy, Some(found)) => {
+                match self.may_use(subject, pod, &image, &found.id).await {
+                    Ok(true) => {}
+                    Ok(false) if policy == "Never" => return self.never_pulled(subject, name, &image),
+                    Ok(false) => return self.pull(subject, pod, container, &image).await,
+                    Err(error) => return self.not_pulled(subject, name, &image, error.to_string()),
+                }
+                let message =
+                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
                 self.event(subject, name, EventType::Normal, "Pulled", &message);
                 Done::Image(described(found))
             }
-            ("Never", None) => {
-                let message = format!("Container image \"{image}\" is not present with pull policy of Never");
-                self.event(subject, name, EventType::Warning, "ErrImageNeverPull", &message);
-                self.no_image(subject, name, "ErrImageNeverPull", message)
-            }
+            ("Never", None) => self.never_pulled(subject, name, &image),
             (_, None) => self.pull(subject, pod, container, &image).await,
         }
+    }
+
+    /// Whether the pod may use an image that is there without a pull.
+    async fn may_use(
+        &self,
+        subject: &Subject,
+        pod: &Pod,
+        image: &str,
+        image_ref: &str,
+    ) -> Result<bool, CredentialsError> {
+        if !self.pulled.verifies(image, image_ref) {
+            return Ok(true);
+        }
+        let secrets = self.pull_secrets(subject, pod).await;
+        let credentials = image::credentials(&secrets, image)?;
+        let secrets: Vec<PullSecret> = credentials.iter().map(|it| self.pulled.secret(it)).collect();
+        Ok(self.pulled.grants(image, image_ref, &secrets).unwrap_or_else(|error| {
+            tracing::warn!(image, %error, "what is known of a pulled image could not be written: it is pulled again");
+            false
+        }))
+    }
+
+    fn never_pulled(&self, subject: &Subject, container: Option<&str>, image: &str) -> Done {
+        let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+        self.event(subject, container, EventType::Warning, "ErrImageNeverPull", &message);
+        self.no_image(subject, container, "ErrImageNeverPull", message)
+    }
+
+    fn not_pulled(&self, subject: &Subject, container: Option<&str>, image: &str, message: String) -> Done {
+        let told = format!("Failed to pull image \"{image}\": {message}");
+        self.event(subject, container, EventType::Warning, "Failed", &told);
+        self.no_image(subject, container, "ErrImagePull", message)
     }
 
     /// Tells that a container cannot have its image, as upstream does after each cause.
@@ -76,55 +112,76 @@ impl Executor {
         found
     }
 
-    /// Pulls an image with each of the credentials until one will do; without any where there are none.
-    async fn pull_as_any(&self, image: &str, credentials: Vec<Credentials>) -> Result<String, RuntimeError> {
+    /// Pulls an image with each of the credentials until one will do; without any where there are none. Returns what the
+    /// image resolves to, and the credentials that got it.
+    async fn pull_as_any(
+        &self,
+        image: &str,
+        credentials: Vec<Credentials>,
+    ) -> Result<(String, Option<Credentials>), RuntimeError> {
         let mut last = None;
         for it in credentials {
             // Without the server: the runtime would compare it with the registry's host and port as a URL, which a
             // secret's server need not be, and keep the credentials to itself.
-            let auth = cri::AuthConfig { username: it.user, password: it.password, ..Default::default() };
+            let (username, password) = (it.user.clone(), it.password.clone());
+            let auth = cri::AuthConfig { username, password, ..Default::default() };
             match self.runtime.pull_image(image, Some(auth)).await {
-                Ok(resolved) => return Ok(resolved),
+                Ok(resolved) => return Ok((resolved, Some(it))),
                 Err(error) => last = Some(error),
             }
         }
         match last {
             Some(error) => Err(error),
-            None => self.runtime.pull_image(image, None).await,
+            None => self.runtime.pull_image(image, None).await.map(|resolved| (resolved, None)),
         }
     }
 
     pub(super) async fn pull(&self, subject: &Subject, pod: &Pod, container: &Container, image: &str) -> Done {
         let name = Some(container.name.as_str());
+        let secrets = self.pull_secrets(subject, pod).await;
+        let credentials = match image::credentials(&secrets, image) {
+            Ok(credentials) => credentials,
+            Err(error) => return self.not_pulled(subject, name, image, error.to_string()),
+        };
+        if let Err(error) = self.pulled.begin(image) {
+            let why = format!("Failed to record image pull intent for container image \"{image}\": {error}");
+            return self.not_pulled(subject, name, image, why);
+        }
         self.event(subject, name, EventType::Normal, "Pulling", &format!("Pulling image \"{image}\""));
         let began = std::time::Instant::now();
-        let secrets = self.pull_secrets(subject, pod).await;
-        match self.pull_as_any(image, image::credentials(&secrets, image)).await {
-            Ok(resolved) => {
-                let took = go_duration(began.elapsed());
-                match self.runtime.image(&resolved).await {
-                    Ok(found) => {
-                        let size = found.as_ref().map_or(0, |it| it.size);
-                        let message = format!(
-                            "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes."
-                        );
-                        self.event(subject, name, EventType::Normal, "Pulled", &message);
-                        let image = found.map(described).unwrap_or_default();
-                        Done::Image(PresentImage { reference: resolved, ..image })
-                    }
-                    Err(error) => {
-                        let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
-                        self.event(subject, name, EventType::Warning, "InspectFailed", &message);
-                        self.no_image(subject, name, "ImageInspectError", message)
-                    }
-                }
+        let (resolved, used) = match self.pull_as_any(image, credentials).await {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                self.pull_ended(image, None);
+                return self.not_pulled(subject, name, image, words(&error));
+            }
+        };
+        let took = go_duration(began.elapsed());
+        let found = self.runtime.image(&resolved).await;
+        let image_ref =
+            found.as_ref().ok().and_then(|it| Some(it.as_ref()?.id.clone())).unwrap_or_else(|| resolved.clone());
+        self.pull_ended(image, Some((&image_ref, used.map(|it| self.pulled.secret(&it)))));
+        match found {
+            Ok(found) => {
+                let size = found.as_ref().map_or(0, |it| it.size);
+                let message = format!(
+                    "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes."
+                );
+                self.event(subject, name, EventType::Normal, "Pulled", &message);
+                let image = found.map(described).unwrap_or_default();
+                Done::Image(PresentImage { reference: resolved, ..image })
             }
             Err(error) => {
-                let why = words(&error);
-                let message = format!("Failed to pull image \"{image}\": {why}");
-                self.event(subject, name, EventType::Warning, "Failed", &message);
-                self.no_image(subject, name, "ErrImagePull", why)
+                let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
+                self.event(subject, name, EventType::Warning, "InspectFailed", &message);
+                self.no_image(subject, name, "ImageInspectError", message)
             }
+        }
+    }
+
+    fn pull_ended(&self, image: &str, pulled: Option<(&str, Option<PullSecret>)>) {
+        if let Err(error) = self.pulled.end(image, pulled) {
+            tracing::warn!(image, %error, "a pull could not be recorded: the image needs credentials until it is pulled again");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod files;
 mod hooks;
 mod images;
+mod tokens;
 mod volumes;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 
 use tokio::sync::watch;
 
+pub use self::tokens::TokenCache;
 use super::references::References;
 use super::services::{self, ServiceView};
 use crate::config::Config;
@@ -27,9 +29,11 @@ use crate::pod::plan::Action;
 use crate::pod::user::{PresentImage, run_as};
 use crate::pod::{env, resources, spec};
 use crate::pressure::thresholds::Pressure;
+use crate::pulled::PulledImages;
 use crate::runtime::Runtime;
 use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
 use crate::static_pods::StaticPods;
+use crate::stats::probes::ProbeFigures;
 
 /// What an action came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +70,12 @@ pub struct Executor {
     pub config: Config,
     /// ConfigMaps and Secrets.
     pub references: References,
+    /// Service account tokens.
+    pub tokens: TokenCache,
+    /// What probes came to.
+    pub probes: ProbeFigures,
+    /// Whose credentials have pulled which image.
+    pub pulled: PulledImages,
     /// The node's pods, for what they ask for together.
     pub pods: Store<Pod>,
     /// Services, for environment variables.
@@ -198,9 +208,8 @@ impl Executor {
         } else {
             subject.observed.ready_sandbox().map(|it| it.ips.clone()).unwrap_or_default()
         };
-        let amount = |name: &str| self.allocatable.get(name).copied().unwrap_or_default();
-        let allocatable = (amount("cpu"), amount("memory"));
-        env::Addresses { pod_ips, host_ip, node_name: self.config.node_name.clone(), allocatable }
+        let (node_name, allocatable) = (self.config.node_name.clone(), self.allocatable.clone());
+        env::Addresses { pod_ips, host_ip, node_name, allocatable }
     }
 
     async fn create_sandbox(&self, subject: &Subject, pod: &Pod, attempt: u32) -> Done {
