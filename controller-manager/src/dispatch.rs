@@ -332,9 +332,13 @@ impl Listener for Dispatcher {
     }
 
     fn endpoints(&self, change: &Change<Endpoints>) {
-        if let Some(endpoints) = change.object() {
-            self.with(|context| context.endpoints_changed(endpoints));
-        }
+        let Some(endpoints) = change.object() else { return };
+        let key = ObjectKey::of(&endpoints.metadata);
+        self.with(|context| match context.stores.services.get(&key) {
+            Some(_) => context.endpoints_changed(endpoints),
+            // What a user makes before its Service, or without one, is the user's. It goes with the Service.
+            None => context.queues.mirrors.add(key.clone()),
+        });
     }
 
     fn deployment(&self, change: &Change<Deployment>) {

@@ -9,7 +9,9 @@ mod registrations;
 use std::net::IpAddr;
 
 use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Namespace, Service, ServicePort, ServiceSpec,
+};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRSpec, ServiceCIDRStatus};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -141,12 +143,37 @@ fn slice(address: IpAddr, port: u16) -> EndpointSlice {
     }
 }
 
-/// The slice names the address where this server is now.
+/// The same in the older form. The label keeps the controller from making a second slice of it.
+fn endpoints(address: IpAddr, port: u16) -> Endpoints {
+    let mut metadata = named("kubernetes", Some("default"));
+    metadata.labels = Some([("endpointslice.kubernetes.io/skip-mirror".to_owned(), "true".to_owned())].into());
+    Endpoints {
+        metadata,
+        subsets: Some(vec![EndpointSubset {
+            addresses: Some(vec![EndpointAddress { ip: address.to_string(), ..EndpointAddress::default() }]),
+            ports: Some(vec![OldPort {
+                name: Some("https".to_owned()),
+                port: i32::from(port),
+                protocol: Some("TCP".to_owned()),
+                app_protocol: None,
+            }]),
+            not_ready_addresses: None,
+        }]),
+    }
+}
+
+/// Slice and endpoints name the address where this server is now.
 async fn publish_address(handlers: &Handlers, address: IpAddr, port: u16) -> Result<(), StatusError> {
-    let wanted = slice(address, port);
-    create(handlers, "default", &wanted).await?;
-    let target = target::<EndpointSlice>("default", "kubernetes");
-    let body = serde_json::to_vec(&wanted).map_err(StatusError::internal)?;
+    put(handlers, &slice(address, port)).await?;
+    // Endpoints may not be loopback addresses; a server that has no other is nobody else's endpoint.
+    if address.is_loopback() { Ok(()) } else { put(handlers, &endpoints(address, port)).await }
+}
+
+/// Makes an object `default/kubernetes` or puts it in the place of what is there.
+async fn put<K: Resource + Serialize>(handlers: &Handlers, wanted: &K) -> Result<(), StatusError> {
+    create(handlers, "default", wanted).await?;
+    let target = target::<K>("default", "kubernetes");
+    let body = serde_json::to_vec(wanted).map_err(StatusError::internal)?;
     handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
 }
 

@@ -18,6 +18,7 @@ mod probes;
 mod resources;
 mod rollouts;
 mod service_kinds;
+mod service_owners;
 mod service_traffic;
 mod services;
 mod storms;

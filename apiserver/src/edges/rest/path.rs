@@ -110,6 +110,8 @@ pub fn verb(method: &Method, target: &Target, watch: bool) -> Option<Verb> {
         Method::PATCH => Verb::Patch,
         Method::DELETE if collection => Verb::DeleteCollection,
         Method::DELETE => Verb::Delete,
+        // The other side's to answer; whoever may read there may ask what else there is.
+        Method::OPTIONS if target.subresource == "proxy" => Verb::Get,
         _ => return None,
     })
 }
@@ -197,6 +199,17 @@ mod tests {
         assert_eq!(route("/apis/apps/v1"), Route::GroupVersion { group: "apps".into(), version: "v1".into() });
         assert_eq!(route("/version"), Route::Other);
         assert_eq!(route("/"), Route::Other);
+    }
+
+    #[test]
+    fn what_is_handed_on_has_every_method() {
+        let verb = |method, path| match route(path) {
+            Route::Resource { target, watch } => verb(&method, &target, watch),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(verb(Method::OPTIONS, "/api/v1/namespaces/a/services/b/proxy/x"), Some(Verb::Get));
+        assert_eq!(verb(Method::OPTIONS, "/api/v1/namespaces/a/services/b"), None);
+        assert_eq!(verb(Method::TRACE, "/api/v1/namespaces/a/services/b/proxy/x"), None);
     }
 
     #[test]

@@ -99,7 +99,15 @@ impl Strategy for Services {
         if spec.publish_not_ready_addresses == Some(false) {
             spec.publish_not_ready_addresses = None;
         }
-        service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+        let is_balanced = kind(spec) == "LoadBalancer";
+        let balancer = service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+        if is_balanced {
+            let with_address =
+                balancer.ingress.iter_mut().flatten().filter(|ingress| {
+                    ingress.ip.as_ref().is_some_and(|ip| !ip.is_empty()) && ingress.ip_mode.is_none()
+                });
+            with_address.for_each(|ingress| ingress.ip_mode = Some("VIP".to_owned()));
+        }
     }
 
     fn prepare_for_create(&self, _context: &RequestContext, service: &mut Service) {

@@ -407,6 +407,24 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_load_balancers_come_untranslated_unless_somebody_says_otherwise() {
+        let modes = |kind: &str| {
+            let mut service: k8s_openapi::api::core::v1::Service = serde_json::from_value(serde_json::json!({
+                "spec": {"type": kind},
+                "status": {"loadBalancer": {"ingress": [
+                    {"ip": "203.0.113.1"}, {"ip": "203.0.113.2", "ipMode": "Proxy"}, {"hostname": "a.example"},
+                ]}},
+            }))
+            .unwrap();
+            Services.default(&mut service);
+            let ingress = service.status.and_then(|status| status.load_balancer?.ingress).unwrap();
+            ingress.into_iter().map(|ingress| ingress.ip_mode.unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(modes("LoadBalancer"), ["VIP", "Proxy", ""]);
+        assert_eq!(modes("ClusterIP"), ["", "Proxy", ""]);
+    }
+
+    #[test]
     fn what_belongs_to_load_balancers_stays_there() {
         let none: [&str; 0] = [];
         assert_eq!(problems(serde_json::json!({"ports": [{"port": 80}]})), none);
