@@ -7,6 +7,7 @@
 
 pub mod shell;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +34,16 @@ pub struct Observed<'a> {
     pub any_ready: bool,
     /// The pods that are bound to the node.
     pub pods: &'a [Arc<PodView>],
+    /// Since when the node has taints that do not tell it.
+    pub noticed: &'a Noticed,
+}
+
+/// When this process first saw `NoExecute` taints, by key and value. Those that users set have no time of their own.
+pub type Noticed = BTreeMap<(String, String), Timestamp>;
+
+/// A taint as [`Noticed`] has it.
+fn name_of(taint: &Taint) -> (String, String) {
+    (taint.key.clone(), taint.value.clone().unwrap_or_default())
 }
 
 /// Decides one turn. Conditions come first; taints and pods follow once the store shows them.
@@ -234,7 +245,7 @@ fn evict(observed: &Observed, now: Timestamp) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut next: Option<std::time::Duration> = None;
     for pod in observed.pods.iter().filter(|pod| pod.is_active()) {
-        let Some(deadline) = eviction_time(pod, &taints) else { continue };
+        let Some(deadline) = eviction_time(pod, &taints, observed.noticed, now) else { continue };
         match until(deadline, now) {
             Some(wait) => next = Some(next.map_or(wait, |next| next.min(wait))),
             None => {
@@ -243,6 +254,18 @@ fn evict(observed: &Observed, now: Timestamp) -> Vec<Action> {
                     event_type: EventType::Normal,
                     reason: "TaintManagerEviction",
                     message: format!("Marking for deletion Pod {}", pod.metadata.key()),
+                });
+                actions.push(Action::SetCondition {
+                    resource: resource::<Pod>(),
+                    key: pod.metadata.key(),
+                    uid: pod.metadata.uid.to_string(),
+                    type_: "DisruptionTarget",
+                    fields: json!({
+                        "status": "True",
+                        "reason": "DeletionByTaintManager",
+                        "message": "Taint manager: deleting due to NoExecute taint",
+                        "lastTransitionTime": Time(stored(now)),
+                    }),
                 });
                 actions.push(Action::Delete {
                     resource: resource::<Pod>(),
@@ -261,7 +284,7 @@ fn evict(observed: &Observed, now: Timestamp) -> Vec<Action> {
 }
 
 /// When a pod must go; `None` when it tolerates all taints for ever.
-fn eviction_time(pod: &PodView, taints: &[&Taint]) -> Option<Timestamp> {
+fn eviction_time(pod: &PodView, taints: &[&Taint], noticed: &Noticed, now: Timestamp) -> Option<Timestamp> {
     let mut earliest = None;
     for taint in taints {
         let value = taint.value.as_deref().unwrap_or_default();
@@ -269,7 +292,8 @@ fn eviction_time(pod: &PodView, taints: &[&Taint]) -> Option<Timestamp> {
             (toleration.key.is_empty() || toleration.key == taint.key)
                 && (toleration.exists || toleration.value == value)
         });
-        let added = taint.time_added.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let told = taint.time_added.as_ref().map(|time| time.0);
+        let added = told.or_else(|| noticed.get(&name_of(taint)).copied()).unwrap_or(now);
         // The shortest toleration of a taint counts; one without a time is for ever.
         let mut tolerated = false;
         let mut shortest: Option<i64> = None;
@@ -281,7 +305,11 @@ fn eviction_time(pod: &PodView, taints: &[&Taint]) -> Option<Timestamp> {
         }
         let deadline = match (tolerated, shortest) {
             (false, _) => added,
-            (true, Some(seconds)) => plus_seconds(added, seconds),
+            // A pod that came later tolerates the taint for as long, from then on.
+            (true, Some(seconds)) => {
+                let created = pod.metadata.created.unwrap_or(added);
+                plus_seconds(added.max(created), seconds)
+            }
             (true, None) => continue,
         };
         earliest = Some(earliest.map_or(deadline, |earliest: Timestamp| earliest.min(deadline)));

@@ -32,7 +32,9 @@ fn pod(name: &str, seconds: Option<i64>) -> Arc<PodView> {
 }
 
 fn decide(node: &NodeView, pods: &[Arc<PodView>], any_ready: bool, second: i64) -> Vec<String> {
-    let observed = Observed { node, alive_at: at(0), grace: SignedDuration::from_secs(50), any_ready, pods };
+    let noticed = [((UNREACHABLE.to_owned(), String::new()), at(65))].into();
+    let grace = SignedDuration::from_secs(50);
+    let observed = Observed { node, alive_at: at(0), grace, any_ready, pods, noticed: &noticed };
     reconcile(&observed, at(second)).iter().map(ToString::to_string).collect()
 }
 
@@ -96,4 +98,31 @@ fn pods_stop_serving_and_leave_when_their_toleration_ends() {
     assert!(
         later.contains(&"event Normal TaintManagerEviction Pod/default: Marking for deletion Pod x/default".to_owned())
     );
+    let disrupted = later.iter().find(|action| action.starts_with("set condition DisruptionTarget of pods x/default"));
+    assert!(disrupted.is_some(), "{later:?}");
+}
+
+#[test]
+fn the_time_of_a_taint_that_does_not_tell_it_is_when_it_was_noticed() {
+    let node = node("True", 0, json!([{"key": "mine", "effect": "NoExecute"}]));
+    let tolerant: Arc<PodView> = Arc::new(
+        serde_json::from_value(json!({
+            "metadata": {"name": "tolerant", "namespace": "x", "uid": "u"},
+            "spec": {"nodeName": "n1", "tolerations": [{"key": "mine", "effect": "NoExecute", "tolerationSeconds": 10}]},
+            "status": {"phase": "Running"}
+        }))
+        .unwrap(),
+    );
+    let decide = |pod: &Arc<PodView>, second: i64| {
+        let noticed = [(("mine".to_owned(), String::new()), at(40))].into();
+        let (grace, pods) = (SignedDuration::from_secs(500), std::slice::from_ref(pod));
+        let observed = Observed { node: &node, alive_at: at(0), grace, any_ready: true, pods, noticed: &noticed };
+        evict(&observed, at(second)).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(decide(&pod("none", None), 41).last().unwrap(), "delete pods x/none");
+    assert_eq!(decide(&tolerant, 45), ["again after 5s"]);
+    assert_eq!(decide(&tolerant, 50).last().unwrap(), "delete pods x/tolerant");
+    let mut later = (*tolerant).clone();
+    later.metadata.created = Some(at(46));
+    assert_eq!(decide(&Arc::new(later), 50), ["again after 6s"]);
 }
