@@ -19,7 +19,7 @@ mod table;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use reeve_api::status::StatusDetails;
 use reeve_api::{Reason, StatusError};
@@ -232,7 +232,9 @@ impl Rest {
             apply: body::media_type(request.headers()) == "application/apply-patch+yaml",
         };
         if verb == Verb::Get && target.resource.resource == "pods" && target.subresource == "log" {
-            return logs::answer(&self.handlers, &self.pods, user, &target, &query).await;
+            let log = logs::answer(&self.handlers, &self.pods, user, &target, &query).await?;
+            let upgrades = log.status() == StatusCode::OK && streams::is_upgrade(request.headers());
+            return if upgrades { streams::upgrade_log(request, log) } else { Ok(log) };
         }
         if is_proxy(&target) {
             return self.proxy.answer(&self.handlers, user, verb, &target, request).await;

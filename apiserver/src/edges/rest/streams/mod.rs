@@ -1,4 +1,4 @@
-//! Requests that leave HTTP: exec, attach and port-forward of pods, and watches over WebSocket.
+//! Requests that leave HTTP: exec, attach and port-forward of pods, and logs and watches over WebSocket.
 //!
 //! [`socket`] is the way from HTTP/1.1 to a WebSocket, [`channels`] the numbered channels in its messages, [`spdy`]
 //! the framing that kubectl's port-forward tunnels through it. The streams themselves go to the kubelet through
@@ -7,6 +7,7 @@
 pub(super) mod channels;
 mod exec;
 mod forward;
+mod log;
 pub(super) mod options;
 mod socket;
 pub(super) mod spdy;
@@ -23,6 +24,7 @@ use crate::handlers::Handlers;
 use crate::pod_streams::{PodStreams, Session};
 use crate::request::{Target, User, Verb};
 
+pub use self::log::upgrade as upgrade_log;
 pub use self::socket::is_upgrade;
 pub use self::watch::upgrade as upgrade_watch;
 

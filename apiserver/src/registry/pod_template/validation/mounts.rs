@@ -41,13 +41,6 @@ fn mounts(container: &Container, known: &Known<'_>, path_mounts: &Path<'_>, erro
         }
         let below = mount.sub_path.as_deref().unwrap_or_default();
         let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
-        if volume.is_some_and(|volume| volume.image.is_some()) {
-            for (field, below) in [("subPath", below), ("subPathExpr", expression)] {
-                if !below.is_empty() {
-                    errors.invalid(&path.child(field), below, "not allowed in image volume sources");
-                }
-            }
-        }
         // From here on upstream mostly names the list, not the mount.
         if !below.is_empty() {
             local_path(below, &path_mounts.child("subPath"), errors);
