@@ -70,7 +70,7 @@ impl Bare {
     async fn start(&self, name: &str) {
         let pod = serde_json::from_value(pod(name)).unwrap();
         let sandbox = sandbox_config(&pod, 0, &self.config, &HostDns::default());
-        let id = self.runtime.run_sandbox(sandbox.clone()).await.unwrap();
+        let id = self.runtime.run_sandbox(sandbox.clone(), String::new()).await.unwrap();
         let container = &pod.spec.as_ref().unwrap().containers[0];
         let input = ContainerInput {
             attempt: 0,

@@ -287,6 +287,34 @@ fn containers_have_policies_and_rules_of_their_own() {
 }
 
 #[test]
+fn a_rule_of_one_container_starts_all_anew() {
+    let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}});
+    let mut world = World::new(pod(json!({
+        "restartPolicy": "Never", "initContainers": [{"name": "i"}],
+        "containers": [{"name": "a", "restartPolicy": "Never", "restartPolicyRules": [rule]}, {"name": "b"}],
+    })));
+    world.settle();
+    world.pass(1);
+    world.end_named("i", 0);
+    world.settle();
+    world.pass(1);
+    world.end_named("a", 42);
+    assert_eq!(world.phase(), "Running ready=False PodInitializing");
+    assert_eq!(world.settle(), ["stop b 1s", "image i", "start i 1"]);
+    world.pass(1);
+    world.end_named("i", 0);
+    assert_eq!(world.settle(), ["image a", "start a 1", "image b", "start b 1"]);
+    assert_eq!(world.phase(), "Running ready=True Running");
+    // Any other end is that of one container.
+    world.pass(1);
+    world.end_named("b", 1);
+    assert_eq!(world.settle(), Vec::<String>::new());
+    world.end_named("a", 0);
+    assert_eq!(world.settle(), ["StopSandbox"]);
+    assert_eq!(world.phase(), "Failed ready=False Completed");
+}
+
+#[test]
 fn a_deleted_pod_goes_in_order_and_keeps_its_grace() {
     let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
     world.settle();

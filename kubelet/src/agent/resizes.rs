@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use reeve_client::EventType;
 
 use super::Agent;
-use crate::pod::admission::fits;
+use super::steps::subject_of;
+use crate::pod::admission::{exceeds, fits};
 use crate::pod::plan::Intent;
 use crate::pod::{resize, spec};
 
@@ -22,25 +24,43 @@ impl Agent {
             .collect()
     }
 
-    /// Judges a resize that is due.
+    /// Judges a resize that is due, and tells how it goes.
     pub(super) fn judge_resize(&mut self, uid: &str) {
         let Some(worker) = self.workers.get(uid) else { return };
         let Some(pod) = worker.pod.clone() else { return };
         let mut pending = None;
-        if resize::is_due(&pod, &worker.observed, &worker.state.resized) {
+        let due = resize::is_due(&pod, &worker.observed, &worker.state.resized);
+        if due {
             let taken = self.taken(uid);
             let others: Vec<&Pod> = taken.iter().map(Arc::as_ref).collect();
             let allocatable: &BTreeMap<String, i64> = &self.executor.allocatable;
-            let refused = |reason: &str, others: &[&Pod]| {
-                fits(&pod, others, allocatable).err().map(|it| (reason.to_owned(), it.message))
-            };
-            pending = refused("Infeasible", &[]).or_else(|| refused("Deferred", &others));
+            let infeasible = exceeds(&pod, allocatable).map(|message| ("Infeasible".to_owned(), message));
+            let deferred = || Some(("Deferred".to_owned(), fits(&pod, &others, allocatable).err()?.message));
+            pending = infeasible.or_else(deferred);
         }
-        if let Some(worker) = self.workers.get_mut(uid) {
-            if pending.is_some() && worker.state.resize_pending != pending {
-                tracing::info!(pod = %worker.key, ?pending, "a resize waits");
+        let Some(worker) = self.workers.get_mut(uid) else { return };
+        let news = match &pending {
+            Some((reason, message)) if worker.state.resize_pending != pending => {
+                tracing::info!(pod = %worker.key, reason, message, "a resize waits");
+                let text = resize::message(&format!("Pod resize {reason}"), &pod, message);
+                Some((EventType::Warning, format!("Resize{reason}"), text))
             }
-            worker.state.resize_pending = pending;
+            Some(_) => None,
+            None if due => {
+                let marks = resize::marks(&pod);
+                let news = (worker.resizing.as_ref() != Some(&marks)).then(|| {
+                    (EventType::Normal, "ResizeStarted".to_owned(), resize::message("Pod resize started", &pod, ""))
+                });
+                worker.resizing = Some(marks);
+                news
+            }
+            None => worker.resizing.take().map(|_| {
+                (EventType::Normal, "ResizeCompleted".to_owned(), resize::message("Pod resize completed", &pod, ""))
+            }),
+        };
+        worker.state.resize_pending = pending;
+        if let Some((kind, reason, message)) = news {
+            self.executor.event(&subject_of(uid, worker), None, kind, &reason, &message);
         }
     }
 

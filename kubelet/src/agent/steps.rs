@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
+use reeve_client::EventType;
 
 use super::Agent;
 use super::event::{Event, report};
@@ -27,7 +28,11 @@ impl Agent {
         if worker.blind {
             return;
         }
+        let had_failed = worker.failure.is_some();
         worker.decide_intent(now);
+        if let Some((reason, message)) = worker.failure.as_ref().filter(|_| !had_failed) {
+            self.executor.event(&subject_of(uid, worker), None, EventType::Normal, reason, message);
+        }
         if let Some(deadline) = worker.deadline().filter(|it| *it > now) {
             self.timers.insert((deadline, uid.to_owned()));
         }

@@ -53,6 +53,8 @@ pub(super) struct Worker {
     pub status_settled: Option<StatusPatch>,
     /// When the volumes have to be filled anew.
     pub refresh_volumes_at: Option<Timestamp>,
+    /// The resources of a resize that goes on and was told.
+    pub resizing: Option<String>,
     /// Why the kubelet ended the pod (`DeadlineExceeded`), where it did.
     pub failure: Option<(String, String)>,
 }
@@ -85,6 +87,7 @@ impl Worker {
             status_failed_at: None,
             status_settled: None,
             refresh_volumes_at: None,
+            resizing: None,
             failure: None,
         }
     }
@@ -255,7 +258,9 @@ impl Worker {
         let pulled = self.state.images.values().map(|it| it.reference.clone());
         let ephemeral: Vec<_> = self.pod.iter().flat_map(|pod| spec::ephemeral_containers(pod)).collect();
         let wanted = self.pod.iter().flat_map(|pod| spec::all_containers(pod)).chain(&ephemeral);
-        let wanted = wanted.filter_map(|it| it.image.clone());
+        let volumes = self.pod.iter().flat_map(|pod| spec::spec(pod).volumes.iter().flatten());
+        let shown = volumes.filter_map(|it| it.image.as_ref()?.reference.clone());
+        let wanted = wanted.filter_map(|it| it.image.clone()).chain(shown);
         let images = containers.clone().flat_map(|it| [it.image.clone(), it.image_id.clone()]);
         PodEntry {
             uid: uid.to_owned(),

@@ -177,6 +177,16 @@ pub fn fits(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, i64>) -> 
     Ok(())
 }
 
+/// What of CPU and memory the pod asks for beyond all that the node has, in upstream's words.
+pub fn exceeds(pod: &Pod, allocatable: &BTreeMap<String, i64>) -> Option<String> {
+    let wanted = resources::requests(pod);
+    ["memory", "cpu"].into_iter().find_map(|name| {
+        let (requested, capacity) = (wanted.get(name)?, allocatable.get(name)?);
+        let told = format!("Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}");
+        (requested > capacity).then_some(told)
+    })
+}
+
 fn affine(pod: &Pod, node: &str, labels: &BTreeMap<String, String>) -> bool {
     let pod_spec = spec::spec(pod);
     if pod_spec.node_selector.iter().flatten().any(|(key, value)| labels.get(key) != Some(value)) {

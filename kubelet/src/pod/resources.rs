@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::spec;
@@ -39,7 +39,16 @@ enum Resource {
 
 impl Resource {
     fn of(self, container: &Container, limit: bool) -> Option<i64> {
-        let resources = container.resources.as_ref()?;
+        self.in_resources(container.resources.as_ref(), limit)
+    }
+
+    /// What the pod says of itself as a whole.
+    fn of_pod(self, pod: &Pod, limit: bool) -> Option<i64> {
+        self.in_resources(spec::spec(pod).resources.as_ref(), limit)
+    }
+
+    fn in_resources(self, resources: Option<&ResourceRequirements>, limit: bool) -> Option<i64> {
+        let resources = resources?;
         let map = if limit { resources.limits.as_ref() } else { resources.requests.as_ref() };
         match self {
             Resource::Cpu => quantity::milli(&map?.get("cpu")?.0),
@@ -103,6 +112,9 @@ pub fn requests(pod: &Pod) -> BTreeMap<String, i64> {
 }
 
 fn limit(pod: &Pod, resource: Resource) -> Option<i64> {
+    if let Some(whole) = resource.of_pod(pod, true).filter(|it| *it > 0) {
+        return Some(whole + resource.overhead(pod));
+    }
     let of = |container: &Container| resource.of(container, true).filter(|it| *it > 0);
     let all = spec::all_containers(pod).all(|container| of(container).is_some());
     all.then(|| most(pod, |container| of(container).unwrap_or(0)) + resource.overhead(pod))
@@ -116,10 +128,12 @@ pub fn memory_limits(pod: &Pod) -> Option<i64> {
 
 /// The CPU that the pod asks for, in millicores.
 pub fn cpu_request(pod: &Pod) -> i64 {
-    most(pod, |container| Resource::Cpu.requested(container)) + Resource::Cpu.overhead(pod)
+    let whole = Resource::Cpu.of_pod(pod, false).or_else(|| Resource::Cpu.of_pod(pod, true));
+    whole.unwrap_or_else(|| most(pod, |container| Resource::Cpu.requested(container))) + Resource::Cpu.overhead(pod)
 }
 
-/// The limits of the pod's own cgroup, above its containers'. A limit holds where every container has one.
+/// The limits of the pod's own cgroup, above its containers'. A limit holds where the pod as a whole or every one of its
+/// containers has one.
 pub fn pod_limits(pod: &Pod) -> CgroupLimits {
     CgroupLimits {
         cpu_shares: shares(cpu_request(pod)),
@@ -128,12 +142,38 @@ pub fn pod_limits(pod: &Pod) -> CgroupLimits {
     }
 }
 
-/// The values of a container's own cgroup.
-pub fn container_limits(container: &Container) -> CgroupLimits {
-    CgroupLimits {
-        cpu_shares: shares(Resource::Cpu.requested(container)),
-        cpu_quota: Resource::Cpu.of(container, true).filter(|it| *it > 0).map(quota),
-        memory: Resource::Memory.of(container, true).filter(|it| *it > 0),
+/// What a container asks for and is limited to: millicores of CPU and bytes of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerAmounts {
+    /// CPU that is asked for; its limit stands in where nothing is.
+    pub cpu_request: i64,
+    /// The limit of CPU; `None` for none.
+    pub cpu_limit: Option<i64>,
+    /// Memory that is asked for; its limit stands in where nothing is.
+    pub memory_request: i64,
+    /// The limit of memory; `None` for none.
+    pub memory_limit: Option<i64>,
+}
+
+/// A container's amounts.
+pub fn container_amounts(container: &Container) -> ContainerAmounts {
+    let limit = |resource: Resource| resource.of(container, true).filter(|it| *it > 0);
+    ContainerAmounts {
+        cpu_request: Resource::Cpu.requested(container),
+        cpu_limit: limit(Resource::Cpu),
+        memory_request: Resource::Memory.requested(container),
+        memory_limit: limit(Resource::Memory),
+    }
+}
+
+/// A container's amounts in its pod: what limits the pod as a whole limits a container that has no limit of its own.
+pub fn amounts_in_pod(pod: &Pod, container: &Container) -> ContainerAmounts {
+    let own = container_amounts(container);
+    let whole = |resource: Resource| resource.of_pod(pod, true).filter(|it| *it > 0);
+    ContainerAmounts {
+        cpu_limit: own.cpu_limit.or_else(|| whole(Resource::Cpu)),
+        memory_limit: own.memory_limit.or_else(|| whole(Resource::Memory)),
+        ..own
     }
 }
 
@@ -180,6 +220,24 @@ mod tests {
         assert_eq!(pod_limits(&none), CgroupLimits { cpu_shares: 2, cpu_quota: None, memory: None });
         let all = [both, one, none];
         assert_eq!(burstable_shares(all.iter()), 409);
+    }
+
+    #[test]
+    fn what_the_pod_says_as_a_whole_comes_first() {
+        let limited = container(json!({"cpu": "100m"}), json!({"memory": "32Mi"}));
+        let mut pod = pod(json!([]), json!([limited, {"name": "free"}]));
+        let whole = json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}});
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(whole).unwrap();
+        let expected = CgroupLimits { cpu_shares: 512, cpu_quota: Some(100_000), memory: Some(64 << 20) };
+        assert_eq!(pod_limits(&pod), expected);
+        let of = |index: usize| amounts_in_pod(&pod, &spec::containers(&pod)[index]);
+        let amounts = |cpu_request, memory_request, memory| ContainerAmounts {
+            cpu_request,
+            cpu_limit: Some(1000),
+            memory_request,
+            memory_limit: Some(memory),
+        };
+        assert_eq!([of(0), of(1)], [amounts(100, 32 << 20, 32 << 20), amounts(0, 0, 64 << 20)]);
     }
 
     #[test]

@@ -116,13 +116,7 @@ pub fn is_sidecar(container: &Container) -> bool {
 /// Whether a container that ended with this code is started again: its own rules come before its own policy, and that
 /// before the pod's. Init containers of pods that always restart do so after a failure only.
 pub fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
-    let rules = container.restart_policy_rules.iter().flatten();
-    let applies = |rule: &ContainerRestartRule| {
-        let Some(codes) = &rule.exit_codes else { return false };
-        let listed = codes.values.iter().flatten().any(|it| *it == exit_code);
-        rule.action == "Restart" && if codes.operator == "In" { listed } else { !listed }
-    };
-    if rules.into_iter().any(applies) {
+    if let Some("Restart" | RESTART_ALL) = rule(container, exit_code) {
         return true;
     }
     match container.restart_policy.as_deref() {
@@ -136,6 +130,29 @@ pub fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
         RestartPolicy::Always if is_init => exit_code != 0,
         policy => policy.restarts(exit_code),
     }
+}
+
+/// The action that restarts all containers of a pod.
+const RESTART_ALL: &str = "RestartAllContainers";
+
+/// The action of the first of a container's own rules that this code meets.
+fn rule(container: &Container, exit_code: i32) -> Option<&str> {
+    let meets = |rule: &&ContainerRestartRule| {
+        let Some(codes) = &rule.exit_codes else { return false };
+        let listed = codes.values.iter().flatten().any(|it| *it == exit_code);
+        if codes.operator == "In" { listed } else { !listed }
+    };
+    container.restart_policy_rules.iter().flatten().find(meets).map(|it| it.action.as_str())
+}
+
+/// Whether all containers of the pod start anew when this one ends with this code.
+pub fn restarts_all(container: &Container, exit_code: i32) -> bool {
+    rule(container, exit_code) == Some(RESTART_ALL)
+}
+
+/// Whether some end of a container starts all of them anew.
+pub fn may_restart_all(pod: &Pod) -> bool {
+    all_containers(pod).flat_map(|it| it.restart_policy_rules.iter().flatten()).any(|it| it.action == RESTART_ALL)
 }
 
 /// Whether something is done in a container before it counts as running.
@@ -222,13 +239,22 @@ pub fn hash(container: &Container) -> String {
     hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The quality of service class by upstream's rule: `Guaranteed` where every container has equal, non-zero
-/// requests and limits of CPU and memory, `BestEffort` where none has any, `Burstable` otherwise.
+/// The quality of service class: the one that the API has told, for it never changes; before that by upstream's rule.
+/// `Guaranteed` where every container has equal, non-zero requests and limits of CPU and memory, `BestEffort` where none
+/// has any, `Burstable` otherwise; what the pod asks for as a whole comes before what its containers do.
 pub fn qos_class(pod: &Pod) -> &'static str {
+    let told = pod.status.as_ref().and_then(|status| status.qos_class.as_deref());
+    if let Some(class) = QOS_CLASSES.into_iter().find(|class| told == Some(*class)) {
+        return class;
+    }
     let none = ResourceRequirements::default();
+    let whole = spec(pod).resources.as_ref().filter(|it| it.requests.is_some() || it.limits.is_some());
+    let said: Vec<&ResourceRequirements> = match whole {
+        Some(whole) => vec![whole],
+        None => all_containers(pod).map(|it| it.resources.as_ref().unwrap_or(&none)).collect(),
+    };
     let (mut any, mut guaranteed) = (false, true);
-    for container in all_containers(pod) {
-        let resources = container.resources.as_ref().unwrap_or(&none);
+    for resources in said {
         for resource in ["cpu", "memory"] {
             let limit = resources.limits.as_ref().and_then(|limits| limits.get(resource));
             let request = resources.requests.as_ref().and_then(|requests| requests.get(resource));
@@ -242,3 +268,5 @@ pub fn qos_class(pod: &Pod) -> &'static str {
         (true, false) => "Burstable",
     }
 }
+
+const QOS_CLASSES: [&str; 3] = ["Guaranteed", "Burstable", "BestEffort"];

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{Container, ContainerState, PodObserved};
-use super::plan::{Intent, NodeFacts, Outcome, Target, WorkerState, outcome};
+use super::plan::{Intent, NodeFacts, Outcome, Target, WorkerState, outcome, rounds};
 use super::{resize, spec};
 
 /// Everything that a status is made of.
@@ -93,6 +93,16 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
     }
 
     own.extend(resize_conditions(input));
+    if spec::may_restart_all(pod) {
+        let restarting = !terminal && rounds::is_ending(pod, observed);
+        let (reason, message) = match (restarting, phase) {
+            (true, _) => ("RestartAllContainersStarted", "container exited with restart policy rule"),
+            (false, "Succeeded") => ("PodCompleted", ""),
+            (false, "Failed") => ("PodFailed", ""),
+            (false, _) => ("", ""),
+        };
+        own.push(condition("AllContainersRestarting", restarting, reason, message.to_owned()));
+    }
     let mut ips: Vec<String> =
         observed.sandbox().filter(|_| !terminal || terminating).map(|it| it.ips.clone()).unwrap_or_default();
     if spec::host_network(pod) {
@@ -293,11 +303,9 @@ fn container_status(
     let Some(latest) = observed.latest(&container.name) else {
         return match old {
             Some(old) if terminating || spec::is_terminal(pod) => ended_unseen(old, now),
-            _ => ContainerStatus {
-                state: Some(waiting(pending_reason(input, container, init))),
-                started: Some(false),
-                ..base
-            },
+            _ => {
+                ContainerStatus { state: Some(waiting(pending_reason(input, container))), started: Some(false), ..base }
+            }
         };
     };
     let previous = observed.before(&container.name, latest.attempt).filter(|it| it.state == ContainerState::Exited);
@@ -312,7 +320,7 @@ fn container_status(
             .or(base.last_state),
         started: Some(false),
         allocated_resources: container.resources.as_ref().and_then(|it| it.requests.clone()),
-        resources: container.resources.clone().filter(|it| it.limits.is_some() || it.requests.is_some()),
+        resources: Some(container.resources.clone().unwrap_or_default()),
         volume_mounts: mounted(container),
         ..ContainerStatus { name: container.name.clone(), ..ContainerStatus::default() }
     };
@@ -329,7 +337,7 @@ fn container_status(
         ContainerState::Running
             if spec::has_post_start(container) && !terminating && !worker.post_started.contains(&latest.id) =>
         {
-            status.state = Some(waiting(pending_reason(input, container, init)));
+            status.state = Some(waiting(pending_reason(input, container)));
         }
         ContainerState::Running => {
             let started = worker.started.contains(&latest.id);
@@ -348,7 +356,8 @@ fn container_status(
             let again = !terminating
                 && !spec::is_terminal(pod)
                 && outcome(pod, observed).is_none()
-                && will_restart(pod, container, latest);
+                && (will_restart(pod, container, latest)
+                    || rounds::is_outdated(pod, latest, rounds::last_call(pod, observed)));
             if again {
                 status.last_state = Some(terminated(latest));
                 status.state = Some(waiting(restart_reason(input, container, latest, now)));
@@ -358,7 +367,7 @@ fn container_status(
             }
         }
         ContainerState::Created | ContainerState::Unknown => {
-            status.state = Some(waiting(pending_reason(input, container, init)));
+            status.state = Some(waiting(pending_reason(input, container)));
         }
     }
     status
@@ -437,31 +446,27 @@ fn waiting((reason, message): (String, String)) -> ApiState {
 }
 
 /// Why a container does not run yet.
-fn pending_reason(input: StatusInput<'_>, container: &ContainerSpec, init: bool) -> (String, String) {
+fn pending_reason(input: StatusInput<'_>, container: &ContainerSpec) -> (String, String) {
     if let Some(failed) = start_failure(input, container) {
         return failed;
     }
-    let waits_for_init = !init && !spec::init_containers(input.pod).is_empty();
-    (if waits_for_init { "PodInitializing" } else { "ContainerCreating" }.into(), String::new())
+    // Upstream's words for every container of a pod that has init containers, those themselves included.
+    let initializes = !spec::init_containers(input.pod).is_empty();
+    (if initializes { "PodInitializing" } else { "ContainerCreating" }.into(), String::new())
 }
 
-/// Why an ended container does not run again yet.
+/// Why an ended container does not run again yet. While it waits, that is the reason; how it ended, its last state says.
 fn restart_reason(
     input: StatusInput<'_>,
     container: &ContainerSpec,
     latest: &Container,
     now: Timestamp,
 ) -> (String, String) {
-    if let Some(failed) = start_failure(input, container) {
-        return failed;
-    }
-    if input.worker.in_flight.contains(&Target::Start(container.name.clone())) {
-        return ("ContainerCreating".into(), String::new());
-    }
+    let starting = input.worker.in_flight.contains(&Target::Start(container.name.clone()));
     let tuning = input.node.tuning;
     let backoff = input.worker.crash.get(&container.name).copied().unwrap_or_default();
     let ready = backoff.ready_at(latest.finished_at.unwrap_or(latest.created_at), now, tuning.crash);
-    if ready > now {
+    if ready > now && !starting {
         let key = spec::key(input.pod);
         let message = format!(
             "back-off {} restarting failed container={} pod={}_{}({})",
@@ -473,7 +478,7 @@ fn restart_reason(
         );
         return ("CrashLoopBackOff".into(), message);
     }
-    ("ContainerCreating".into(), String::new())
+    pending_reason(input, container)
 }
 
 fn start_failure(input: StatusInput<'_>, container: &ContainerSpec) -> Option<(String, String)> {

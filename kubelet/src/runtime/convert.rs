@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::node::cgroup;
 use crate::pod::user::RunAs;
 use crate::pod::{resize, resources, spec};
-use crate::quantity;
 
 /// The pod's name.
 pub const POD_NAME_LABEL: &str = "io.kubernetes.pod.name";
@@ -104,8 +103,16 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, config: &Config, host_dns: &HostD
     }
 }
 
+/// The host name that a pod has whatever else its spec says.
+fn overridden(pod: &Pod) -> Option<&str> {
+    spec::spec(pod).hostname_override.as_deref().filter(|it| !it.is_empty())
+}
+
 /// The pod's host name: as the spec says, else its name, cut to what the kernel takes.
 pub fn hostname(pod: &Pod) -> String {
+    if let Some(name) = overridden(pod) {
+        return name.to_owned();
+    }
     let name = spec::spec(pod).hostname.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| spec::key(pod).name);
     let mut end = name.len().min(63);
     while !name.is_char_boundary(end) {
@@ -114,8 +121,11 @@ pub fn hostname(pod: &Pod) -> String {
     name[..end].trim_end_matches(['-', '.']).to_owned()
 }
 
-/// The name under the cluster's domain that a pod with a subdomain has.
+/// The name under the cluster's domain that a pod with a subdomain has, unless its name is overridden.
 pub fn domain_name(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    if overridden(pod).is_some() {
+        return None;
+    }
     let subdomain = spec::spec(pod).subdomain.as_deref().filter(|it| !it.is_empty())?;
     let namespace = spec::key(pod).namespace;
     Some(format!("{}.{subdomain}.{namespace}.svc.{cluster_domain}", hostname(pod)))
@@ -221,25 +231,17 @@ fn mount(mount: Mount) -> cri::Mount {
 
 /// Requests and limits as cgroup values, by upstream's sums.
 pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
-    let of = |limits: bool, name: &str| {
-        let wanted = container.resources.as_ref()?;
-        let map = if limits { wanted.limits.as_ref() } else { wanted.requests.as_ref() };
-        map?.get(name).map(|quantity| quantity.0.clone())
-    };
-    let cpu_limit = of(true, "cpu").and_then(|it| quantity::milli(&it)).unwrap_or(0);
-    let cpu_request = of(false, "cpu").and_then(|it| quantity::milli(&it)).unwrap_or(cpu_limit);
-    let memory_limit = of(true, "memory").and_then(|it| quantity::whole(&it)).unwrap_or(0);
-    let memory_request = of(false, "memory").and_then(|it| quantity::whole(&it)).unwrap_or(memory_limit);
+    let amounts = resources::amounts_in_pod(pod, container);
     let oom_score_adj = match spec::qos_class(pod) {
         "Guaranteed" => -997,
         "BestEffort" => 1000,
-        _ => (1000 - 1000 * memory_request / node_memory.max(1)).clamp(3, 999),
+        _ => (1000 - 1000 * amounts.memory_request / node_memory.max(1)).clamp(3, 999),
     };
     cri::LinuxContainerResources {
-        cpu_shares: resources::shares(cpu_request),
-        cpu_quota: if cpu_limit > 0 { resources::quota(cpu_limit) } else { 0 },
+        cpu_shares: resources::shares(amounts.cpu_request),
+        cpu_quota: amounts.cpu_limit.map_or(0, resources::quota),
         cpu_period: resources::QUOTA_PERIOD,
-        memory_limit_in_bytes: memory_limit,
+        memory_limit_in_bytes: amounts.memory_limit.unwrap_or(0),
         oom_score_adj,
         ..Default::default()
     }
@@ -453,4 +455,24 @@ pub fn dns(pod: &Pod, config: &Config, host: &HostDns) -> cri::DnsConfig {
 fn dedupe(words: &mut Vec<String>) {
     let mut seen = std::collections::BTreeSet::new();
     words.retain(|word| seen.insert(word.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_overrides_is_taken_as_it_is() {
+        let pod = |more: serde_json::Value| -> Pod {
+            let mut spec = json!({"containers": [], "hostname": "web", "subdomain": "sub", "setHostnameAsFQDN": true});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec})).unwrap()
+        };
+        assert_eq!(kernel_hostname(&pod(json!({})), "c.local"), "web.sub.n.svc.c.local");
+        let other = pod(json!({"hostnameOverride": "other.example.com"}));
+        assert_eq!(kernel_hostname(&other, "c.local"), "other.example.com");
+        assert_eq!((hostname(&other).as_str(), domain_name(&other, "c.local")), ("other.example.com", None));
+    }
 }

@@ -42,6 +42,9 @@ pub enum ExecError {
     /// The runtime refused a call.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The process could not be started, in the words of the runtime's own streaming server.
+    #[error("{0}")]
+    Start(String),
     /// A pipe for the streams could not be made.
     #[error("exec streams in {path}: {source}")]
     Streams {
@@ -81,7 +84,7 @@ pub struct ExecControl {
     folder: PathBuf,
 }
 
-fn in_namespace<T>(message: T) -> Request<T> {
+pub(super) fn in_namespace<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("containerd-namespace", tonic::metadata::MetadataValue::from_static(NAMESPACE));
     request
@@ -197,7 +200,10 @@ impl ExecControl {
         let request = StartRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone() };
         if let Err(status) = self.tasks.start(in_namespace(request)).await {
             self.delete().await;
-            return Err(refused("Start")(status).into());
+            let (id, message) = (&self.exec_id, status.message());
+            return Err(ExecError::Start(format!(
+                "failed to exec in container: failed to start exec {id:?}: {message}"
+            )));
         }
         Ok((stdin, stdout, stderr))
     }

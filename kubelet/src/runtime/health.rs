@@ -190,7 +190,7 @@ impl Runtime {
         self.setting("/sandboxImage").await
     }
 
-    async fn setting(&self, pointer: &str) -> Result<Option<String>, RuntimeError> {
+    pub(super) async fn setting(&self, pointer: &str) -> Result<Option<String>, RuntimeError> {
         let info = self.status_info().await?;
         let config = info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
         let setting = config.as_ref().and_then(|it| it.pointer(pointer)).and_then(|it| it.as_str());

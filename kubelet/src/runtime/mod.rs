@@ -5,6 +5,7 @@ pub mod convert;
 pub mod events;
 pub mod exec;
 pub mod health;
+pub mod image_view;
 pub mod observe;
 
 use std::collections::HashMap;
@@ -63,6 +64,22 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// A refused call as upstream tells it of containers: the runtime's message, with its code where that says something.
+    pub fn words(&self) -> String {
+        match self {
+            RuntimeError::Refused { code: tonic::Code::Unknown, message, .. } => message.clone(),
+            _ => self.as_rpc(),
+        }
+    }
+
+    /// A refused call as upstream tells it of sandboxes: in the words of gRPC for Go.
+    pub fn as_rpc(&self) -> String {
+        match self {
+            RuntimeError::Refused { code, message, .. } => format!("rpc error: code = {code:?} desc = {message}"),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the answer did not come in time, for the caller or by the runtime's own account.
     pub fn is_timeout(&self) -> bool {
         matches!(self, RuntimeError::Timeout { .. } | RuntimeError::Refused { code: tonic::Code::DeadlineExceeded, .. })
@@ -179,9 +196,10 @@ impl Runtime {
         Ok(self.look("Status", self.client().status(request)).await?.info)
     }
 
-    /// Makes a sandbox; returns its id.
-    pub async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Result<String, RuntimeError> {
-        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    /// Makes a sandbox, with a handler that the runtime is configured for or, if it is empty, its default one; returns
+    /// its id.
+    pub async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> Result<String, RuntimeError> {
+        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
         let answer = self.client().run_pod_sandbox(request).await.map_err(refused("RunPodSandbox"))?;
         Ok(answer.into_inner().pod_sandbox_id)
     }

@@ -29,6 +29,8 @@ use crate::runtime::{Runtime, RuntimeError};
 /// Messages that wait for a slow client; each is at most one read.
 const QUEUE_LENGTH: usize = 8;
 const READ: usize = 32 << 10;
+/// How upstream begins what is no fault of the user's.
+const INTERNAL: &str = "Internal error occurred: ";
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -52,8 +54,9 @@ impl Streams for Service {
                     key.name
                 ))
             } else {
+                let why = waits_for(&pod, &name);
                 Status::invalid_argument(format!(
-                    "container \"{name}\" in pod \"{}\" is waiting to start: ContainerCreating",
+                    "container \"{name}\" in pod \"{}\" is waiting to start: {why}",
                     key.name
                 ))
             });
@@ -92,8 +95,8 @@ impl Streams for Service {
         let (_, container) = self.running(&start).await?;
         let wanted = ExecSpec { command: start.command, stdin: start.stdin, tty: start.tty };
         let process = self.runtime.exec(&container.id, &wanted, &self.exec_dir).await;
-        let process =
-            process.map_err(|error| Status::internal(format!("error executing command in container: {error}")))?;
+        let process = process
+            .map_err(|error| Status::internal(format!("{INTERNAL}error executing command in container: {error}")))?;
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         tokio::spawn(exec::run(process, input, sender));
         Ok(answer(ReceiverStream::new(receiver)))
@@ -175,6 +178,21 @@ fn answer<T>(stream: impl Stream<Item = Result<T, Status>> + Send + 'static) -> 
     Response::new(Box::pin(stream))
 }
 
+/// Why a container has not run yet, in upstream's words.
+fn waits_for<'a>(pod: &'a Pod, container: &str) -> &'a str {
+    let status = pod.status.as_ref();
+    let lists = status.into_iter().flat_map(|it| {
+        [&it.init_container_statuses, &it.container_statuses, &it.ephemeral_container_statuses].into_iter().flatten()
+    });
+    let own = lists.flatten().find(|it| it.name == container);
+    let reason = own.and_then(|it| it.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    match reason.unwrap_or("ContainerCreating") {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
+    }
+}
+
 fn internal(error: RuntimeError) -> Status {
     Status::internal(error.to_string())
 }
@@ -215,8 +233,8 @@ impl Service {
     async fn running(&self, start: &ExecStart) -> Result<(Arc<Pod>, Container), Status> {
         let (pod, observed, name) = self.find(&start.namespace, &start.pod, &start.container).await?;
         let latest = observed.latest(&name).filter(|it| it.state == ContainerState::Running).cloned();
-        let container = latest
-            .ok_or_else(|| Status::failed_precondition(format!("container not found or not running (\"{name}\")")))?;
+        let container =
+            latest.ok_or_else(|| Status::failed_precondition(format!("container not found (\"{name}\")")))?;
         Ok((pod, container))
     }
 }

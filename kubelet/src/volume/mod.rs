@@ -1,9 +1,10 @@
 //! Volumes: what they hold (pure, `content`), how files are replaced at once (`atomic`), paths of the node (`host_path`),
-//! what other machines hold (`nfs`), their folders and what of them containers see (`sub_path`).
+//! what other machines hold (`nfs`), what images hold (`image`), their folders and what of them containers see (`sub_path`).
 
 pub mod atomic;
 pub mod content;
 pub mod host_path;
+pub mod image;
 mod mounted;
 pub mod nfs;
 mod removal;
@@ -57,6 +58,14 @@ pub enum VolumeError {
         /// Why.
         source: nfs::MountError,
     },
+    /// What an image holds cannot be shown.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
+    Image {
+        /// The volume's name.
+        volume: String,
+        /// Why.
+        why: String,
+    },
     /// What another machine holds does not answer.
     #[error("the pod's volumes cannot be looked at: {0}")]
     Silent(std::io::Error),
@@ -80,7 +89,7 @@ pub enum VolumeError {
     },
     /// A kind of volume that this kubelet does not know.
     #[error(
-        "MountVolume.SetUp failed for volume \"{volume}\" : no volume plugin matched: {kind} is not supported; use configMap, secret, projected, downwardAPI, emptyDir, hostPath or nfs"
+        "MountVolume.SetUp failed for volume \"{volume}\" : no volume plugin matched: {kind} is not supported; use configMap, secret, projected, downwardAPI, emptyDir, hostPath, image or nfs"
     )]
     Unsupported {
         /// The volume's name.
@@ -140,13 +149,15 @@ pub fn path(config: &Config, uid: &str, volume: &Volume) -> Option<PathBuf> {
         "kubernetes.io~projected"
     } else if volume.nfs.is_some() {
         "kubernetes.io~nfs"
+    } else if volume.image.is_some() {
+        image::PLUGIN
     } else {
         return None;
     };
     Some(config.pod_dir(uid).join("volumes").join(plugin).join(&volume.name))
 }
 
-/// Makes or refreshes the volumes that a pod's containers mount, but those that other machines hold; returns what failed.
+/// Makes or refreshes the volumes that a pod's containers mount, but those that other machines or images hold; returns what failed.
 /// Blocking: small files and mounts only.
 pub fn prepare(
     pod: &Pod,
@@ -179,7 +190,7 @@ fn prepare_one(
         return host_path::prepare(&path, kind)
             .map_err(|source| VolumeError::HostPath { volume: name.clone(), source });
     }
-    if volume.nfs.is_some() {
+    if volume.nfs.is_some() || volume.image.is_some() {
         return Ok(());
     }
     // What pods may use of the memory together bounds each of them.
@@ -305,6 +316,7 @@ pub fn mounts(
             target
         };
         let always_read_only = volume.nfs.as_ref().is_some_and(|it| it.read_only == Some(true))
+            || volume.image.is_some()
             || volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.projected.is_some()

@@ -17,7 +17,7 @@ use crate::runtime::RuntimeError;
 impl Executor {
     pub(super) async fn ensure_image(&self, subject: &Subject, pod: &Pod, container: &Container) -> Done {
         let image = container.image.clone().unwrap_or_default();
-        let name = Some(container.name.as_str());
+        let name = Some(container.name.as_str()).filter(|it| !it.is_empty());
         if let Some(why) = image::invalid(&image) {
             let message = format!("Failed to apply default image tag \"{image}\": {why}");
             self.event(subject, name, EventType::Warning, "InspectFailed", &message);
@@ -30,7 +30,7 @@ impl Executor {
         let present = match self.runtime.image(&image).await {
             Ok(present) => present,
             Err(error) => {
-                let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
+                let message = format!("Failed to inspect image \"{image}\": {}", error.words());
                 self.event(subject, name, EventType::Warning, "InspectFailed", &message);
                 return self.no_image(subject, name, "ImageInspectError", message);
             }
@@ -137,7 +137,7 @@ impl Executor {
     }
 
     pub(super) async fn pull(&self, subject: &Subject, pod: &Pod, container: &Container, image: &str) -> Done {
-        let name = Some(container.name.as_str());
+        let name = Some(container.name.as_str()).filter(|it| !it.is_empty());
         let secrets = self.pull_secrets(subject, pod).await;
         let credentials = match image::credentials(&secrets, image) {
             Ok(credentials) => credentials,
@@ -153,7 +153,7 @@ impl Executor {
             Ok(pulled) => pulled,
             Err(error) => {
                 self.pull_ended(image, None);
-                return self.not_pulled(subject, name, image, words(&error));
+                return self.not_pulled(subject, name, image, error.words());
             }
         };
         let took = go_duration(began.elapsed());
@@ -172,7 +172,7 @@ impl Executor {
                 Done::Image(PresentImage { reference: resolved, ..image })
             }
             Err(error) => {
-                let message = format!("Failed to inspect image \"{image}\": {}", words(&error));
+                let message = format!("Failed to inspect image \"{image}\": {}", error.words());
                 self.event(subject, name, EventType::Warning, "InspectFailed", &message);
                 self.no_image(subject, name, "ImageInspectError", message)
             }
@@ -183,15 +183,6 @@ impl Executor {
         if let Err(error) = self.pulled.end(image, pulled) {
             tracing::warn!(image, %error, "a pull could not be recorded: the image needs credentials until it is pulled again");
         }
-    }
-}
-
-/// A refused call as upstream tells it: the runtime's message, with its code where that says something.
-fn words(error: &RuntimeError) -> String {
-    match error {
-        RuntimeError::Refused { code: tonic::Code::Unknown, message, .. } => message.clone(),
-        RuntimeError::Refused { code, message, .. } => format!("rpc error: code = {code:?} desc = {message}"),
-        other => other.to_string(),
     }
 }
 
@@ -237,7 +228,7 @@ mod tests {
     #[test]
     fn a_refusal_names_its_code_unless_it_is_unknown() {
         let refused = |code| {
-            words(&RuntimeError::Refused { call: "PullImage", code, message: "failed to pull and unpack".into() })
+            RuntimeError::Refused { call: "PullImage", code, message: "failed to pull and unpack".into() }.words()
         };
         assert_eq!(refused(tonic::Code::Unknown), "failed to pull and unpack");
         assert_eq!(refused(tonic::Code::NotFound), "rpc error: code = NotFound desc = failed to pull and unpack");

@@ -3,6 +3,7 @@
 
 mod files;
 mod hooks;
+mod image_volumes;
 mod images;
 mod tokens;
 mod volumes;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use reeve_api::ObjectKey;
 use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 
@@ -27,8 +29,9 @@ use crate::node::view::NodeView;
 use crate::pod::observed::PodObserved;
 use crate::pod::plan::Action;
 use crate::pod::user::{PresentImage, run_as};
-use crate::pod::{env, resources, spec};
+use crate::pod::{env, resize, resources, spec};
 use crate::pressure::thresholds::Pressure;
+use crate::pressure::usage::working_set;
 use crate::pulled::PulledImages;
 use crate::runtime::Runtime;
 use crate::runtime::convert::{self, ContainerInput, HostDns, Mount};
@@ -219,24 +222,38 @@ impl Executor {
             self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
             return Done::Failed { reason: "CreatePodSandboxError", message };
         }
-        let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
-        let limits = resources::pod_limits(pod);
-        if let Err(error) = cgroup::ensure_pod(&self.config.cgroup_root, pod, limits, burstable) {
+        if let Err(error) = self.ensure_cgroup(pod) {
             let message = format!("error making pod data directories and cgroups: {error}");
             self.event(subject, None, EventType::Warning, "FailedCreatePodContainer", &message);
             return Done::Failed { reason: "CreatePodSandboxError", message };
         }
-        match self.runtime.run_sandbox(config).await {
+        let handler = match self.runtime_handler(pod).await {
+            Ok(handler) => handler,
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {error}");
+                self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
+                return Done::Failed { reason: "CreatePodSandboxError", message };
+            }
+        };
+        match self.runtime.run_sandbox(config, handler).await {
             Ok(id) => {
                 tracing::info!(pod = %subject.key, uid = %subject.uid, sandbox = %id, attempt, "sandbox runs");
                 Done::Ok
             }
             Err(error) => {
-                let message = format!("Failed to create pod sandbox: {error}");
+                let message = format!("Failed to create pod sandbox: {}", error.as_rpc());
                 tracing::warn!(pod = %subject.key, %error, "sandbox could not be made");
                 self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
                 Done::Failed { reason: "CreatePodSandboxError", message }
             }
+        }
+    }
+
+    /// What the runtime calls the pod's runtime class; nothing for its default.
+    async fn runtime_handler(&self, pod: &Pod) -> Result<String, reeve_client::Error> {
+        match spec::spec(pod).runtime_class_name.as_deref().filter(|it| !it.is_empty()) {
+            Some(name) => Ok(self.client.all::<RuntimeClass>().get(name).await?.handler),
+            None => Ok(String::new()),
         }
     }
 
@@ -297,17 +314,26 @@ impl Executor {
             node_memory: self.memory,
         };
         let config = convert::container_config(pod, container, input);
+        // The pod's own cgroup is as large as the container that goes; the one that comes may need more, or less.
+        let resized =
+            subject.observed.latest(&container.name).is_some_and(|it| it.resources != resize::mark(container));
+        if resized && let Err(error) = self.ensure_cgroup(pod) {
+            tracing::debug!(pod = %subject.key, %error, "the pod's cgroup follows its container's");
+        }
         let sandbox_attempt = subject.observed.sandbox().map_or(0, |it| it.attempt);
         let sandbox = convert::sandbox_config(pod, sandbox_attempt, &self.config, &self.host_dns);
         let id = match self.runtime.create_container(sandbox_id, config, sandbox).await {
             Ok(id) => id,
-            Err(error) => return fail("CreateContainerError", error.to_string()),
+            Err(error) => return fail("CreateContainerError", error.words()),
         };
-        self.event(subject, name, EventType::Normal, "Created", &format!("Container created: {}", container.name));
+        self.event(subject, name, EventType::Normal, "Created", "Container created");
         if let Err(error) = self.runtime.start_container(&id).await {
-            return fail("RunContainerError", error.to_string());
+            return fail("RunContainerError", error.words());
         }
-        self.event(subject, name, EventType::Normal, "Started", &format!("Container started: {}", container.name));
+        if resized && let Err(error) = self.ensure_cgroup(pod) {
+            tracing::warn!(pod = %subject.key, %error, "the pod's cgroup keeps its earlier limits");
+        }
+        self.event(subject, name, EventType::Normal, "Started", "Container started");
         tracing::info!(pod = %subject.key, container = %container.name, %id, attempt, "container runs");
         Done::Ok
     }
@@ -315,27 +341,34 @@ impl Executor {
     /// Writes a container's resources. The pod's own cgroup must be large enough before, and may be smaller only after.
     async fn resize(&self, subject: &Subject, pod: &Pod, id: &str, container: &Container) -> Done {
         let fail = |message: String| {
-            self.event(subject, Some(&container.name), EventType::Warning, "ResizeError", &message);
+            let told = resize::message("Pod resize error", pod, &message);
+            self.event(subject, None, EventType::Warning, "ResizeError", &told);
             Done::Failed { reason: "", message }
         };
-        let of_pod = || {
-            let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
-            cgroup::ensure_pod(&self.config.cgroup_root, pod, resources::pod_limits(pod), burstable)
-        };
-        if let Err(error) = of_pod() {
+        let used = working_set(&format!("{}/{id}", cgroup::pod_path(&self.config.cgroup_root, pod)));
+        if let Some(why) = used.ok().and_then(|used| resize::too_small(container, used)) {
+            return fail(why);
+        }
+        if let Err(error) = self.ensure_cgroup(pod) {
             tracing::debug!(pod = %subject.key, %error, "the pod's cgroup follows its container's");
         }
         let values = convert::container_resources(pod, container, self.memory);
         if let Err(error) = self.runtime.update_resources(id, values).await {
             return fail(error.to_string());
         }
-        match of_pod() {
+        match self.ensure_cgroup(pod) {
             Ok(()) => {
                 tracing::info!(pod = %subject.key, container = %container.name, "the container is resized");
                 Done::Ok
             }
             Err(error) => fail(error.to_string()),
         }
+    }
+
+    /// Makes the pod's own cgroup, or gives it the limits that the pod has now.
+    fn ensure_cgroup(&self, pod: &Pod) -> std::io::Result<()> {
+        let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
+        cgroup::ensure_pod(&self.config.cgroup_root, pod, resources::pod_limits(pod), burstable)
     }
 
     async fn delete_object(&self, subject: &Subject) -> Done {

@@ -16,6 +16,7 @@ impl Executor {
         let addresses = self.addresses(subject, pod);
         let mut errors = volume::prepare(pod, &self.config, &references, &tokens, &addresses);
         errors.extend(volume::nfs::mount_missing(pod, &self.config).await);
+        errors.extend(self.mount_images(subject, pod).await);
         for error in &errors {
             self.event(subject, None, EventType::Warning, "FailedMount", &error.to_string());
         }
@@ -44,6 +45,7 @@ impl Executor {
 
     /// Unmounts and removes a pod's volumes; what other machines hold beside the loop, for as long as a mount may take.
     async fn remove_volumes(&self, uid: &str) -> std::io::Result<()> {
+        self.remove_views(uid).await?;
         let mounted = volume::Mounted::of(&self.config, uid)?;
         if !mounted.is_remote() {
             return volume::clean_up(&self.config, uid, &mounted);

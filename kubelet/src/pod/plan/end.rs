@@ -32,6 +32,22 @@ impl Plan<'_> {
         });
     }
 
+    /// Stops a container without its hook and with the least notice.
+    pub(super) fn stop_at_once(&mut self, container: &Container, message: String) {
+        let deadline = self.now.as_second();
+        if self.worker.stopping(&container.id, i64::MAX) {
+            return;
+        }
+        self.ask(Action::StopContainer {
+            id: container.id.clone(),
+            container: container.name.clone(),
+            grace_seconds: 1,
+            deadline,
+            hook: false,
+            message,
+        });
+    }
+
     /// Stops all containers that are due. Sidecars go last, the one that started last first; when the grace period is
     /// over all go.
     fn stop_in_order(&mut self, pod: Option<&Pod>, since: Timestamp, grace_seconds: i64) {

@@ -9,6 +9,7 @@
 
 mod action;
 mod end;
+pub mod rounds;
 mod run;
 mod state;
 
@@ -31,6 +32,9 @@ pub enum Outcome {
 
 /// How the pod ended, if it has ended for good by its restart policy.
 pub fn outcome(pod: &Pod, observed: &PodObserved) -> Option<Outcome> {
+    if rounds::is_pending(pod, observed) {
+        return None;
+    }
     let failed_init = spec::init_containers(pod).iter().filter(|init| !spec::is_sidecar(init)).any(|init| {
         observed.latest(&init.name).is_some_and(|it| {
             it.state == ContainerState::Exited && it.exit_code != 0 && !spec::restarts(pod, init, it.exit_code)
@@ -60,7 +64,8 @@ pub fn next_actions(
     node: NodeFacts<'_>,
     now: Timestamp,
 ) -> Vec<Action> {
-    let mut plan = Plan { observed, worker, node, now, actions: Vec::new(), wake: None };
+    let call = pod.and_then(|pod| rounds::last_call(pod, observed));
+    let mut plan = Plan { observed, worker, node, now, actions: Vec::new(), wake: None, call };
     match (&worker.intent, pod) {
         (Intent::Terminate(termination), _) => plan.terminate(pod, termination),
         (Intent::Run, Some(pod)) if spec::is_terminal(pod) || outcome(pod, observed).is_some() => {
@@ -79,6 +84,8 @@ struct Plan<'a> {
     now: Timestamp,
     actions: Vec<Action>,
     wake: Option<Timestamp>,
+    /// When all containers were last called to start anew.
+    call: Option<Timestamp>,
 }
 
 impl Plan<'_> {

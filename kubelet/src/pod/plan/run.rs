@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 
-use super::Plan;
 use super::action::{Action, Target};
+use super::{Plan, rounds};
 use crate::pod::observed::ContainerState;
 use crate::pod::{resize, spec};
 
@@ -29,6 +29,13 @@ impl Plan<'_> {
                 "Pod sandbox changed, it will be killed and re-created.".into(),
             );
         }
+        // Those of an earlier round end at once, without their hooks, before any starts anew.
+        let call = self.call;
+        for container in observed.live().filter(|container| rounds::is_outdated(pod, container, call)) {
+            stale = true;
+            let message = format!("Container {} will be restarted with all containers of its pod", container.name);
+            self.stop_at_once(container, message);
+        }
         if stale {
             return;
         }
@@ -43,7 +50,8 @@ impl Plan<'_> {
         }
         let app_started = spec::containers(pod)
             .iter()
-            .any(|app| observed.latest(&app.name).is_some_and(|it| it.sandbox_id == sandbox.id));
+            .filter_map(|app| observed.latest(&app.name))
+            .any(|it| it.sandbox_id == sandbox.id && !rounds::is_outdated(pod, it, self.call));
         for init in spec::init_containers(pod) {
             // Once an app container runs, init containers are over, and a sidecar that ended holds nothing up.
             let passed = if spec::is_sidecar(init) {
@@ -157,21 +165,23 @@ impl Plan<'_> {
                 false
             }
             ContainerState::Exited => {
-                let succeeded = latest.exit_code == 0;
+                let outdated = rounds::is_outdated(pod, latest, self.call);
+                let succeeded = latest.exit_code == 0 && !outdated;
                 let is_init = spec::init_containers(pod).iter().any(|init| init.name == container.name);
                 if is_init && !sidecar && here && succeeded {
                     return true;
                 }
                 // A new sandbox runs the init containers again, whatever their code.
-                let again = (is_init && !here) || spec::restarts(pod, container, latest.exit_code);
+                let again = (is_init && !here) || outdated || spec::restarts(pod, container, latest.exit_code);
                 if !again {
                     return false;
                 }
                 let ended = latest.finished_at.unwrap_or(latest.created_at);
                 let backoff = self.worker.crash.get(&container.name).copied().unwrap_or_default();
                 let ready = backoff.ready_at(ended, self.now, self.node.tuning.crash);
-                // What ended with its sandbox did not crash: it waits for nothing in the new one.
-                if here && ready > self.now {
+                // What ended with its sandbox, or for another container, did not crash: it waits for nothing.
+                let crashed = here && (!outdated || spec::restarts_all(container, latest.exit_code));
+                if crashed && ready > self.now {
                     self.wake_at(ready);
                 } else {
                     self.start(container, sandbox_id, latest.attempt + 1);
