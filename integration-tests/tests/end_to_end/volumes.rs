@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use reeve_integration_tests::bed::{bed, is_serving};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use serde_json::Value;
+use xtask::command;
 
 /// A pod of the first node that sleeps, with these volumes, each mounted at its name.
 fn pod(name: &str, volumes: &[(&str, String)]) -> String {
@@ -154,4 +155,41 @@ fn volumes_of_the_pod_hold_no_more_than_they_may() -> Result<()> {
     let conditions = ended["status"]["conditions"].as_array();
     assert!(conditions.is_some_and(|all| all.iter().any(disrupted)), "{ended}");
     bed.wait_for_event("holding", "Evicted", message.trim_end())
+}
+
+#[test]
+fn volumes_of_images_show_their_files_and_leave_nothing() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let manifest = "
+apiVersion: v1
+kind: Pod
+metadata: {name: with-image}
+spec:
+  nodeName: node-1
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: tools, image: {reference: 'reeve.local/demo:2', pullPolicy: IfNotPresent}}]
+  containers:
+  - name: main
+    image: 'reeve.local/demo:1'
+    volumeMounts: [{name: tools, mountPath: /tools}, {name: tools, mountPath: /settings, subPath: etc}]
+";
+    let _pod = bed.keep_applied(manifest)?;
+    let pod = bed.wait_for(&["pod", "with-image"], "it serves", is_serving)?;
+    let key = format!("reeve-image-volume-{}-tools", pod["metadata"]["uid"].as_str().context("a uid")?);
+    let views = || -> Result<bool> {
+        let words = bed.node(1)?.command(&bed.testbed.daemons, "ctr")?;
+        let (program, rest) = words.split_first().context("a command")?;
+        let listed = command::run(command::system(program).args(rest).args(["-n", "k8s.io", "snapshots", "ls"]))?;
+        Ok(listed.contains(&key))
+    };
+    assert!(views()?, "the view is there");
+    let run = |command: &str| bed.rctl(&["exec", "with-image", "--", "sh", "-c", command]);
+    for file in ["/tools/etc/passwd", "/settings/passwd"] {
+        assert!(run(&format!("cat {file}"))?.contains("nobody:x:65534"), "{file}");
+    }
+    let refused = run("write /tools/etc/new text").expect_err("image volumes are read-only");
+    assert!(format!("{refused:#}").contains("Read-only file system"), "{refused:#}");
+    bed.rctl(&["delete", "pod", "with-image"])?;
+    assert!(!views()?, "the view is gone with its pod");
+    Ok(())
 }
