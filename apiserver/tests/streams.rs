@@ -257,7 +257,7 @@ async fn a_log_comes_in_pieces_of_the_clients_form() {
         assert_eq!((said[0].as_str(), said.len()), (first, 2), "{protocol}: {said:?}");
     }
     let refused = open(&server, "admin", "/api/v1/namespaces/default/pods/web/log", "v4.channel.k8s.io").await;
-    assert!(refused.err().expect("refused").to_string().contains("403"));
+    assert!(refused.expect_err("refused").to_string().contains("403"));
     let plain = server.rest(Method::GET, "/api/v1/namespaces/default/pods/web/log", None).await;
     assert_eq!((plain.status, plain.body.as_str()), (200, "first\nsecond\n"));
 }
