@@ -14,6 +14,7 @@ mod identity;
 mod lifecycle;
 mod logs;
 mod machine;
+mod maps;
 mod pods;
 mod probes;
 mod resizes;

@@ -1,6 +1,7 @@
 //! Volumes beyond configuration: the node's own paths, limits of the pod's own, and what cannot be mounted.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::{fs::FileTypeExt, net::UnixListener},
     path::Path,
@@ -191,5 +192,40 @@ spec:
     assert!(format!("{refused:#}").contains("Read-only file system"), "{refused:#}");
     bed.rctl(&["delete", "pod", "with-image"])?;
     assert!(!views()?, "the view is gone with its pod");
+    Ok(())
+}
+
+#[test]
+fn volumes_are_counted_and_probes_too() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let volumes = [
+        ("disk", "emptyDir: {}".to_owned()),
+        ("memory", "emptyDir: {medium: Memory, sizeLimit: 1Mi}".to_owned()),
+        ("node", "hostPath: {path: /}".to_owned()),
+    ];
+    let probed = "{name: main, readinessProbe: {exec: {command: ['true']}, periodSeconds: 1}, ";
+    let _pod = bed.keep_applied(&pod("counted", &volumes).replace("{name: main, ", probed))?;
+    bed.rctl(&["wait", "--for=condition=Ready", "pod/counted", "--timeout=120s"])?;
+    bed.rctl(&["exec", "counted", "--", "sh", "-c", "cat /bin/demo > /disk/all; echo x > /memory/x"])?;
+    let page = |path: &str| bed.rctl(&["get", "--raw", &format!("/api/v1/nodes/node-1/proxy/{path}")]);
+    let summary: Value = serde_json::from_str(&page("stats/summary")?)?;
+    let pods = summary["pods"].as_array().context("pods")?;
+    let counted = pods.iter().find(|pod| pod["podRef"]["name"] == "counted").context("the pod")?;
+    let told: BTreeMap<&str, &Value> =
+        counted["volume"].as_array().into_iter().flatten().filter_map(|it| Some((it["name"].as_str()?, it))).collect();
+    let used = |of: &Value| of["usedBytes"].as_u64().unwrap_or_default();
+    let (disk, memory) = (told.get("disk").context("disk")?, told.get("memory").context("memory")?);
+    assert!(used(disk) > 100_000 && disk["inodesUsed"] == 2, "{disk}");
+    assert!(used(memory) > 0 && memory["capacityBytes"] == 1024 * 1024, "{memory}");
+    assert!(used(&counted["ephemeral-storage"]) >= used(disk), "{counted}");
+    assert!(!told.contains_key("node"), "what the node holds is not the pod's: {told:?}");
+    let probes = page("metrics/probes")?;
+    let line = probes.lines().find(|it| it.starts_with("prober_probe_total{") && it.contains("pod=\"counted\""));
+    let line = line.with_context(|| format!("the pod's probes in:\n{probes}"))?;
+    assert!(
+        line.contains("container=\"main\",namespace=\"default\"") && line.contains("probe_type=\"Readiness\""),
+        "{line}"
+    );
+    assert!(line.contains("result=\"successful\"") && !line.ends_with(" 0"), "{line}");
     Ok(())
 }
