@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use reeve_api::{Reason, StatusError};
 use reeve_proto::v1;
 use reeve_proto::v1::streams_client::StreamsClient;
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::body::Body;
@@ -221,6 +223,47 @@ impl PodStreams {
         let mut kubelet = self.kubelet(location).map_err(|error| to_grpc(&error))?;
         let response = kubelet.port_forward(futures::stream::iter([first]).chain(input)).await;
         Ok(response.map_err(|status| kubelet_error(location, status))?.into_inner())
+    }
+}
+
+/// What waits at most on either side of a connection through a kubelet, in bytes.
+const WAITING_MAX: usize = 64 << 10;
+
+impl PodStreams {
+    /// A connection that the node at a location makes to an address, as a way to its pods for a server that is not on
+    /// their network.
+    ///
+    /// # Errors
+    /// The kubelet does not answer, or nobody takes the connection: the text says which.
+    pub async fn dial(
+        &self,
+        location: &PodLocation,
+        address: &str,
+        port: u16,
+    ) -> Result<tokio::io::DuplexStream, tonic::Status> {
+        let (near, far) = tokio::io::duplex(WAITING_MAX);
+        let (read, mut write) = tokio::io::split(far);
+        let start = v1::PortForwardStart { port: port.into(), address: address.to_owned(), ..Default::default() };
+        let data = |data| v1::PortForwardRequest { input: Some(v1::port_forward_request::Input::Data(data)) };
+        let input = ReaderStream::new(read).filter_map(move |read| futures::future::ready(read.ok().map(data)));
+        let mut answers = self.forward(location, start, input).await?;
+        tokio::spawn(async move {
+            loop {
+                let written = match answers.message().await {
+                    Ok(Some(answer)) => write.write_all(&answer.data).await,
+                    Ok(None) => return drop(write.shutdown().await),
+                    Err(status) => {
+                        tracing::debug!(%status, "a connection through a kubelet ended");
+                        return;
+                    }
+                };
+                // The near side has gone, and knows.
+                if written.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(near)
     }
 }
 

@@ -205,7 +205,7 @@ impl Aggregation {
         let reference = spec.service.unwrap_or_default();
         let namespace = reference.namespace.unwrap_or_default();
         let name = reference.name.unwrap_or_default();
-        let (host, port) = self.handlers.service_endpoint(&namespace, &name, reference.port.unwrap_or(443))?;
+        let place = self.handlers.service_endpoint(&namespace, &name, reference.port.unwrap_or(443))?;
         let identity = self.identity.as_ref();
         let identity = identity.map(|own| Identity { certificate: &own.certificate, key: &own.key });
         let bundle = spec.ca_bundle.map(|bundle| bundle.0).unwrap_or_default();
@@ -215,7 +215,7 @@ impl Aggregation {
             tls::verified(&bundle, identity)
         };
         let tls = Some(config.map_err(StatusError::internal)?);
-        Ok(Destination { host, port, tls, server_name: Some(format!("{name}.{namespace}.svc")) })
+        Ok(place.destination(tls, format!("{name}.{namespace}.svc")))
     }
 
     /// Hands a request on to the server that serves its version, and tells it who asks.

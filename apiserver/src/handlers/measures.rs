@@ -131,6 +131,11 @@ struct Subject {
 }
 
 impl Handlers {
+    /// The way to kubelets, where there is one.
+    pub(super) fn kubelets(&self) -> Option<Arc<PodStreams>> {
+        self.meters.get().map(|meters| meters.kubelets.clone())
+    }
+
     /// Serves `metrics.k8s.io` from these meters.
     pub fn measure_with(&self, meters: Meters) {
         if self.meters.set(meters).is_err() {

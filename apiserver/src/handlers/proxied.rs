@@ -3,6 +3,7 @@
 //! Rules and texts are those of `ResourceLocation` in `k8s.io/kubernetes/pkg/registry/core`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -11,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::Handlers;
 use super::pods::kubelet_address;
+use crate::outbound::{Destination, Through};
+use crate::pod_streams::PodLocation;
+use crate::registry::kinds::rules::AddressRange;
 use crate::request::{Target, User, Verb};
 use crate::storage::cache::Version;
 
@@ -18,7 +22,7 @@ const SLICES_PREFIX: &str = "/registry/endpointslices/";
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The place that a proxied request goes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Place {
     /// `http` or `https`.
     pub https: bool,
@@ -28,6 +32,30 @@ pub struct Place {
     pub port: u16,
     /// Whether a kubelet answers there, which wants to know who asks.
     pub kubelet: bool,
+    /// The node that connects for this server.
+    pub through: Option<Through>,
+}
+
+/// An endpoint of a service.
+pub struct EndpointPlace {
+    host: String,
+    port: u16,
+    through: Option<Through>,
+}
+
+impl EndpointPlace {
+    /// As where a request goes, to a server with this name.
+    pub fn destination(self, tls: Option<Arc<rustls::ClientConfig>>, server_name: String) -> Destination {
+        let EndpointPlace { host, port, through } = self;
+        Destination { host, port, tls, server_name: Some(server_name), through }
+    }
+}
+
+/// Whether an address is one of a node's pods: those of its own network are everybody's.
+fn is_of_pods(node: &Node, address: &str) -> bool {
+    let spec = node.spec.as_ref();
+    let ranges = spec.into_iter().flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr));
+    address.parse().is_ok_and(|address| ranges.filter_map(|range| AddressRange::parse(range)).any(|it| it.has(address)))
 }
 
 /// `[scheme:]name[:port]`.
@@ -90,6 +118,7 @@ impl Handlers {
     async fn locate_in_pod(&self, target: &Target, parts: (&str, &str, &str)) -> Result<Place, StatusError> {
         let (scheme, name, port) = parts;
         let pod: Pod = self.read("/registry/pods/", &target.namespace, name).await?;
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         let host = pod.status.and_then(|status| status.pod_ip).unwrap_or_default();
         proxyable(&host)?;
         let ports = pod.spec.into_iter().flat_map(|spec| spec.containers);
@@ -97,7 +126,18 @@ impl Handlers {
         let default = first.and_then(|port| u16::try_from(port.container_port).ok());
         let https = scheme == "https";
         let port = port_number(port, default.unwrap_or(if https { 443 } else { 80 }))?;
-        Ok(Place { https, host, port, kubelet: false })
+        let through = self.through(&host, node.as_deref());
+        Ok(Place { https, host, port, kubelet: false, through })
+    }
+
+    /// The node to connect from, where an address is one of its pods'.
+    fn through(&self, address: &str, node: Option<&str>) -> Option<Through> {
+        let kubelets = self.kubelets().filter(|kubelets| kubelets.has_credentials())?;
+        let name = node.filter(|name| !name.is_empty())?;
+        let node: Node = self.cached.get("/registry/minions/", "", name).filter(|node| is_of_pods(node, address))?;
+        let location =
+            PodLocation { node: name.to_owned(), kubelet: kubelet_address(&node)?, container: String::new() };
+        Some(Through { kubelets, location })
     }
 
     /// A service as the cache has it.
@@ -114,7 +154,7 @@ impl Handlers {
     ///
     /// # Errors
     /// When there is no such service or port, and when nobody is behind it.
-    pub fn service_endpoint(&self, namespace: &str, name: &str, port: i32) -> Result<(String, u16), StatusError> {
+    pub fn service_endpoint(&self, namespace: &str, name: &str, port: i32) -> Result<EndpointPlace, StatusError> {
         let service = self.cached_service(namespace, name);
         let service = service.ok_or_else(|| StatusError::not_found(&GroupVersionResource::of::<Service>(), name))?;
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
@@ -126,7 +166,7 @@ impl Handlers {
     }
 
     /// One of the endpoints that are ready, by chance.
-    fn endpoint(&self, namespace: &str, name: &str, port_name: &str) -> Result<(String, u16), StatusError> {
+    fn endpoint(&self, namespace: &str, name: &str, port_name: &str) -> Result<EndpointPlace, StatusError> {
         let slices: Vec<EndpointSlice> = self.cached.list(SLICES_PREFIX, namespace);
         let mut places = Vec::new();
         for slice in slices {
@@ -139,14 +179,17 @@ impl Handlers {
             let Some(port) = own.next().and_then(|own| u16::try_from(own.port?).ok()) else { continue };
             for endpoint in slice.endpoints.into_iter().flatten() {
                 if endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false) {
-                    places.extend(endpoint.addresses.into_iter().map(|address| (address, port)));
+                    let node = endpoint.node_name;
+                    places.extend(endpoint.addresses.into_iter().map(|address| (address, port, node.clone())));
                 }
             }
         }
         if places.is_empty() {
             return Err(StatusError::unavailable(format!("no endpoints available for service {name:?}"), 1));
         }
-        Ok(places.swap_remove(rand::random_range(0..places.len())))
+        let (host, port, node) = places.swap_remove(rand::random_range(0..places.len()));
+        let through = self.through(&host, node.as_deref());
+        Ok(EndpointPlace { host, port, through })
     }
 
     async fn locate_endpoint(&self, target: &Target, parts: (&str, &str, &str)) -> Result<Place, StatusError> {
@@ -160,9 +203,9 @@ impl Handlers {
             })?;
             port_name = named.name.clone().unwrap_or_default();
         }
-        let (host, port) = self.endpoint(&target.namespace, name, &port_name)?;
+        let EndpointPlace { host, port, through } = self.endpoint(&target.namespace, name, &port_name)?;
         proxyable(&host)?;
-        Ok(Place { https: scheme == "https", host, port, kubelet: false })
+        Ok(Place { https: scheme == "https", host, port, kubelet: false, through })
     }
 
     async fn locate_node(&self, parts: (&str, &str, &str)) -> Result<Place, StatusError> {
@@ -174,10 +217,11 @@ impl Handlers {
         let host = host.trim_matches(['[', ']']).to_owned();
         let own_port = port_number(own_port, 10250)?;
         if port.is_empty() || port == own_port.to_string() {
-            return Ok(Place { https: true, host, port: own_port, kubelet: true });
+            return Ok(Place { https: true, host, port: own_port, kubelet: true, through: None });
         }
         proxyable(&host)?;
-        Ok(Place { https: scheme == "https", port: port_number(port, own_port)?, host, kubelet: false })
+        let port = port_number(port, own_port)?;
+        Ok(Place { https: scheme == "https", port, host, kubelet: false, through: None })
     }
 }
 
@@ -193,6 +237,21 @@ mod tests {
         assert_eq!(split(":a:web"), Some(("", "a", "web")));
         assert_eq!(split("ftp:a:1"), None);
         assert_eq!(split(":80"), None);
+    }
+
+    #[test]
+    fn only_addresses_of_its_pods_are_reached_through_a_node() {
+        let node = serde_json::json!({
+            "metadata": {"name": "n"},
+            "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"]},
+        });
+        let node: Node = serde_json::from_value(node).unwrap();
+        for of_pods in ["10.244.1.7", "fd00:1::7"] {
+            assert!(is_of_pods(&node, of_pods), "{of_pods}");
+        }
+        for other in ["10.244.2.7", "192.168.0.1", "fd00:2::7", "localhost", ""] {
+            assert!(!is_of_pods(&node, other), "{other}");
+        }
     }
 
     #[test]

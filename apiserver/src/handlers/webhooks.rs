@@ -261,7 +261,8 @@ impl Handlers {
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let separator = if uri.query().is_some() { '&' } else { '?' };
             let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-            let destination = Destination { host, port: uri.port_u16().unwrap_or(443), tls, server_name: None };
+            let port = uri.port_u16().unwrap_or(443);
+            let destination = Destination { host, port, tls, server_name: None, through: None };
             let timeout = format!("{separator}timeout={seconds}s");
             return Ok((destination, format!("{url}{timeout}"), format!("{path}{timeout}")));
         }
@@ -270,9 +271,9 @@ impl Handlers {
         let path = format!("{}?timeout={seconds}s", service.path.as_deref().unwrap_or("/"));
         let name = format!("{}.{}.svc", service.name, service.namespace);
         let url = format!("https://{name}:{port}{path}");
-        let (host, port) = self
+        let place = self
             .service_endpoint(&service.namespace, &service.name, port)
             .map_err(|error| format!("Post {url:?}: {error}"))?;
-        Ok((Destination { host, port, tls, server_name: Some(name) }, url, path))
+        Ok((place.destination(tls, name), url, path))
     }
 }

@@ -20,6 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::body::Body;
 
+use crate::edges::status::from_grpc;
+use crate::pod_streams::{PodLocation, PodStreams};
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The headers that end at each station of the way.
@@ -45,7 +48,23 @@ pub struct Destination {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The name that the other side's certificate must be for, where it is not the host.
     pub server_name: Option<String>,
+    /// The node that makes the connection; `None` for this server itself.
+    pub through: Option<Through>,
 }
+
+/// A node that connects for this server, which need not be on the network of the pods.
+#[derive(Clone)]
+pub struct Through {
+    /// The way to kubelets.
+    pub kubelets: Arc<PodStreams>,
+    /// The node.
+    pub location: PodLocation,
+}
+
+/// What carries bytes both ways.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
 impl Destination {
     /// `host:port`, as headers and messages have it.
@@ -97,10 +116,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let address = destination.authority();
-    let dial = TcpStream::connect((destination.host.as_str(), destination.port));
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, dial).await {
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, dial(destination)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(OutboundError::Dial { address, cause: dial_cause(&error) }),
+        Ok(Err(cause)) => return Err(OutboundError::Dial { address, cause }),
         Err(_) => return Err(OutboundError::Dial { address, cause: "i/o timeout".to_owned() }),
     };
     if let Ok(host) = HeaderValue::from_str(&address) {
@@ -115,6 +133,20 @@ where
         Ok(Ok(stream)) => exchange(stream, request).await,
         Ok(Err(error)) => Err(OutboundError::Tls(error.to_string())),
         Err(_) => Err(OutboundError::Tls("handshake timeout".to_owned())),
+    }
+}
+
+async fn dial(destination: &Destination) -> Result<Box<dyn Connection>, String> {
+    let (host, port) = (destination.host.as_str(), destination.port);
+    match &destination.through {
+        None => {
+            let dialled = TcpStream::connect((host, port)).await;
+            dialled.map(|stream| Box::new(stream) as Box<dyn Connection>).map_err(|error| dial_cause(&error))
+        }
+        Some(Through { kubelets, location }) => {
+            let dialled = kubelets.dial(location, host, port).await;
+            dialled.map(|stream| Box::new(stream) as Box<dyn Connection>).map_err(|status| from_grpc(&status).message)
+        }
     }
 }
 
@@ -209,7 +241,8 @@ mod tests {
     #[tokio::test]
     async fn an_absent_backend_is_told_in_the_words_of_upstream() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let destination = Destination { host: "127.0.0.1".into(), port: free, tls: None, server_name: None };
+        let destination =
+            Destination { host: "127.0.0.1".into(), port: free, tls: None, server_name: None, through: None };
         let request = Request::new(http_body_util::Empty::<Bytes>::new());
         let error = send(&destination, request).await.unwrap_err();
         assert_eq!(error.to_string(), format!("dial tcp 127.0.0.1:{free}: connect: connection refused"));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -10,6 +10,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Dials a port of an address in the network of the node.
+pub async fn dial_from_node(address: IpAddr, port: u16) -> io::Result<tokio::net::TcpStream> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect((address, port))).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
 
 /// Dials a port on the loopback address of the network namespace of a process. A socket stays in the namespace
 /// that it was made in, so a thread of its own enters the namespace, connects, and ends: no other thread is ever

@@ -1,5 +1,6 @@
 //! `reeve.v1.Streams` for the pods of this node.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use reeve_proto::v1::exec_request::Input;
 use reeve_proto::v1::streams_server::Streams;
 use reeve_proto::v1::{
     ExecRequest, ExecResponse, ExecStart, LogsRequest, LogsResponse, PortForwardRequest, PortForwardResponse,
-    port_forward_request,
+    PortForwardStart, port_forward_request,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -32,6 +33,33 @@ const READ: usize = 32 << 10;
 /// How upstream begins what is no fault of the user's.
 const INTERNAL: &str = "Internal error occurred: ";
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// Whether a pod of this node has the address, and not the node itself: nothing else is anybody's business.
+    fn is_of_a_pod(&self, address: IpAddr) -> bool {
+        self.pods.list().iter().any(|pod| {
+            let addresses = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+            !spec::host_network(pod) && addresses.filter_map(|it| it.ip.parse::<IpAddr>().ok()).any(|it| it == address)
+        })
+    }
+
+    async fn dial_pod(&self, start: &PortForwardStart, port: u16) -> Result<tokio::net::TcpStream, Status> {
+        let (pod, observed) = self.pod(&start.namespace, &start.pod).await?;
+        let sandbox =
+            observed.ready_sandbox().ok_or_else(|| Status::failed_precondition("the pod's sandbox is not running"))?;
+        let pid = if spec::host_network(&pod) {
+            None
+        } else {
+            let pid = self.runtime.sandbox_pid(&sandbox.id).await.map_err(internal)?;
+            Some(pid.ok_or_else(|| Status::internal("the runtime tells no process of the sandbox"))?)
+        };
+        let dialled = tokio::task::spawn_blocking(move || port_forward::dial(pid, port))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let stream = dialled.and_then(tokio::net::TcpStream::from_std);
+        stream.map_err(|error| Status::unavailable(format!("dial port {port} in the pod: {error}")))
+    }
+}
 
 #[tonic::async_trait]
 impl Streams for Service {
@@ -125,20 +153,18 @@ impl Streams for Service {
         };
         let port = u16::try_from(start.port)
             .map_err(|_| Status::invalid_argument(format!("port {} is out of range", start.port)))?;
-        let (pod, observed) = self.pod(&start.namespace, &start.pod).await?;
-        let sandbox =
-            observed.ready_sandbox().ok_or_else(|| Status::failed_precondition("the pod's sandbox is not running"))?;
-        let pid = if spec::host_network(&pod) {
-            None
+        let stream = if start.pod.is_empty() {
+            let address = start.address.parse().map_err(|_| {
+                Status::invalid_argument(format!("neither a pod nor an address is named: {:?}", start.address))
+            })?;
+            if !self.is_of_a_pod(address) {
+                return Err(Status::permission_denied(format!("{address} is no address of a pod on this node")));
+            }
+            let dialled = port_forward::dial_from_node(address, port).await;
+            dialled.map_err(|error| Status::unavailable(error.to_string()))?
         } else {
-            let pid = self.runtime.sandbox_pid(&sandbox.id).await.map_err(internal)?;
-            Some(pid.ok_or_else(|| Status::internal("the runtime tells no process of the sandbox"))?)
+            self.dial_pod(&start, port).await?
         };
-        let dialled = tokio::task::spawn_blocking(move || port_forward::dial(pid, port))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let stream = dialled.and_then(tokio::net::TcpStream::from_std);
-        let stream = stream.map_err(|error| Status::unavailable(format!("dial port {port} in the pod: {error}")))?;
         let (mut read, mut write) = stream.into_split();
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         tokio::spawn(async move {

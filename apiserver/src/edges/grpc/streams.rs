@@ -99,7 +99,7 @@ impl Service for Streams {
         let user = user(&request)?;
         let mut requests = request.into_inner();
         let first = requests.message().await?;
-        let Some(v1::port_forward_request::Input::Start(start)) = first.and_then(|request| request.input) else {
+        let Some(v1::port_forward_request::Input::Start(mut start)) = first.and_then(|request| request.input) else {
             return Err(to_grpc(&StatusError::bad_request("the first message must be the start")));
         };
         let location = self
@@ -107,6 +107,8 @@ impl Service for Streams {
             .locate_pod(&user, Verb::Create, &start.namespace, &start.pod, "portforward", "")
             .await
             .map_err(|error| to_grpc(&error))?;
+        // Where a node connects to is for this server alone to say.
+        start.address.clear();
         let responses = self.pods.forward(&location, start, input(requests)).await?;
         Ok(Response::new(forward(&self.pods, location, responses)))
     }

@@ -96,7 +96,8 @@ impl Proxy {
                 }
             },
         };
-        let destination = Destination { host: place.host, port: place.port, tls, server_name: None };
+        let destination =
+            Destination { host: place.host, port: place.port, tls, server_name: None, through: place.through };
         // Who the user is to us is nobody else's business.
         request.headers_mut().remove(AUTHORIZATION);
         let mut own = vec![(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"))];

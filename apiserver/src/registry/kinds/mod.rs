@@ -46,7 +46,7 @@ mod difference;
 mod generation;
 mod protection;
 mod resource_names;
-mod rules;
+pub(crate) mod rules;
 mod workload;
 
 pub(super) use workload::object_selector as label_selector;

@@ -78,14 +78,14 @@ pub(super) fn domain_prefixed_path(text: &str, path: &Path<'_>, errors: &mut Err
 
 /// An address range: `10.9.8.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AddressRange {
+pub(crate) struct AddressRange {
     address: IpAddr,
     length: u8,
 }
 
 impl AddressRange {
     /// Reads a range; nothing when it is none.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, length) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let most = if address.is_ipv4() { 32 } else { 128 };
@@ -106,6 +106,13 @@ impl AddressRange {
     /// Whether it is of the fourth version.
     pub(super) fn is_ipv4(&self) -> bool {
         self.address.is_ipv4()
+    }
+
+    /// Whether an address is in it.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let alone = AddressRange { address, length };
+        self.strictly_contains(&alone) || (self.address == address && self.length == length)
     }
 
     /// Whether another range is a part of this one and smaller.

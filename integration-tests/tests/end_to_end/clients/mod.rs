@@ -2,6 +2,7 @@
 //! files alone, and an operator.
 
 mod kubectl_objects;
+mod kubectl_proxies;
 mod kubectl_streams;
 mod kubectl_workloads;
 mod official;

@@ -49,6 +49,7 @@ impl Pod {
             namespace: self.target.namespace.clone(),
             pod: self.target.name.clone(),
             port: port.into(),
+            address: String::new(),
         };
         let data = |data| v1::PortForwardRequest { input: Some(v1::port_forward_request::Input::Data(data)) };
         self.pods.forward(&self.location, start, input.map(data)).await
