@@ -206,7 +206,8 @@ async fn forwarded_ports_and_readiness() {
     assert_eq!(text(&object, "/status/qosClass"), "Guaranteed");
 
     // A forwarded port.
-    let start = PortForwardStart { namespace: "default".into(), pod: "web".into(), port: port.into() };
+    let start =
+        PortForwardStart { namespace: "default".into(), pod: "web".into(), port: port.into(), ..Default::default() };
     let ask = "GET /healthz HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
     let requests = vec![
         PortForwardRequest { input: Some(ForwardInput::Start(start)) },
@@ -219,6 +220,15 @@ async fn forwarded_ports_and_readiness() {
         reply.push_str(&String::from_utf8_lossy(&answer.data));
     }
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+
+    // The node connects to nothing but its pods, and this one has the node's own address.
+    let own = text(&object, "/status/podIP").to_owned();
+    for address in ["127.0.0.1", &*own] {
+        let start = PortForwardStart { port: port.into(), address: address.to_owned(), ..Default::default() };
+        let start = tokio_stream::once(PortForwardRequest { input: Some(ForwardInput::Start(start)) });
+        let refused = node.streams().await.port_forward(start).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{address}: {refused}");
+    }
 
     // A failing readiness probe takes the pod out without a restart.
     assert_eq!(
