@@ -148,7 +148,7 @@ async fn attaching_joins_the_first_process_and_its_input_can_end() {
     let start = ExecStart { namespace: "default".into(), pod: "cat".into(), stdout: true, ..Default::default() };
     let requests = tokio_stream::once(ExecRequest { input: Some(Input::Start(start)) });
     let refused = node.streams().await.attach(requests).await.unwrap_err();
-    assert!(refused.message().contains("not running"), "{refused}");
+    assert_eq!(refused.message(), "container not found (\"cat\")");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
