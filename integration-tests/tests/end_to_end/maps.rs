@@ -41,7 +41,12 @@ fn maps_come_and_go_while_a_pod_runs() -> Result<()> {
     let inside = |words: &[&str]| bed.rctl(&[&["exec", "optional", "--"], words].concat());
     // The user is none of root's, and reads by the group.
     assert_eq!(inside(&["cat", "/going/key"])? + &inside(&["cat", "/changing/deep/key"])?, "oneone");
-    assert_eq!(inside(&["ls", "/changing"])?.split_whitespace().collect::<Vec<_>>(), ["deep"]);
+    // Names that begin with two points are the volume's own.
+    let keys = |folder: &str| -> Result<Vec<String>> {
+        let listed = inside(&["ls", folder])?;
+        Ok(listed.split_whitespace().filter(|name| !name.starts_with("..")).map(str::to_owned).collect())
+    };
+    assert_eq!(keys("/changing")?, ["deep"]);
     let mounts = inside(&["cat", "/proc/mounts"])?;
     for (folder, kind) in [("/changing", "tmpfs"), ("/made", "tmpfs")] {
         let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(folder)).unwrap_or_default();
@@ -54,7 +59,7 @@ fn maps_come_and_go_while_a_pod_runs() -> Result<()> {
     let _made = bed.keep_applied("{apiVersion: v1, kind: ConfigMap, metadata: {name: made}, data: {key: three}}")?;
     bed.wait_for(&["pod", "optional"], "the map has come", is_serving)?;
     assert_eq!(inside(&["cat", "/changing/deep/key"])? + &inside(&["cat", "/changing/later"])?, "twoadded");
-    assert_eq!(inside(&["ls", "/going"])?.trim(), "");
+    assert_eq!(keys("/going")?, Vec::<String>::new());
     Ok(())
 }
 
@@ -160,7 +165,7 @@ fn maps_and_folders_are_mounted_by_parts() -> Result<()> {
     bed.rctl(&["patch", "configmap", "parts", "-p", r#"{"data":{"key":"two"}}"#])?;
     bed.rctl(&["annotate", "pod", "parts", "place=elsewhere", "--overwrite"])?;
     assert_eq!(inside(&["cat", "/etc/resolv.conf"])?, "one");
-    inside(&["get", "http://127.0.0.1:8080/healthz/off"])?;
+    inside(&["demo", "get", "http://127.0.0.1:8080/healthz/off"])?;
     bed.wait_for(&["pod", "parts"], "it is restarted", |pod| {
         pod["status"]["containerStatuses"][0]["restartCount"] == 1 && is_serving(pod)
     })?;

@@ -19,7 +19,7 @@ fn clients_kubectl_reaches_pods_and_services_through_the_server() -> Result<()> 
             assert_eq!(who(&kubectl.run(&["get", "--raw", &path(&place)])?), pod, "{place}");
         }
     }
-    for place in ["services/proxied/proxy/", "services/proxied:80/proxy/", "services/http:proxied:http/proxy/"] {
+    for place in ["services/proxied:80/proxy/", "services/http:proxied:http/proxy/"] {
         let answer = kubectl.run(&["get", "--raw", &path(place)])?;
         assert!(answer.starts_with("proxied-"), "{place}: {answer}");
     }
@@ -28,7 +28,7 @@ fn clients_kubectl_reaches_pods_and_services_through_the_server() -> Result<()> 
     std::fs::write(&body, "{}")?;
     let body = body.to_str().context("a path in UTF-8")?;
     for method in [&["create", "-f", body][..], &["replace", "-f", body], &["delete"]] {
-        let place = path("services/proxied/proxy/");
+        let place = path("services/proxied:80/proxy/");
         let output = kubectl.output(&[method, &["--raw", place.as_str()]].concat())?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("does not allow this method"), "{method:?}: {said}");
