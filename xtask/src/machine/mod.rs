@@ -78,7 +78,8 @@ fn stage_programs(workspace: &Workspace, stage: &Path, only: &[String]) -> Resul
             copy(&manifest.path(), &moved.file("deploy/examples").join(manifest.file_name()))?;
         }
     }
-    copy(&std::env::current_exe()?, &moved.root.join("xtask"))?;
+    // By this name it is found also where a build has put another in its place meanwhile.
+    copy(Path::new("/proc/self/exe"), &moved.root.join("xtask"))?;
     for program in cargo_tests::build(workspace, "reeve-integration-tests", &["end_to_end"])? {
         copy(&program.path, &moved.root.join(&program.name))?;
     }
