@@ -12,6 +12,7 @@ pub mod sub_path;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -256,10 +257,17 @@ fn mount_memory(path: &Path, size: Option<i64>) -> std::io::Result<()> {
         let options = std::ffi::CString::new(options).map_err(std::io::Error::other)?;
         mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(std::io::Error::from)
     };
-    match mount(format!("{size},noswap").trim_start_matches(',').to_owned()) {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => mount(size),
-        mounted => mounted,
+    // A kernel that does not know the option (it came with 6.4) complains in its log: it is asked once.
+    static KNOWS_NOSWAP: AtomicBool = AtomicBool::new(true);
+    if KNOWS_NOSWAP.load(Ordering::Relaxed) {
+        match mount(format!("{size},noswap").trim_start_matches(',').to_owned()) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                KNOWS_NOSWAP.store(false, Ordering::Relaxed);
+            }
+            mounted => return mounted,
+        }
     }
+    mount(size)
 }
 
 /// Why a volume of a kind without a folder is refused.

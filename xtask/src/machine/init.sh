@@ -7,6 +7,8 @@ mount -t devpts devpts /dev/pts
 for folder in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $folder; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --make-rshared /
+# The console is for the tests' results.
+echo 1 > /proc/sys/kernel/printk
 ip link set lo up
 hostname machine
 for module in overlay br_netfilter veth bridge dummy vxlan nf_conntrack nf_tables sctp nfs nfsd; do
