@@ -176,6 +176,38 @@ impl Workspace {
     }
 }
 
+/// A program that cargo built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The target's name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is an integration test.
+    pub is_test: bool,
+}
+
+/// The programs among what cargo prints with `--message-format json`.
+pub fn built(messages: &str) -> Vec<Built> {
+    #[derive(Deserialize)]
+    struct Message {
+        target: Option<Target>,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    messages
+        .filter_map(|message| {
+            let (target, path) = (message.target?, message.executable?);
+            Some(Built { is_test: target.kind.iter().any(|kind| kind == "test"), name: target.name, path })
+        })
+        .collect()
+}
+
 /// Runs a command whose output goes to the terminal.
 ///
 /// # Errors

@@ -13,9 +13,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 
-use crate::{cargo::Workspace, command};
+use crate::{
+    cargo::{Workspace, built},
+    command,
+};
 
 /// How long each target runs in `cargo xtask test`.
 pub const SECONDS_IN_TEST: u64 = 7;
@@ -34,19 +36,6 @@ const SEED: u64 = 1;
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
-
-/// What is read of a line that cargo prints of what it builds.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-/// What was built.
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
 
 /// Builds the targets and runs those that are named, or all, two at a time. Returns how many passed.
 ///
@@ -106,11 +95,8 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("the fuzz targets do not build ({})", output.status);
     }
-    let mut built = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| {
-        let message: Message = serde_json::from_slice(line).ok()?;
-        (message.target?.name == "reeve-fuzz").then_some(message.executable)?
-    });
-    let built = built.next_back().context("cargo built no fuzz program")?;
+    let programs = built(&String::from_utf8_lossy(&output.stdout));
+    let built = programs.into_iter().rfind(|it| it.name == "reeve-fuzz").context("cargo built no fuzz program")?.path;
     // The next build of the workspace may put another one there.
     let program = folder.join("reeve-fuzz");
     fs::copy(&built, &program).with_context(|| format!("cannot copy {}", built.display()))?;

@@ -36,7 +36,7 @@ fn message(protocol: &str, data: Bytes) -> Message {
 }
 
 async fn serve(socket: socket::Socket, protocol: &str, mut log: Body) -> Result<(), Error> {
-    let (mut sink, mut source) = socket.split();
+    let (mut sink, source) = socket.split();
     let output = async {
         // The client learns that the connection stands by an empty message.
         sink.send(message(protocol, Bytes::new())).await?;
@@ -52,18 +52,9 @@ async fn serve(socket: socket::Socket, protocol: &str, mut log: Body) -> Result<
         }
         socket::close(&mut sink).await
     };
-    // Readers of a log send nothing; the end of their messages is the end of the log.
-    let left = async {
-        while let Some(message) = source.next().await {
-            if message?.is_close() {
-                break;
-            }
-        }
-        Ok(())
-    };
     tokio::select! {
         written = output => written,
-        left = left => left,
+        left = socket::left(source) => left,
     }
 }
 

@@ -1,7 +1,7 @@
 //! From HTTP/1.1 to a WebSocket (RFC 6455, section 4.2).
 
-use futures::SinkExt as _;
-use futures::stream::SplitSink;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -110,6 +110,19 @@ pub async fn open(upgrade: OnUpgrade) -> Option<Socket> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     Some(WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await)
+}
+
+/// Returns when a client that has nothing to send has gone.
+///
+/// # Errors
+/// The connection broke.
+pub async fn left(mut source: SplitStream<Socket>) -> Result<(), Error> {
+    while let Some(message) = source.next().await {
+        if message?.is_close() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Ends a socket in good order; clients take an end without a code for a loss.

@@ -24,7 +24,7 @@ pub fn upgrade(mut request: Request<Incoming>, lines: Response<Body>) -> Result<
 }
 
 async fn serve(socket: socket::Socket, mut lines: Body) -> Result<(), Error> {
-    let (mut sink, mut source) = socket.split();
+    let (mut sink, source) = socket.split();
     let output = async {
         while let Some(Ok(frame)) = lines.frame().await {
             let Ok(data) = frame.into_data() else { continue };
@@ -39,17 +39,8 @@ async fn serve(socket: socket::Socket, mut lines: Body) -> Result<(), Error> {
         }
         socket::close(&mut sink).await
     };
-    // Clients of a watch send nothing; the end of their messages is the end of the watch.
-    let left = async {
-        while let Some(message) = source.next().await {
-            if message?.is_close() {
-                break;
-            }
-        }
-        Ok(())
-    };
     tokio::select! {
         written = output => written,
-        left = left => left,
+        left = socket::left(source) => left,
     }
 }
