@@ -116,6 +116,7 @@ pub async fn run(session: &mut Session, args: PortForwardArgs) -> Outcome {
                     namespace: namespace(&pod).to_owned(),
                     pod: name(&pod).to_owned(),
                     port: pair.remote.into(),
+                    ..PortForwardStart::default()
                 };
                 let streams = cluster.client().streams();
                 carried.push(async move { (pair, carry(streams, start, connection).await) });
