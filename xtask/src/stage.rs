@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{cargo::Workspace, images};
 
 /// The programs of a cluster.
-const PROGRAMS: [&str; 6] = ["apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "rctl"];
+pub const PROGRAMS: [&str; 6] = ["apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "rctl"];
 
 /// Writes the programs, and this one, which makes certificates, to `bin/` and the archive of images to `images/reeve.tar` below `dir`, built first if asked for.
 ///

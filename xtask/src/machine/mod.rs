@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use self::base::Base;
-use crate::{cargo::Workspace, command, packages, progress::Progress, test::Tally};
+use crate::{cargo::Workspace, command, packages, progress::Progress, stage, test::Tally};
 
 /// The end-to-end tests that run by default: those which depend on the kernel, by parts of their names.
 pub const TESTS: [&str; 4] = ["machine::", "resources::", "volumes::", "services::"];
@@ -66,7 +66,7 @@ fn stage_programs(workspace: &Workspace, stage: &Path, only: &[String]) -> Resul
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         Ok(())
     };
-    for program in ["apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "rctl"] {
+    for program in stage::PROGRAMS {
         copy(&workspace.programs().join(program), &moved.programs().join(program))?;
     }
     for program in ["reeve-pause", "reeve-demo"] {
