@@ -37,7 +37,7 @@ fn folder(pod_dir: &Path) -> PathBuf {
 /// Makes the folder of a volume; says whether its view has to be mounted on it.
 pub fn is_missing(target: &Path) -> io::Result<bool> {
     create_dir(target, 0o755)?;
-    Ok(!mounted::is_mount_point(target)?)
+    Ok(!mounted::is_local_mount_point(target)?)
 }
 
 /// Mounts a view.

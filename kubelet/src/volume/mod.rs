@@ -208,7 +208,7 @@ fn prepare_one(
     }
     // Secrets are never written to a disk. A folder that an earlier kubelet filled is in use as it is.
     let empty = std::fs::read_dir(&path).map_err(io)?.next().is_none();
-    if volume.config_map.is_none() && empty && !mounted::is_mount_point(&path).map_err(io)? {
+    if volume.config_map.is_none() && empty && !mounted::is_local_mount_point(&path).map_err(io)? {
         mount_memory(&path, memory).map_err(io)?;
     }
     atomic::write(&path, &content, spec_group(pod)).map_err(io)
@@ -229,7 +229,7 @@ fn empty_dir(
         "Memory" => true,
         other => return Err(VolumeError::Medium { volume: volume.name.clone(), medium: other.to_owned() }),
     };
-    let missing = in_memory && !mounted::is_mount_point(path).map_err(io)?;
+    let missing = in_memory && !(path.exists() && mounted::is_local_mount_point(path).map_err(io)?);
     // Upstream's place of it.
     let made = config.pod_dir(spec::uid(pod)).join("plugins/kubernetes.io~empty-dir").join(&volume.name).join("ready");
     if !missing && made.exists() {
