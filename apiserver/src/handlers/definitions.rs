@@ -126,6 +126,7 @@ impl Handlers {
     /// When the store does not answer; to be tried again.
     pub async fn sync_definitions(&self, cache: &Cache) -> Result<Vec<Resource>, StatusError> {
         let mut definitions = self.definitions();
+        let mut decided = Vec::new();
         for index in 0..definitions.len() {
             if definitions[index].metadata.deletion_timestamp.is_some() {
                 continue;
@@ -136,13 +137,16 @@ impl Handlers {
                 continue;
             }
             definitions[index].status = Some(status);
-            let definition = &definitions[index];
+            decided.push(index);
+        }
+        // What says that it is established is served already.
+        self.serve_definitions(&definitions, cache).await?;
+        for definition in decided.into_iter().map(|index| &definitions[index]) {
             let name = definition.metadata.name.as_deref().unwrap_or_default();
             let body = serde_json::to_vec(definition).map_err(StatusError::internal)?;
             let options = WriteOptions::default();
             unless_outrun(self.update(&server(), &target(name, "status"), body.into(), &options).await)?;
         }
-        self.serve_definitions(&definitions, cache).await?;
         self.register_custom_versions().await?;
         let mut waiting = Vec::new();
         for definition in definitions.iter().filter(|one| one.metadata.deletion_timestamp.is_some()) {

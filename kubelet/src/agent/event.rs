@@ -42,7 +42,7 @@ pub enum Event {
         /// What was seen, and the number of the look.
         look: Look,
     },
-    /// An action ended; the look was made after it.
+    /// An action ended.
     WorkerDone {
         /// The pod's UID.
         uid: String,
@@ -50,8 +50,8 @@ pub enum Event {
         target: Target,
         /// What it came to.
         done: Done,
-        /// The pod in the runtime afterwards.
-        look: Look,
+        /// The pod in the runtime afterwards, where the action changed it.
+        look: Option<Look>,
     },
     /// A status patch was answered.
     StatusWritten {

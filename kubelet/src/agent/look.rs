@@ -16,7 +16,6 @@ use super::executor::Executor;
 use super::worker::Worker;
 use crate::pod::backoff::after;
 use crate::pod::observed::{ContainerState, NodeObserved, PodObserved};
-use crate::pod::plan::Target;
 use crate::runtime::RuntimeError;
 
 /// A numbered look at one pod in the runtime.
@@ -78,22 +77,17 @@ impl Agent {
                 }
                 self.look_at(&uid);
             }
+            // Of something that is being made now. The action that makes it looks when it is done; a look that is
+            // under way for another reason may have begun before this.
             None => {
-                // Of something that is being made now: its look may have begun before this.
                 if matches!(what, "exit" | "delete") {
                     self.unclaimed.push_back(id.to_owned());
                     if self.unclaimed.len() > UNCLAIMED {
                         self.unclaimed.pop_front();
                     }
                 }
-                let unsettled = |worker: &Worker| {
-                    worker.observing
-                        || worker.state.in_flight.iter().any(|it| matches!(it, Target::Start(_) | Target::Sandbox))
-                };
-                let pods: Vec<String> =
-                    self.workers.iter().filter(|(_, worker)| unsettled(worker)).map(|(uid, _)| uid.clone()).collect();
-                for uid in pods {
-                    self.look_at(&uid);
+                for worker in self.workers.values_mut().filter(|worker| worker.observing) {
+                    worker.observe_again = true;
                 }
             }
         }

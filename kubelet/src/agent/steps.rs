@@ -97,7 +97,10 @@ impl Agent {
         let (executor, looks, sender) = (self.executor.clone(), self.looks.clone(), self.sender.clone());
         tokio::spawn(async move {
             let done = executor.perform(&subject, &action).await;
-            let look = look(&executor, &looks, &subject.uid).await;
+            let look = match action.changes_runtime() {
+                true => Some(look(&executor, &looks, &subject.uid).await),
+                false => None,
+            };
             let done = match (done, mark) {
                 (Done::Ok, Some(mark)) => Done::Resized(mark),
                 (done, _) => done,
@@ -107,7 +110,7 @@ impl Agent {
     }
 
     /// An action ended: what it came to is remembered, and the look after it taken in.
-    pub(super) fn worker_done(&mut self, uid: &str, target: Target, done: Done, look: Look, now: Timestamp) {
+    pub(super) fn worker_done(&mut self, uid: &str, target: Target, done: Done, look: Option<Look>, now: Timestamp) {
         if matches!(target, Target::Start(_) | Target::Sandbox) {
             self.starts = self.starts.saturating_sub(1);
         }
@@ -164,7 +167,10 @@ impl Agent {
                 }
             }
         }
-        self.take_look(uid, look, now);
+        match look {
+            Some(look) => self.take_look(uid, look, now),
+            None => self.step(uid, now),
+        }
         self.admit(now);
     }
 

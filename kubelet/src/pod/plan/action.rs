@@ -141,6 +141,19 @@ impl Action {
         })
     }
 
+    /// Whether the runtime holds something else of the pod afterwards, so that it is worth a look.
+    pub fn changes_runtime(&self) -> bool {
+        !matches!(
+            self,
+            Action::PrepareVolumes
+                | Action::EnsureImage { .. }
+                | Action::Cleanup
+                | Action::DeleteObject
+                | Action::Forget
+                | Action::WakeAt(_)
+        )
+    }
+
     /// Whether the action brings something up, and so counts against the bound of starts in flight.
     pub fn is_start(&self) -> bool {
         matches!(self, Action::CreateSandbox { .. } | Action::StartContainer { .. })
