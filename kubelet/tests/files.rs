@@ -104,6 +104,68 @@ async fn volumes_hold_what_they_name_and_follow_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn variables_come_from_files_that_init_containers_wrote() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let written = "# by the init container\nA='one'\nB='two # and\n  more' # a comment\n";
+    let mut init = container("writes", &["/bin/write", "/data/vars.env", written]);
+    init["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    let from = |name: &str, path: &str, optional: bool| {
+        let file = json!({"volumeName": "data", "path": path, "key": name, "optional": optional});
+        json!({"name": name, "valueFrom": {"fileKeyRef": file}})
+    };
+    let spec = |env: Value| {
+        let mut main = container("main", &["/bin/sleep", "infinity"]);
+        main["env"] = env;
+        json!({"initContainers": [init], "containers": [main], "volumes": [{"name": "data", "emptyDir": {}}]})
+    };
+    let all = json!([
+        from("A", "vars.env", false), from("B", "vars.env", false), from("NONE", "vars.env", true),
+        {"name": "BOTH", "value": "$(A) and $(NONE)"},
+    ]);
+    node.api.put("pods", pod("filled", spec(all)));
+    ready(&node, "filled").await;
+    let environment = exec(&node, "filled", &["/bin/env"], None).await.0;
+    for wanted in ["A=one\n", "B=two # and\n  more\n", "BOTH=one and $(NONE)\n"] {
+        assert!(environment.contains(wanted), "{wanted:?} is missing in:\n{environment}");
+    }
+    assert!(!environment.contains("\nNONE="), "{environment}");
+    assert_ne!(exec(&node, "filled", &["/bin/ls", "/data"], None).await.2, 0, "the container has no such volume");
+
+    for (name, variable, why) in [
+        ("no-key", from("NONE", "vars.env", false), "environment variable key \"NONE\" not found in file \""),
+        ("no-file", from("A", "other.env", true), "couldn't parse env file"),
+    ] {
+        node.api.put("pods", pod(name, spec(json!([variable]))));
+        until("it waits", async || {
+            let object = node.api.get("pods", "default", name)?;
+            let waiting = object.pointer("/status/containerStatuses/0/state/waiting")?;
+            (waiting["reason"] == "CreateContainerConfigError" && text(waiting, "/message").starts_with(why))
+                .then_some(())
+        })
+        .await;
+        until("it is told", async || {
+            let events = node.api.list("events");
+            let is_it = |it: &Value| {
+                it["involvedObject"]["name"] == name
+                    && it["reason"] == "Failed"
+                    && text(it, "/message").starts_with(&format!("Error: {why}"))
+            };
+            events.iter().any(is_it).then_some(())
+        })
+        .await;
+    }
+    for name in ["filled", "no-key", "no-file"] {
+        node.api.delete_gracefully(name, 1);
+        gone(&node, name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_mounted_is_told_and_tried_again() {
     if let Some(why) = unavailable() {
         eprintln!("skipped: {why}");

@@ -10,9 +10,9 @@ use reeve_kubelet::agent::patch::merge_diff;
 use reeve_kubelet::config::Tuning;
 use reeve_kubelet::pod::observed::{Container, ContainerState, PodObserved, Sandbox};
 use reeve_kubelet::pod::plan::{Action, Intent, NodeFacts, Target, Termination, Unhealthy, WorkerState, next_actions};
-use reeve_kubelet::pod::spec;
 use reeve_kubelet::pod::status::{StatusInput, status};
 use reeve_kubelet::pod::user::PresentImage;
+use reeve_kubelet::pod::{resize, spec};
 use serde_json::json;
 
 /// A pod, a runtime and a clock, all of them values.
@@ -93,7 +93,7 @@ impl World {
                     attempt: *attempt,
                     restart_count: i32::try_from(*attempt).unwrap(),
                     hash: spec::hash(definition),
-                    resources: reeve_kubelet::pod::resize::mark(definition),
+                    resources: reeve_kubelet::pod::resize::mark(&self.pod, definition),
                     image: "i".into(),
                     image_id: "sha".into(),
                     state: ContainerState::Running,
@@ -116,6 +116,7 @@ impl World {
             Action::Resize { id, mark, .. } => {
                 self.worker.resized.insert(id.clone(), mark.clone());
             }
+            Action::ResizePod { mark } => self.worker.pod_limits = Some(mark.clone()),
             Action::StopContainer { id, .. } => self.end(&id.clone(), 143),
             Action::StopSandbox { id } => {
                 self.worker.stopped_sandboxes.insert(id.clone());
@@ -362,15 +363,22 @@ fn what_is_in_flight_is_not_asked_for_again_and_failures_wait() {
 }
 
 #[test]
-fn resources_change_in_place_unless_that_waits() {
+fn resources_change_in_place_and_the_pods_own_after_those_of_its_containers() {
     let mut world = World::new(pod(json!({"containers": [{"name": "a"}]})));
     world.settle();
+    world.worker.pod_limits = Some(resize::pod_mark(&world.pod));
     let resources = json!({"requests": {"cpu": "1"}});
-    world.pod.spec.as_mut().unwrap().containers[0].resources = serde_json::from_value(resources).unwrap();
-    world.worker.resize_pending = Some(("Deferred".into(), "full".into()));
+    let set = |world: &mut World| {
+        let spec = world.pod.spec.as_mut().unwrap();
+        spec.containers[0].resources = serde_json::from_value(resources.clone()).unwrap();
+    };
+    set(&mut world);
+    assert_eq!(world.settle(), ["Resize", "ResizePod"]);
     assert_eq!(world.settle(), Vec::<String>::new());
-    world.worker.resize_pending = None;
-    assert_eq!(world.settle(), ["Resize"]);
+    // What the pod asks for as a whole, and no container has to change for it.
+    let whole = json!({"requests": {"cpu": "2"}});
+    world.pod.spec.as_mut().unwrap().resources = serde_json::from_value(whole).unwrap();
+    assert_eq!(world.settle(), ["ResizePod"]);
     assert_eq!(world.settle(), Vec::<String>::new());
 }
 

@@ -24,25 +24,29 @@ impl Agent {
             .collect()
     }
 
-    /// Judges a resize that is due, and tells how it goes.
+    /// Judges what a pod asks for beyond what it was given, and tells how its resize goes.
     pub(super) fn judge_resize(&mut self, uid: &str) {
-        let Some(worker) = self.workers.get(uid) else { return };
-        let Some(pod) = worker.pod.clone() else { return };
         let mut pending = None;
-        let due = resize::is_due(&pod, &worker.observed, &worker.state.resized);
-        if due {
+        if let Some(asked) = self.workers.get(uid).and_then(|worker| worker.asked.clone()) {
             let taken = self.taken(uid);
             let others: Vec<&Pod> = taken.iter().map(Arc::as_ref).collect();
             let allocatable: &BTreeMap<String, i64> = &self.executor.allocatable;
-            let infeasible = exceeds(&pod, allocatable).map(|message| ("Infeasible".to_owned(), message));
-            let deferred = || Some(("Deferred".to_owned(), fits(&pod, &others, allocatable).err()?.message));
+            let infeasible = exceeds(&asked, allocatable).map(|message| ("Infeasible".to_owned(), message));
+            let deferred = || Some(("Deferred".to_owned(), fits(&asked, &others, allocatable).err()?.message));
             pending = infeasible.or_else(deferred);
+            if let Some(worker) = self.workers.get_mut(uid).filter(|_| pending.is_none()) {
+                self.executor.keep_allocation(&asked);
+                (worker.pod, worker.asked) = (Some(asked), None);
+            }
         }
         let Some(worker) = self.workers.get_mut(uid) else { return };
+        let Some(pod) = worker.pod.clone() else { return };
+        let due = resize::is_due(&pod, &worker.observed, &worker.state);
         let news = match &pending {
             Some((reason, message)) if worker.state.resize_pending != pending => {
                 tracing::info!(pod = %worker.key, reason, message, "a resize waits");
-                let text = resize::message(&format!("Pod resize {reason}"), &pod, message);
+                let asked = worker.asked.as_ref().unwrap_or(&pod);
+                let text = resize::message(&format!("Pod resize {reason}"), asked, message);
                 Some((EventType::Warning, format!("Resize{reason}"), text))
             }
             Some(_) => None,

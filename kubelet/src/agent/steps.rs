@@ -11,6 +11,7 @@ use super::executor::{Done, Subject};
 use super::look::{Look, look};
 use super::worker::Worker;
 use crate::pod::plan::{Action, NodeFacts, Target, Unhealthy, next_actions};
+use crate::pod::resize;
 
 impl Agent {
     /// Brings one pod forward: intent, probes, status, actions.
@@ -89,7 +90,8 @@ impl Agent {
             worker.state.pre_stopped.insert(id.clone());
         }
         let mark = match &action {
-            Action::Resize { mark, .. } => Some(mark.clone()),
+            Action::Resize { mark, .. } | Action::ResizePod { mark } => Some(mark.clone()),
+            Action::CreateSandbox { .. } => worker.pod.as_ref().map(|pod| resize::pod_mark(pod)),
             _ => None,
         };
         worker.state.in_flight.insert(target.clone());
@@ -155,6 +157,7 @@ impl Agent {
                     (Target::Resize(id), Done::Resized(mark)) => {
                         worker.state.resized.insert(id.clone(), mark);
                     }
+                    (Target::ResizePod | Target::Sandbox, Done::Resized(mark)) => worker.state.pod_limits = Some(mark),
                     (Target::PostStart(id), _) => {
                         worker.state.post_started.insert(id.clone());
                     }

@@ -1,6 +1,7 @@
 //! One pod's worker: its view of the pod, what it remembers, and its probes. Plain data and small steps without
 //! IO; the event loop owns all of them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::inventory::{ContainerEntry, PodEntry};
 use super::patch::StatusPatch;
+use crate::pod::allocation::Allocation;
 use crate::pod::backoff::{Backoff, BackoffLimits, after};
 use crate::pod::observed::{ContainerState, PodObserved};
 use crate::pod::plan::{Intent, Target, Termination, WorkerState};
@@ -21,8 +23,11 @@ use crate::pod::spec;
 /// A pod's worker.
 pub(super) struct Worker {
     pub key: ObjectKey,
-    /// The pod as the API last had it; absent for pods that only the runtime has.
+    /// The pod as the API last had it, with the resources that the node has given it; absent for pods that only the
+    /// runtime has.
     pub pod: Option<Arc<Pod>>,
+    /// The pod as the API has it, while that asks for resources that the node has not given it.
+    pub asked: Option<Arc<Pod>>,
     /// The API's image of a static pod.
     pub mirror: Option<Arc<Pod>>,
     /// Whether the node takes it was judged.
@@ -69,6 +74,7 @@ impl Worker {
         Self {
             key,
             pod,
+            asked: None,
             mirror: None,
             admitted: false,
             rejected: false,
@@ -96,6 +102,9 @@ impl Worker {
     pub fn take_pod(&mut self, pod: Arc<Pod>) {
         let newer = self.pod.as_ref().is_none_or(|known| known.metadata.revision() < pod.metadata.revision());
         if newer {
+            let given = self.pod.as_ref().filter(|_| self.admitted).map(|known| Allocation::of(known));
+            let (pod, asked) = with_allocation(pod, given.as_ref());
+            self.asked = asked;
             let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
             let changed = |known: &Pod| spec::shows_itself(&pod) && shown(known) != shown(&pod);
             // A container that was put into the pod may mount what no other does.
@@ -110,6 +119,14 @@ impl Worker {
                 self.state.failures.retain(|target, _| !matches!(target, Target::Volumes | Target::Start(_)));
             }
             self.pod = Some(pod);
+        }
+    }
+
+    /// Goes on with the resources that an earlier kubelet gave the pod.
+    pub fn resume_allocation(&mut self, given: &Allocation) {
+        if let Some(pod) = self.pod.take() {
+            let (pod, asked) = with_allocation(pod, Some(given));
+            (self.pod, self.asked) = (Some(pod), asked);
         }
     }
 
@@ -281,6 +298,14 @@ impl Worker {
         for (_, probe) in std::mem::take(&mut self.probes) {
             probe.cancel.cancel();
         }
+    }
+}
+
+/// The pod with the resources that it was given; and as it is, where it asks for others.
+fn with_allocation(pod: Arc<Pod>, given: Option<&Allocation>) -> (Arc<Pod>, Option<Arc<Pod>>) {
+    match given.map(|given| given.put_into(&pod)) {
+        Some(Cow::Owned(with)) => (Arc::new(with), Some(pod)),
+        _ => (pod, None),
     }
 }
 

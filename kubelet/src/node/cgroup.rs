@@ -27,9 +27,72 @@ pub fn pod_path(cgroup_root: &str, pod: &Pod) -> String {
     format!("{cgroup_root}/kubepods{class}/pod{}", spec::uid(pod))
 }
 
+/// How limits are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// As they are.
+    Exactly,
+    /// A cgroup that has more keeps it.
+    AtLeast,
+}
+
 /// Makes a pod's cgroup with its limits, and gives the classes their weights.
-pub fn ensure_pod(cgroup_root: &str, pod: &Pod, limits: CgroupLimits, burstable_shares: i64) -> io::Result<()> {
-    ensure_below(Path::new(MOUNT), cgroup_root, pod, limits, burstable_shares)
+pub fn ensure_pod(
+    cgroup_root: &str,
+    pod: &Pod,
+    limits: CgroupLimits,
+    burstable_shares: i64,
+    extent: Extent,
+) -> io::Result<()> {
+    ensure_below(Path::new(MOUNT), cgroup_root, pod, limits, burstable_shares, extent)
+}
+
+/// Whether a pod's cgroup has these limits.
+pub fn pod_has(cgroup_root: &str, pod: &Pod, limits: CgroupLimits) -> io::Result<bool> {
+    has_below(Path::new(MOUNT), cgroup_root, pod, limits)
+}
+
+fn has_below(mount: &Path, cgroup_root: &str, pod: &Pod, limits: CgroupLimits) -> io::Result<bool> {
+    for hierarchy in hierarchies(mount)? {
+        let Some(layout) = layout(&hierarchy)? else { continue };
+        let folder = hierarchy.join(pod_path(cgroup_root, pod).trim_start_matches('/'));
+        for (file, value) in settings(layout, limits) {
+            let path = folder.join(file);
+            if path.exists() && amount(file, &std::fs::read_to_string(&path)?) != amount(file, &value) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The number in a setting's file. Memory is counted in pages; no limit is the largest number.
+fn amount(file: &str, text: &str) -> i64 {
+    const PAGE: i64 = 4096;
+    let word = text.split_whitespace().next().unwrap_or_default();
+    let number = word.parse().unwrap_or(i64::MAX);
+    match file {
+        _ if number < 0 => i64::MAX,
+        // Version 1 shows the largest number of pages for no limit.
+        "memory.limit_in_bytes" | "memory.max" if number / PAGE == i64::MAX / PAGE => i64::MAX,
+        "memory.limit_in_bytes" | "memory.max" => number / PAGE * PAGE,
+        _ => number,
+    }
+}
+
+/// What limits are written to in a hierarchy; `None` where none are.
+fn layout(hierarchy: &Path) -> io::Result<Option<Layout>> {
+    let has = |file: &str| hierarchy.join(file).exists();
+    Ok(if has("cgroup.controllers") {
+        // The hybrid layout's version 2 holds no controllers.
+        controls(hierarchy, "cpu")?.then_some(Layout::Unified)
+    } else if has("cpu.shares") {
+        Some(Layout::Cpu)
+    } else if has("memory.limit_in_bytes") {
+        Some(Layout::Memory)
+    } else {
+        None
+    })
 }
 
 fn ensure_below(
@@ -38,36 +101,29 @@ fn ensure_below(
     pod: &Pod,
     limits: CgroupLimits,
     burstable_shares: i64,
+    extent: Extent,
 ) -> io::Result<()> {
     let path = pod_path(cgroup_root, pod);
     let class = |name: &str| format!("{cgroup_root}/kubepods/{name}");
     for hierarchy in hierarchies(mount)? {
-        let has = |file: &str| hierarchy.join(file).exists();
-        let layout = if has("cgroup.controllers") {
-            Layout::Unified
-        } else if has("cpu.shares") {
-            Layout::Cpu
-        } else if has("memory.limit_in_bytes") {
-            Layout::Memory
-        } else {
-            continue;
-        };
-        if layout == Layout::Unified && !controls(&hierarchy, "cpu")? {
-            // The hybrid layout's version 2 holds no controllers.
-            continue;
-        }
+        let Some(layout) = layout(&hierarchy)? else { continue };
         let own = make(&hierarchy, &path, layout)?;
         let best_effort = make(&hierarchy, &class("besteffort"), layout)?;
         let burstable = make(&hierarchy, &class("burstable"), layout)?;
-        for (folder, limits) in [
-            (own, limits),
-            (best_effort, CgroupLimits { cpu_shares: MIN_SHARES, cpu_quota: None, memory: None }),
-            (burstable, CgroupLimits { cpu_shares: burstable_shares, cpu_quota: None, memory: None }),
+        let class_of = |cpu_shares| CgroupLimits { cpu_shares, cpu_quota: None, memory: None };
+        for (folder, limits, extent) in [
+            (own, limits, extent),
+            (best_effort, class_of(MIN_SHARES), Extent::Exactly),
+            (burstable, class_of(burstable_shares), Extent::Exactly),
         ] {
             for (file, value) in settings(layout, limits) {
                 let path = folder.join(file);
                 // A controller that was not handed down has no files: `make` has told.
-                if path.exists() {
+                let is_enough = || -> io::Result<bool> {
+                    let has = std::fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+                    Ok(!has.is_empty() && amount(file, &has) >= amount(file, &value))
+                };
+                if path.exists() && !(extent == Extent::AtLeast && is_enough()?) {
                     std::fs::write(&path, value).map_err(|error| at(&path, &error))?;
                 }
             }
@@ -281,13 +337,27 @@ mod tests {
             "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
         }));
         let limits = CgroupLimits { cpu_shares: 1024, cpu_quota: None, memory: Some(4096) };
-        ensure_below(mount.path(), "/r", &pod.unwrap(), limits, 2048).unwrap();
+        let pod = pod.unwrap();
+        ensure_below(mount.path(), "/r", &pod, limits, 2048, Extent::Exactly).unwrap();
         let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
         assert_eq!(read("r/kubepods/burstable/podu/cpu.weight"), "39");
         assert_eq!(read("r/kubepods/burstable/podu/cpu.max"), "max 100000");
         assert_eq!(read("r/kubepods/burstable/podu/memory.max"), "4096");
         assert_eq!(read("r/kubepods/burstable/cpu.weight"), "79");
         assert_eq!(read("r/kubepods/besteffort/cpu.weight"), "1");
+        // Larger limits come at once, smaller ones only where that is wanted.
+        assert!(has_below(mount.path(), "/r", &pod, limits).unwrap());
+        let other = CgroupLimits { cpu_shares: 2, cpu_quota: Some(50_000), memory: Some(8192 + 1) };
+        assert!(!has_below(mount.path(), "/r", &pod, other).unwrap());
+        ensure_below(mount.path(), "/r", &pod, other, 2048, Extent::AtLeast).unwrap();
+        assert_eq!(read("r/kubepods/burstable/podu/cpu.weight"), "39");
+        assert_eq!(read("r/kubepods/burstable/podu/cpu.max"), "max 100000");
+        assert_eq!(read("r/kubepods/burstable/podu/memory.max"), "8193");
+        ensure_below(mount.path(), "/r", &pod, other, 2048, Extent::Exactly).unwrap();
+        std::fs::write(at("r/kubepods/burstable/podu/memory.max"), "8192\n").unwrap();
+        assert!(has_below(mount.path(), "/r", &pod, other).unwrap(), "the kernel counts pages");
+        assert_eq!(amount("memory.limit_in_bytes", "9223372036854771712\n"), amount("memory.limit_in_bytes", "-1"));
+        assert_eq!(amount("cpu.max", "max 100000"), amount("cpu.cfs_quota_us", "-1"));
         // In a folder of the test's own each write replaces the one before.
         assert_eq!(read("r/cgroup.subtree_control"), "+pids");
     }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, FileKeySelector, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+};
 
 use super::spec;
 use crate::node::allocatable::Amounts;
@@ -28,6 +30,16 @@ pub trait References {
     fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>>;
     /// A Secret of the pod's namespace.
     fn secret(&self, name: &str) -> Option<Arc<Secret>>;
+}
+
+/// The files of a pod's volumes that variables come from.
+pub trait EnvFiles {
+    /// The value of a variable in a file of a volume of the pod; `None` where the file does not set it, and the variable
+    /// need not be set.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is not of the format; when it must set the variable and does not.
+    fn value(&self, file: &FileKeySelector) -> Result<Option<String>, EnvError>;
 }
 
 /// Why an environment cannot be made. The container waits with reason `CreateContainerConfigError`.
@@ -52,6 +64,23 @@ pub enum EnvError {
         name: String,
         /// The key.
         key: String,
+    },
+    /// A variable is to come from a file of a volume that the pod does not have, or that none of its containers mounts.
+    #[error("cannot find the volume \"{volume}\" referenced by FileKeyRef")]
+    NoVolume {
+        /// The volume's name.
+        volume: String,
+    },
+    /// A file of variables is not there, or not of the format.
+    #[error("couldn't parse env file")]
+    File,
+    /// A file of variables must set one and does not, or to nothing.
+    #[error("environment variable key \"{key}\" not found in file \"{path}\"")]
+    MissingInFile {
+        /// The variable's name in the file.
+        key: String,
+        /// The file on the node.
+        path: String,
     },
     /// A text that must be expanded names variables that are not there or empty.
     #[error("missing value for {names}")]
@@ -86,6 +115,7 @@ pub fn environment(
     container: &Container,
     services: &[ServiceFacts],
     references: &dyn References,
+    files: &dyn EnvFiles,
     addresses: &Addresses,
 ) -> Result<Vec<(String, String)>, EnvError> {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
@@ -158,6 +188,8 @@ pub fn environment(
                     None if optional => None,
                     None => return Err(EnvError::Missing { kind: "secret", name: selector.name.clone() }),
                 }
+            } else if let Some(file) = &from.file_key_ref {
+                files.value(file)?
             } else {
                 None
             }
@@ -370,6 +402,19 @@ mod tests {
         }
     }
 
+    impl EnvFiles for Maps {
+        fn value(&self, file: &FileKeySelector) -> Result<Option<String>, EnvError> {
+            if file.optional == Some(true) { Ok(None) } else { Ok(Some(format!("{} of {}", file.key, file.path))) }
+        }
+    }
+
+    fn from_file(name: &str, optional: bool) -> EnvVar {
+        let selector =
+            FileKeySelector { key: "K".into(), optional: Some(optional), path: "env".into(), volume_name: "v".into() };
+        let source = EnvVarSource { file_key_ref: Some(selector), ..EnvVarSource::default() };
+        EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
+    }
+
     fn variable(name: &str, value: &str) -> EnvVar {
         EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() }
     }
@@ -397,16 +442,20 @@ mod tests {
                 from_map("C", "m", "k", false),
                 from_map("D", "none", "k", true),
                 variable("A", "2"),
+                from_file("E", false),
+                from_file("F", true),
+                variable("G", "$(E)!"),
             ]),
             ..Container::default()
         };
-        let got =
-            environment(&Pod::default(), &container, &[service], &Maps(vec![map]), &Addresses::default()).unwrap();
+        let maps = Maps(vec![map]);
+        let got = environment(&Pod::default(), &container, &[service], &maps, &maps, &Addresses::default()).unwrap();
         let get = |name: &str| got.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         assert_eq!(get("A"), Some("2"));
         assert_eq!(get("B"), Some("1-10.96.0.7-$(NO)-$(A)"));
         assert_eq!(get("C"), Some("from-map"));
         assert_eq!(get("D"), None);
+        assert_eq!((get("E"), get("F"), get("G")), (Some("K of env"), None, Some("K of env!")));
         assert_eq!(get("MY_DB_SERVICE_PORT_SQL"), Some("5432"));
         assert_eq!(get("MY_DB_PORT_5432_TCP"), Some("tcp://10.96.0.7:5432"));
     }
@@ -414,7 +463,8 @@ mod tests {
     #[test]
     fn a_missing_map_is_an_error_that_names_it() {
         let container = Container { env: Some(vec![from_map("C", "m", "k", false)]), ..Container::default() };
-        let error = environment(&Pod::default(), &container, &[], &Maps(vec![]), &Addresses::default()).unwrap_err();
+        let error = environment(&Pod::default(), &container, &[], &Maps(vec![]), &Maps(vec![]), &Addresses::default())
+            .unwrap_err();
         assert_eq!(error.to_string(), "configmap \"m\" not found");
     }
 

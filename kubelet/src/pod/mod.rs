@@ -6,8 +6,10 @@
 //! started again), *terminating* (being stopped), *gone* (nothing left in the runtime).
 
 pub mod admission;
+pub mod allocation;
 pub mod backoff;
 pub mod env;
+pub mod env_file;
 pub mod image;
 pub mod observed;
 pub mod plan;

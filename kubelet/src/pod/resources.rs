@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use reeve_api::quantity::Quantity as Amount;
 
 use super::spec;
 use crate::quantity;
@@ -74,17 +75,44 @@ impl Resource {
 /// The most that the pod uses at one time: its app containers with all sidecars, or an init container with the
 /// sidecars that started before it.
 fn most(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
-    let (mut sidecars, mut peak) = (0, 0);
+    most_of(pod, 0, |one, other| one + other, of)
+}
+
+/// The same of any amounts that can be added.
+fn most_of<T: Copy + Ord>(pod: &Pod, zero: T, plus: impl Fn(T, T) -> T, of: impl Fn(&Container) -> T) -> T {
+    let (mut sidecars, mut peak) = (zero, zero);
     for init in spec::init_containers(pod) {
         if spec::is_sidecar(init) {
-            sidecars += of(init);
+            sidecars = plus(sidecars, of(init));
             peak = peak.max(sidecars);
         } else {
-            peak = peak.max(sidecars + of(init));
+            peak = peak.max(plus(sidecars, of(init)));
         }
     }
-    let apps: i64 = spec::containers(pod).iter().map(of).sum();
-    peak.max(apps + sidecars)
+    let apps = spec::containers(pod).iter().map(of).fold(zero, &plus);
+    peak.max(plus(apps, sidecars))
+}
+
+/// What the pod asks for in all, or is limited to, as its status tells it. A limit holds where the pod as a whole or
+/// every one of its containers has one.
+pub fn in_all(pod: &Pod, limits: bool) -> BTreeMap<String, Quantity> {
+    fn of(resources: Option<&ResourceRequirements>, limits: bool) -> Option<&BTreeMap<String, Quantity>> {
+        let resources = resources?;
+        if limits { resources.limits.as_ref() } else { resources.requests.as_ref() }
+    }
+    let parse = |map: Option<&BTreeMap<String, Quantity>>, name: &str| Amount::parse(map?.get(name)?).ok();
+    let whole = of(spec::spec(pod).resources.as_ref(), limits);
+    let own = |container: &Container, name: &str| parse(of(container.resources.as_ref(), limits), name);
+    let maps = spec::all_containers(pod).map(|it| of(it.resources.as_ref(), limits)).chain([whole]).flatten();
+    let names: BTreeSet<&String> = maps.flat_map(BTreeMap::keys).collect();
+    let total = |name: &String| {
+        let bounded = !limits || spec::all_containers(pod).all(|container| own(container, name).is_some());
+        let summed = || most_of(pod, Amount::ZERO, Amount::plus, |it| own(it, name).unwrap_or(Amount::ZERO));
+        let amount = parse(whole, name).or_else(|| bounded.then(summed))?;
+        let overhead = parse(spec::spec(pod).overhead.as_ref(), name).unwrap_or(Amount::ZERO);
+        Some((name.clone(), amount.plus(overhead).to_text()))
+    };
+    names.into_iter().filter_map(total).collect()
 }
 
 /// Everything that the pod asks for: millicores of `cpu`, units of all else. What the pod asks for as a whole comes
@@ -218,6 +246,10 @@ mod tests {
         assert_eq!(pod_limits(&one), CgroupLimits { cpu_shares: 102, cpu_quota: Some(50_000), memory: Some(64 << 20) });
         let none = pod(json!([]), json!([{"name": "c"}]));
         assert_eq!(pod_limits(&none), CgroupLimits { cpu_shares: 2, cpu_quota: None, memory: None });
+        let told = |pod: &Pod| (in_all(pod, false), in_all(pod, true));
+        let texts = |pod: &Pod| serde_json::to_value(told(pod)).unwrap();
+        assert_eq!(texts(&both), json!([{"cpu": "300m"}, {"memory": "96Mi"}]));
+        assert_eq!(texts(&none), json!([{}, {}]));
         let all = [both, one, none];
         assert_eq!(burstable_shares(all.iter()), 409);
     }
@@ -230,6 +262,9 @@ mod tests {
         pod.spec.as_mut().unwrap().resources = serde_json::from_value(whole).unwrap();
         let expected = CgroupLimits { cpu_shares: 512, cpu_quota: Some(100_000), memory: Some(64 << 20) };
         assert_eq!(pod_limits(&pod), expected);
+        let told = |limits: bool| serde_json::to_value(in_all(&pod, limits)).unwrap();
+        assert_eq!(told(false), json!({"cpu": "500m"}));
+        assert_eq!(told(true), json!({"cpu": "1", "memory": "64Mi"}));
         let of = |index: usize| amounts_in_pod(&pod, &spec::containers(&pod)[index]);
         let amounts = |cpu_request, memory_request, memory| ContainerAmounts {
             cpu_request,

@@ -3,19 +3,20 @@
 //!
 //! Fields, reasons and phases are upstream's (`pkg/kubelet/status/generate.go`, `kubelet_pods.go`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as ContainerSpec, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount,
-    VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
+    VolumeMount, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{Container, ContainerState, PodObserved};
 use super::plan::{Intent, NodeFacts, Outcome, Target, WorkerState, outcome, rounds};
-use super::{resize, spec};
+use super::{resize, resources, spec};
 
 /// Everything that a status is made of.
 #[derive(Clone, Copy)]
@@ -119,7 +120,10 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
         Some((reason, message)) => (Some(reason.to_owned()), Some(message.to_owned())),
         None => (old.reason.clone(), old.message.clone()),
     };
+    let (resources, allocated_resources) = resources_as_a_whole(input, &old);
     PodStatus {
+        resources,
+        allocated_resources,
         phase: Some(phase.into()),
         conditions: Some(merge_conditions(old.conditions.as_deref().unwrap_or_default(), &own, pod, now)),
         container_statuses: Some(apps).filter(|it| !it.is_empty()),
@@ -142,18 +146,36 @@ pub fn status(input: StatusInput<'_>, now: Timestamp) -> PodStatus {
 const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// What becomes of resources that the spec says and containers do not have yet.
-fn resize_conditions(input: StatusInput<'_>) -> Option<PodCondition> {
+fn resize_conditions(input: StatusInput<'_>) -> Vec<PodCondition> {
     let StatusInput { pod, observed, worker, .. } = input;
+    let mut conditions = Vec::new();
     if let Some((reason, message)) = &worker.resize_pending {
-        return Some(condition(PASSING[0], true, reason, message.clone()));
+        conditions.push(condition(PASSING[0], true, reason, message.clone()));
     }
-    if !resize::is_due(pod, observed, &worker.resized) {
-        return None;
+    if resize::is_due(pod, observed, worker) {
+        let failure = worker.failures.iter().find(|(it, _)| matches!(it, Target::Resize(_) | Target::ResizePod));
+        let (reason, message) = failure.map_or(("", String::new()), |(_, it)| ("Error", it.message.clone()));
+        conditions.push(condition(PASSING[1], true, reason, message));
     }
-    let failure = worker.failures.iter().find(|(target, _)| matches!(target, Target::Resize(_)));
-    let (reason, message) = failure.map_or(("", String::new()), |(_, it)| ("Error", it.message.clone()));
-    Some(condition(PASSING[1], true, reason, message))
+    conditions
 }
+
+/// The resources that the pod has as a whole, and those that the node has given it; none where nothing is said of any.
+fn resources_as_a_whole(input: StatusInput<'_>, old: &PodStatus) -> (Option<ResourceRequirements>, Option<Amounts>) {
+    let StatusInput { pod, observed, worker, .. } = input;
+    let some = |amounts: Amounts| Some(amounts).filter(|it| !it.is_empty());
+    let requests = some(resources::in_all(pod, false));
+    let limits = some(resources::in_all(pod, true));
+    if requests.is_none() && limits.is_none() {
+        return (None, None);
+    }
+    let all = ResourceRequirements { requests: requests.clone(), limits, ..ResourceRequirements::default() };
+    // While the pod has what it had before, its status says so.
+    let kept = old.resources.clone().filter(|_| resize::is_due(pod, observed, worker));
+    (kept.or(Some(all)), requests)
+}
+
+type Amounts = BTreeMap<String, Quantity>;
 
 /// The status of a pod that the node did not take.
 fn refused(pod: &Pod, old: PodStatus, why: Option<(&str, &str)>, now: Timestamp) -> PodStatus {
@@ -326,7 +348,7 @@ fn container_status(
     };
     // While a container has what it had before, its status says so.
     if latest.state == ContainerState::Running
-        && resize::way(container, latest, &worker.resized).is_some()
+        && resize::way(pod, container, latest, &worker.resized).is_some()
         && let Some(old) = old
     {
         status.resources.clone_from(&old.resources);

@@ -174,7 +174,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
     labels.insert(CONTAINER_NAME_LABEL.into(), container.name.clone());
     let mut annotations: HashMap<String, String> = [
         (HASH_ANNOTATION.to_owned(), spec::hash(container)),
-        (RESOURCES_ANNOTATION.to_owned(), resize::mark(container)),
+        (RESOURCES_ANNOTATION.to_owned(), resize::mark(pod, container)),
         (RESTART_COUNT_ANNOTATION.to_owned(), input.attempt.to_string()),
         (
             TERMINATION_MESSAGE_PATH_ANNOTATION.to_owned(),

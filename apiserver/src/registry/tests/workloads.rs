@@ -160,6 +160,53 @@ fn a_pods_resources_change_by_resizing_only() {
 }
 
 #[test]
+fn what_a_pod_asks_for_as_a_whole_is_resized_and_stays() {
+    let pod = |whole: serde_json::Value, init: serde_json::Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"},
+            "spec": {
+                "resources": whole, "initContainers": [init],
+                "containers": [{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "1"}}}],
+            },
+        })
+    };
+    let init = |cpu: &str, policy: &str| {
+        json!({
+            "name": "i", "image": "i:1", "resources": {"requests": {"cpu": cpu}},
+            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": policy}],
+        })
+    };
+    let whole = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"memory": "64Mi"}});
+    let resized = |old: serde_json::Value, new: serde_json::Value| {
+        let (old, mut new) = (created("po", old), changed("po", new));
+        new.prepare_for_subresource_update("resize", &context(), old.as_ref());
+        let errors = new.validate_subresource_update("resize", old.as_ref());
+        (text(new.as_ref()), errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let stays = init("1", "NotRequired");
+    let (object, errors) = resized(pod(whole("2"), stays.clone()), pod(whole("3"), init("2", "NotRequired")));
+    assert_eq!(errors, [""; 0]);
+    assert!(object.contains(r#""cpu":"3""#), "{object}");
+    // It may begin to ask as a whole.
+    let (object, errors) = resized(pod(json!(null), stays.clone()), pod(whole("3"), stays.clone()));
+    assert_eq!((object.contains(r#""cpu":"3""#), errors), (true, Vec::new()));
+    let (_, errors) = resized(pod(whole("2"), stays.clone()), pod(json!(null), stays.clone()));
+    assert_eq!(errors, ["spec.resources: Forbidden: pod-level resources cannot be removed"]);
+    let (_, errors) = resized(pod(whole("2"), stays.clone()), pod(json!({"requests": {"cpu": "2"}}), stays.clone()));
+    assert!(
+        errors.contains(&"spec.resources.limits: Forbidden: pod-level resource limits cannot be removed".to_owned()),
+        "{errors:?}"
+    );
+    let restarts = |cpu: &str| init(cpu, "RestartContainer");
+    let (_, errors) = resized(pod(whole("2"), restarts("1")), pod(whole("2"), restarts("2")));
+    assert_eq!(
+        errors,
+        ["spec.initContainers[0]: Forbidden: non-sidecar init containers with a resize policy of RestartContainer \
+             cannot be resized"]
+    );
+}
+
+#[test]
 fn ephemeral_containers_come_and_stay() {
     let pod = |names: &[&str]| {
         let containers: Vec<serde_json::Value> =

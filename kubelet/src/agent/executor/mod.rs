@@ -1,6 +1,8 @@
 //! Does what the pure core asked for: the one place that changes the runtime, the node's files and, for a
 //! pod's end, the API.
 
+mod allocations;
+mod env_files;
 mod files;
 mod hooks;
 mod image_volumes;
@@ -19,12 +21,13 @@ use reeve_client::{Client, DeleteOptions, EventRecorder, EventType, Store};
 
 use tokio::sync::watch;
 
+use self::env_files::FilesOf;
 pub use self::tokens::TokenCache;
 use super::references::References;
 use super::services::{self, ServiceView};
 use crate::config::Config;
 use crate::node::allocatable::Amounts;
-use crate::node::cgroup;
+use crate::node::cgroup::{self, Extent};
 use crate::node::view::NodeView;
 use crate::pod::observed::PodObserved;
 use crate::pod::plan::Action;
@@ -175,6 +178,10 @@ impl Executor {
                 Some((pod, container)) => self.resize(subject, pod, id, &container).await,
                 None => Done::Ok,
             },
+            Action::ResizePod { .. } => match &subject.pod {
+                Some(pod) => self.resize_pod(subject, pod),
+                None => Done::Ok,
+            },
             Action::PostStart { id, container } => self.post_start(subject, id, container).await,
             Action::Forget | Action::WakeAt(_) => Done::Ok,
         }
@@ -222,7 +229,7 @@ impl Executor {
             self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
             return Done::Failed { reason: "CreatePodSandboxError", message };
         }
-        if let Err(error) = self.ensure_cgroup(pod) {
+        if let Err(error) = self.ensure_cgroup(pod, Extent::Exactly) {
             let message = format!("error making pod data directories and cgroups: {error}");
             self.event(subject, None, EventType::Warning, "FailedCreatePodContainer", &message);
             return Done::Failed { reason: "CreatePodSandboxError", message };
@@ -238,6 +245,9 @@ impl Executor {
         match self.runtime.run_sandbox(config, handler).await {
             Ok(id) => {
                 tracing::info!(pod = %subject.key, uid = %subject.uid, sandbox = %id, attempt, "sandbox runs");
+                if !spec::is_static(pod) {
+                    self.keep_allocation(pod);
+                }
                 Done::Ok
             }
             Err(error) => {
@@ -277,7 +287,8 @@ impl Executor {
         let references = self.references.of(pod).await;
         let services = services::visible(&self.services, pod);
         let addresses = self.addresses(subject, pod);
-        let environment = match env::environment(pod, container, &services, &references, &addresses) {
+        let env_files = FilesOf { pod, config: &self.config };
+        let environment = match env::environment(pod, container, &services, &references, &env_files, &addresses) {
             Ok(environment) => environment,
             Err(error) => return fail("CreateContainerConfigError", error.to_string()),
         };
@@ -314,11 +325,11 @@ impl Executor {
             node_memory: self.memory,
         };
         let config = convert::container_config(pod, container, input);
-        // The pod's own cgroup is as large as the container that goes; the one that comes may need more, or less.
+        // The pod's own cgroup is as large as the container that goes; the one that comes may need more.
         let resized =
-            subject.observed.latest(&container.name).is_some_and(|it| it.resources != resize::mark(container));
-        if resized && let Err(error) = self.ensure_cgroup(pod) {
-            tracing::debug!(pod = %subject.key, %error, "the pod's cgroup follows its container's");
+            subject.observed.latest(&container.name).is_some_and(|it| it.resources != resize::mark(pod, container));
+        if resized && let Err(error) = self.ensure_cgroup(pod, Extent::AtLeast) {
+            tracing::warn!(pod = %subject.key, %error, "the pod's cgroup does not grow for its container");
         }
         let sandbox_attempt = subject.observed.sandbox().map_or(0, |it| it.attempt);
         let sandbox = convert::sandbox_config(pod, sandbox_attempt, &self.config, &self.host_dns);
@@ -330,45 +341,58 @@ impl Executor {
         if let Err(error) = self.runtime.start_container(&id).await {
             return fail("RunContainerError", error.words());
         }
-        if resized && let Err(error) = self.ensure_cgroup(pod) {
-            tracing::warn!(pod = %subject.key, %error, "the pod's cgroup keeps its earlier limits");
-        }
         self.event(subject, name, EventType::Normal, "Started", "Container started");
         tracing::info!(pod = %subject.key, container = %container.name, %id, attempt, "container runs");
         Done::Ok
     }
 
-    /// Writes a container's resources. The pod's own cgroup must be large enough before, and may be smaller only after.
+    /// Writes a container's resources. The pod's own cgroup must be large enough before; it is made smaller after all
+    /// of its containers are.
     async fn resize(&self, subject: &Subject, pod: &Pod, id: &str, container: &Container) -> Done {
-        let fail = |message: String| {
-            let told = resize::message("Pod resize error", pod, &message);
-            self.event(subject, None, EventType::Warning, "ResizeError", &told);
-            Done::Failed { reason: "", message }
-        };
-        let used = working_set(&format!("{}/{id}", cgroup::pod_path(&self.config.cgroup_root, pod)));
-        if let Some(why) = used.ok().and_then(|used| resize::too_small(container, used)) {
-            return fail(why);
+        let used = self.memory_used(pod, id);
+        if let Some(why) = resize::too_small(pod, self.memory_used(pod, ""), Some((container, used))) {
+            return self.not_resized(subject, pod, why);
         }
-        if let Err(error) = self.ensure_cgroup(pod) {
-            tracing::debug!(pod = %subject.key, %error, "the pod's cgroup follows its container's");
+        if let Err(error) = self.ensure_cgroup(pod, Extent::AtLeast) {
+            return self.not_resized(subject, pod, error.to_string());
         }
         let values = convert::container_resources(pod, container, self.memory);
         if let Err(error) = self.runtime.update_resources(id, values).await {
-            return fail(error.to_string());
+            return self.not_resized(subject, pod, error.to_string());
         }
-        match self.ensure_cgroup(pod) {
+        tracing::info!(pod = %subject.key, container = %container.name, "the container is resized");
+        Done::Ok
+    }
+
+    /// Gives the pod's own cgroup the limits that the pod has now.
+    fn resize_pod(&self, subject: &Subject, pod: &Pod) -> Done {
+        if let Some(why) = resize::too_small(pod, self.memory_used(pod, ""), None) {
+            return self.not_resized(subject, pod, why);
+        }
+        match self.ensure_cgroup(pod, Extent::Exactly) {
             Ok(()) => {
-                tracing::info!(pod = %subject.key, container = %container.name, "the container is resized");
+                tracing::info!(pod = %subject.key, "the pod's cgroup is resized");
                 Done::Ok
             }
-            Err(error) => fail(error.to_string()),
+            Err(error) => self.not_resized(subject, pod, error.to_string()),
         }
     }
 
+    fn not_resized(&self, subject: &Subject, pod: &Pod, message: String) -> Done {
+        let told = resize::message("Pod resize error", pod, &message);
+        self.event(subject, None, EventType::Warning, "ResizeError", &told);
+        Done::Failed { reason: "", message }
+    }
+
+    /// The memory that a pod uses, or its container of this id.
+    fn memory_used(&self, pod: &Pod, id: &str) -> Option<i64> {
+        working_set(&format!("{}/{id}", cgroup::pod_path(&self.config.cgroup_root, pod))).ok()
+    }
+
     /// Makes the pod's own cgroup, or gives it the limits that the pod has now.
-    fn ensure_cgroup(&self, pod: &Pod) -> std::io::Result<()> {
+    fn ensure_cgroup(&self, pod: &Pod, extent: Extent) -> std::io::Result<()> {
         let burstable = resources::burstable_shares(self.pods.list().iter().map(Arc::as_ref));
-        cgroup::ensure_pod(&self.config.cgroup_root, pod, resources::pod_limits(pod), burstable)
+        cgroup::ensure_pod(&self.config.cgroup_root, pod, resources::pod_limits(pod), burstable, extent)
     }
 
     async fn delete_object(&self, subject: &Subject) -> Done {

@@ -17,6 +17,8 @@ pub enum Target {
     PostStart(String),
     /// The resources of a running container by id.
     Resize(String),
+    /// The limits of the pod's own cgroup.
+    ResizePod,
     /// The stop of a container by id, to be dead at the time in seconds since 1970.
     Stop(String, i64),
     /// The stop of a sandbox by id.
@@ -81,6 +83,11 @@ pub enum Action {
         /// What they come to.
         mark: String,
     },
+    /// Give the pod's own cgroup the limits that its spec says.
+    ResizePod {
+        /// What they come to.
+        mark: String,
+    },
     /// Ask a container to end, and kill it after the grace period.
     StopContainer {
         /// The runtime's id.
@@ -131,6 +138,7 @@ impl Action {
             Action::StartContainer { container, .. } => Target::Start(container.clone()),
             Action::PostStart { id, .. } => Target::PostStart(id.clone()),
             Action::Resize { id, .. } => Target::Resize(id.clone()),
+            Action::ResizePod { .. } => Target::ResizePod,
             Action::StopContainer { id, deadline, .. } => Target::Stop(id.clone(), *deadline),
             Action::StopSandbox { id } => Target::StopSandbox(id.clone()),
             Action::RemoveSandbox { id } => Target::RemoveSandbox(id.clone()),

@@ -43,6 +43,10 @@ impl Plan<'_> {
         if (!self.worker.volumes_ready || self.worker.volumes_stale) && !self.worker.starts_a_container() {
             self.ask(Action::PrepareVolumes);
         }
+        // Containers come to their resources first: the pod's own cgroup grew for them, and shrinks after them.
+        if resize::pod_is_due(pod, self.worker) && !resize::containers_are_due(pod, observed, self.worker) {
+            self.ask(Action::ResizePod { mark: resize::pod_mark(pod) });
+        }
         for container in spec::ephemeral_containers(pod) {
             if observed.latest(&container.name).is_none() {
                 self.start(&container, &sandbox.id, 0);
@@ -133,10 +137,8 @@ impl Plan<'_> {
                 } else if let Some(unhealthy) = self.worker.unhealthy.get(&latest.id) {
                     let grace_seconds = unhealthy.grace_seconds.unwrap_or(spec::grace_seconds(pod));
                     self.stop(latest, self.now, grace_seconds, unhealthy.message.clone());
-                } else if let Some(way) = resize::way(container, latest, &self.worker.resized)
-                    .filter(|_| self.worker.resize_pending.is_none())
-                {
-                    let mark = resize::mark(container);
+                } else if let Some(way) = resize::way(pod, container, latest, &self.worker.resized) {
+                    let mark = resize::mark(pod, container);
                     match way {
                         resize::Way::InPlace => {
                             self.ask(Action::Resize { id: latest.id.clone(), container: latest.name.clone(), mark });

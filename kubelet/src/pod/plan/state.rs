@@ -78,6 +78,8 @@ pub struct WorkerState {
     pub pre_stopped: BTreeSet<String>,
     /// What running containers (by id) were given since they were made.
     pub resized: BTreeMap<String, String>,
+    /// The limits of the pod's own cgroup, as a mark; absent where nobody knows them.
+    pub pod_limits: Option<String>,
     /// Why a resize waits, as reason and message.
     pub resize_pending: Option<(String, String)>,
     /// Containers (by id) whose startup is over: no startup probe, or it succeeded.

@@ -1,6 +1,6 @@
 //! Environment variables.
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector, PodSpec};
 use reeve_api::validation::metadata::NameRule;
 use reeve_api::validation::{ErrorList, Path, format};
 
@@ -64,12 +64,59 @@ fn key_of_object(name: &str, key: &str, path: &Path<'_>, errors: &mut ErrorList)
 }
 
 fn key_of_file(file: &FileKeySelector, path: &Path<'_>, errors: &mut ErrorList) {
-    for (field, value) in [("volumeName", &file.volume_name), ("path", &file.path), ("key", &file.key)] {
-        if value.is_empty() {
-            errors.required(&path.child(field), "");
+    let (path_volume, path_key, path_file) = (path.child("volumeName"), path.child("key"), path.child("path"));
+    if file.volume_name.is_empty() {
+        errors.required(&path_volume, "");
+    } else {
+        errors.invalid_each(&path_volume, &file.volume_name, format::dns1123_label(&file.volume_name));
+    }
+    if file.path.is_empty() {
+        errors.required(&path_file, "");
+    } else {
+        unreserved_local_path(&file.path, &path_file, errors);
+    }
+    if file.key.is_empty() {
+        errors.required(&path_key, "");
+    } else {
+        errors.invalid_each(&path_key, &file.key, format::environment_variable(&file.key));
+    }
+}
+
+/// Rules of the volumes that variables come from: the pod has them, and they are made for it alone.
+pub(super) fn volumes_of_files(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
+    let volumes = spec.volumes.as_deref().unwrap_or_default();
+    let init = spec.init_containers.iter().flatten().map(|own| &own.env);
+    let regular = spec.containers.iter().map(|own| &own.env);
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|own| &own.env);
+    let lists: [(&str, Vec<&Option<Vec<EnvVar>>>); 3] = [
+        ("initContainers", init.collect()),
+        ("containers", regular.collect()),
+        ("ephemeralContainers", ephemeral.collect()),
+    ];
+    for (field, environments) in lists {
+        let path_list = path.child(field);
+        for (index, environment) in environments.into_iter().enumerate() {
+            let path_container = path_list.index(index);
+            let path_env = path_container.child("env");
+            for (index, variable) in environment.iter().flatten().enumerate() {
+                let Some(file) = variable.value_from.as_ref().and_then(|source| source.file_key_ref.as_ref()) else {
+                    continue;
+                };
+                let path_variable = path_env.index(index);
+                let path_source = path_variable.child("valueFrom");
+                let path_file = path_source.child("fileKeyRef");
+                let path_volume = path_file.child("volumeName");
+                match volumes.iter().find(|volume| volume.name == file.volume_name) {
+                    _ if file.volume_name.is_empty() => {}
+                    None => errors.not_found(&path_volume, &file.volume_name),
+                    Some(volume) if volume.empty_dir.is_none() => {
+                        errors.invalid(&path_volume, &file.volume_name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
         }
     }
-    unreserved_local_path(&file.path, &path.child("path"), errors);
 }
 
 /// `list` is the path of the list, which upstream names when the number of sources is wrong.

@@ -77,6 +77,7 @@ pub fn pod_spec(spec: &PodSpec, path: &Path<'_>, errors: &mut ErrorList) {
     let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), &path.child("volumes"), errors);
     let claims = resources::pod_claims(spec, &path.child("resourceClaims"), errors);
     containers::validate(spec, &containers::Known { volumes, claims }, path, errors);
+    environment::volumes_of_files(spec, path, errors);
     resources::of_pod(spec, path, errors);
     containers::ports_of_host(spec, path, errors);
     one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &path.child("restartPolicy"), errors);

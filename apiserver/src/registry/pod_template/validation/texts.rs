@@ -74,6 +74,23 @@ fn messages_are_upstreams() {
             ],
         ),
         (
+            {
+                let file = |volume: &str, path: &str, key: &str| json!({"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": volume, "path": path, "key": key}}});
+                let env = [file("v", "a.env", "K"), file("none", "/a", "K="), file("map", "../a", "")];
+                let mut fields = container(json!({"env": env}));
+                fields["volumes"] = json!([{"name": "v", "emptyDir": {}}, {"name": "map", "configMap": {"name": "m"}}]);
+                fields
+            },
+            vec![
+                "spec.containers[0].env[1].valueFrom.fileKeyRef.path: Invalid value: \"/a\": must be a relative path",
+                "spec.containers[0].env[1].valueFrom.fileKeyRef.key: Invalid value: \"K=\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+                "spec.containers[0].env[2].valueFrom.fileKeyRef.path: Invalid value: \"../a\": must not contain '..'",
+                "spec.containers[0].env[2].valueFrom.fileKeyRef.key: Required value",
+                "spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: Not found: \"none\"",
+                "spec.containers[0].env[2].valueFrom.fileKeyRef.volumeName: Invalid value: \"map\": referenced volume must be of type emptyDir",
+            ],
+        ),
+        (
             container(json!({"resizePolicy": [{"resourceName": "disk", "restartPolicy": "NotRequired"}]})),
             vec!["spec.containers[0].resizePolicy: Unsupported value: \"disk\": supported values: \"cpu\", \"memory\""],
         ),
