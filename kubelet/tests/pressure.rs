@@ -7,7 +7,7 @@ mod support;
 
 use reeve_proto::v1::LogsRequest;
 use serde_json::json;
-use support::node::{Node, unavailable, until};
+use support::node::{Node, in_time, unavailable, until};
 use support::pods::{condition, container, exec, gone, pod, ready, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,8 +23,7 @@ async fn logs_turn_and_pods_that_hold_too_much_go() {
     let volumes = json!([{"name": "scratch", "emptyDir": {"sizeLimit": "4Ki"}}]);
     node.api.put("pods", pod("hog", json!({"containers": [hog], "volumes": volumes})));
     let words = "word".repeat(400);
-    let script = format!("echo {words}; sleep infinity");
-    let talker = container("talker", &["/bin/sh", "-c", &script]);
+    let talker = container("talker", &["/bin/sh", "-c", "echo begin; sleep infinity"]);
     node.api.put("pods", pod("talker", json!({"containers": [talker]})));
     let object = ready(&node, "talker").await;
     ready(&node, "hog").await;
@@ -32,7 +31,12 @@ async fn logs_turn_and_pods_that_hold_too_much_go() {
     // The log is put aside; whoever follows it goes on.
     let request = LogsRequest { namespace: "default".into(), pod: "talker".into(), follow: true, ..Default::default() };
     let mut followed = node.streams().await.logs(request).await.unwrap().into_inner();
-    assert!(followed.message().await.unwrap().unwrap().data.starts_with(b"wordword"));
+    let mut next = async || in_time("the log goes on", followed.message()).await.unwrap().unwrap().data;
+    assert_eq!(next().await, "begin\n");
+    // More than a file may hold.
+    let script = format!("write /proc/1/fd/1 {words}");
+    assert_eq!(exec(&node, "talker", &["/bin/sh", "-c", &script], None).await.2, 0);
+    assert!(next().await.starts_with(b"wordword"));
     let folder = node.path("logs").join(format!("default_talker_{}/talker", text(&object, "/metadata/uid")));
     let files = || std::fs::read_dir(&folder).map(|it| it.flatten().count()).unwrap_or_default();
     until("the log is rotated", async || (files() == 2).then_some(())).await;

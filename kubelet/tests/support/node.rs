@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::json;
@@ -33,16 +33,23 @@ fn find(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|it| it.is_file())
 }
 
+/// Waits for an answer; panics with `what` when it does not come.
+pub async fn in_time<T>(what: &str, answer: impl Future<Output = T>) -> T {
+    let Ok(answer) = tokio::time::timeout(PATIENCE, answer).await else { panic!("waited in vain: {what}") };
+    answer
+}
+
 /// Waits for a condition; panics with `what` when it does not come.
 pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
+    let comes = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    in_time(what, comes).await
 }
 
 /// The network that pods get.

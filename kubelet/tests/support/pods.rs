@@ -5,7 +5,7 @@ use reeve_proto::v1::exec_response::Output;
 use reeve_proto::v1::{ExecRequest, ExecStart, LogsRequest};
 use serde_json::{Value, json};
 
-use super::node::{Node, until};
+use super::node::{Node, in_time, until};
 
 pub fn pod(name: &str, spec: Value) -> Value {
     let mut pod = json!({
@@ -74,7 +74,7 @@ pub async fn exec_in(
     let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
     let mut answers = node.streams().await.exec(requests).await.unwrap().into_inner();
     let (mut out, mut err, mut code) = (Vec::new(), Vec::new(), -1);
-    while let Some(answer) = answers.message().await.unwrap() {
+    while let Some(answer) = in_time("a command goes on or ends", answers.message()).await.unwrap() {
         match answer.output {
             Some(Output::Stdout(data)) => out.extend_from_slice(&data),
             Some(Output::Stderr(data)) => err.extend_from_slice(&data),
@@ -89,7 +89,7 @@ pub async fn logs(node: &Node, pod: &str, previous: bool) -> String {
     let request = LogsRequest { namespace: "default".into(), pod: pod.into(), previous, ..Default::default() };
     let mut answers = node.streams().await.logs(request).await.unwrap().into_inner();
     let mut all = Vec::new();
-    while let Some(answer) = answers.message().await.unwrap() {
+    while let Some(answer) = in_time("the log goes on or ends", answers.message()).await.unwrap() {
         all.extend_from_slice(&answer.data);
     }
     String::from_utf8(all).unwrap()
