@@ -2,10 +2,15 @@
 //!
 //! A claim is a key of its own that must be absent, written in the same transaction as its Service: an address or
 //! port is handed out never twice, and a crash leaves neither a Service without its claim nor a claim without its
-//! Service. Which value to try is decided from the Services that the cache shows; a lost race is tried again.
+//! Service. Which value to try is decided from the claims that the cache shows; a lost race is tried again.
+//!
+//! An address takes two keys: the claim, which only this server writes, and the IPAddress that users see. So an
+//! IPAddress that a user made keeps Services off its address, and one that a user deleted gives no other Service the
+//! address: its claim is still there.
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The addresses that Services may have: `10.96.0.0/16`.
@@ -15,7 +20,19 @@ pub struct ServiceRange {
     prefix: u8,
 }
 
+/// The smallest and the largest prefix that leave addresses for Services.
+const PREFIXES: RangeInclusive<u8> = 1..=30;
+
 impl ServiceRange {
+    /// The range of a ServiceCIDR; none when it is not of IPv4 or has no address for a Service.
+    pub fn of(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let address: Ipv4Addr = address.parse().ok()?;
+        let prefix: u8 = prefix.parse().ok().filter(|prefix| PREFIXES.contains(prefix))?;
+        let mask = u32::MAX << (32 - prefix);
+        Some(Self { base: u32::from(address) & mask, prefix })
+    }
+
     fn size(self) -> u32 {
         1 << (32 - self.prefix)
     }
@@ -62,13 +79,11 @@ impl FromStr for ServiceRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let error = || format!("{text:?} is not an IPv4 range such as 10.96.0.0/16");
         let (address, prefix) = text.split_once('/').ok_or_else(error)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| error())?;
+        address.parse::<Ipv4Addr>().map_err(|_| error())?;
         let prefix: u8 = prefix.parse().map_err(|_| error())?;
-        if !(8..=28).contains(&prefix) {
-            return Err(format!("{text:?}: the prefix must be from /8 to /28"));
-        }
-        let mask = u32::MAX << (32 - prefix);
-        Ok(Self { base: u32::from(address) & mask, prefix })
+        Self::of(text)
+            .filter(|_| (8..=28).contains(&prefix))
+            .ok_or_else(|| format!("{text:?}: the prefix must be from /8 to /28"))
     }
 }
 
@@ -117,9 +132,20 @@ impl FromStr for PortRange {
 /// Where claims are kept.
 pub const CLAIMS_PREFIX: &str = "/registry/ranges/";
 
+/// Where the claims of addresses are, below [`CLAIMS_PREFIX`].
+pub const CLAIMED_ADDRESSES: &str = "serviceips";
+
 /// The key that claims an address.
 pub fn address_key(address: Ipv4Addr) -> String {
-    format!("{CLAIMS_PREFIX}serviceips/{address}")
+    format!("{CLAIMS_PREFIX}{CLAIMED_ADDRESSES}/{address}")
+}
+
+/// Where IPAddresses are kept.
+pub const ADDRESSES_PREFIX: &str = "/registry/ipaddresses/";
+
+/// The key of an address's IPAddress.
+pub fn object_key(address: Ipv4Addr) -> String {
+    format!("{ADDRESSES_PREFIX}{address}")
 }
 
 /// The key that claims a node port. UDP and TCP may share a number, as upstream allows.
@@ -150,6 +176,18 @@ mod tests {
         let picked = range.pick(|_| false, 0.0).unwrap();
         assert_eq!(picked, Ipv4Addr::new(10, 96, 1, 1));
         assert!(!range.contains(Ipv4Addr::new(10, 96, 0, 0)) && !range.contains(Ipv4Addr::new(10, 96, 255, 255)));
+    }
+
+    #[test]
+    fn a_range_may_be_smaller_than_that_of_the_flag() {
+        let range = ServiceRange::of("10.98.0.9/30").unwrap();
+        assert_eq!(range.to_string(), "10.98.0.8/30");
+        let first = range.pick(|_| false, 0.9).unwrap();
+        let second = range.pick(|address| address == first, 0.9).unwrap();
+        assert_eq!([first, second].map(|address| range.contains(address)), [true; 2]);
+        assert_eq!(range.pick(|address| address == first || address == second, 0.0), None);
+        assert_eq!(["10.98.0.8/31", "fd00::/112", "10.98.0.0/0", "x"].map(ServiceRange::of), [None; 4]);
+        assert!("10.98.0.8/30".parse::<ServiceRange>().is_err(), "the flag's is for a whole cluster");
     }
 
     #[test]

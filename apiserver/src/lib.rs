@@ -121,9 +121,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             prepare(&cache, &handlers, &options, advertised, &trust, &readiness).await;
             let follow = |_| handlers.follow_definitions(&cache);
             let aggregate = |_| aggregation.follow();
+            let addresses = |_| handlers.follow_addresses();
             tokio::join!(
                 keep(Backoff::RECONNECT, "following custom resource definitions", follow),
                 keep(Backoff::RECONNECT, "following API services", aggregate),
+                keep(Backoff::RECONNECT, "following IPAddresses", addresses),
             );
         } => {}
     }

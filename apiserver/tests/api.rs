@@ -1,5 +1,7 @@
 //! What users of the API see, over both edges, on a real etcd.
 
+#[path = "api/addresses.rs"]
+mod addresses;
 #[path = "api/components.rs"]
 mod components;
 #[path = "api/definitions.rs"]

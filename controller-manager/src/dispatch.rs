@@ -15,10 +15,10 @@ use reeve_client::Change;
 use crate::manager::Context;
 use crate::object::selector_of;
 use crate::stores::Listener;
-use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
+use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceRangeView, ServiceView};
 use crate::{
     bootstrap, certificates, deployment, endpointslice, endpointslice_mirroring, garbage, handover, load_balancer,
-    pod_gc, replicaset, resource_quota, root_ca,
+    pod_gc, replicaset, resource_quota, root_ca, service_range,
 };
 
 /// Puts keys into queues as changes come. Before this process leads there is no context and nothing to do.
@@ -248,6 +248,7 @@ impl Context {
         }
         if let Some(meta) = new.or(old) {
             bootstrap::shell::changed(self, resource, meta);
+            service_range::shell::any_changed(self, resource, meta);
         }
         match (old, new) {
             (None, Some(new)) => self.usage_changed(&new.namespace, &resource.qualified(), true),
@@ -271,6 +272,8 @@ impl Context {
         stores.namespaces.list().iter().for_each(|namespace| self.namespace_changed(namespace));
         stores.nodes.list().iter().for_each(|node| self.node_changed(None, Some(node)));
         stores.services.list().iter().for_each(|service| self.service_changed(None, Some(service)));
+        let ranges = stores.service_ranges.list();
+        ranges.iter().for_each(|range| self.queues.service_ranges.add(range.metadata.key()));
         stores.endpoints.list().iter().for_each(|endpoints| self.endpoints_changed(endpoints));
         let deployments = stores.deployments.list();
         deployments.iter().for_each(|deployment| self.queues.deployments.add(ObjectKey::of(&deployment.metadata)));
@@ -322,6 +325,12 @@ impl Listener for Dispatcher {
         self.with(|context| context.service_changed(old, new));
         if let (Some(_), Some(new)) = sides(change) {
             self.with(|context| context.usage_changed(&new.metadata.namespace, "services", false));
+        }
+    }
+
+    fn service_range(&self, change: &Change<ServiceRangeView>) {
+        if let Some(range) = change.object() {
+            self.with(|context| service_range::shell::changed(context, range.metadata.key()));
         }
     }
 

@@ -33,5 +33,6 @@ pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_range;
 pub mod stores;
 pub mod view;

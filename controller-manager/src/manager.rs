@@ -20,7 +20,7 @@ use crate::stores::{Listener, Stores};
 use crate::{
     bootstrap, certificates, cluster_role, deployment, endpoints, endpointslice, endpointslice_mirroring, garbage,
     handover, load_balancer, namespace, node_ipam, node_lifecycle, others, pod_gc, replicaset, resource_quota, root_ca,
-    service_account,
+    service_account, service_range,
 };
 
 /// How long a failed key waits, as upstream's rate limiter of controllers.
@@ -71,11 +71,13 @@ pub enum Controller {
     Endpoints,
     /// `endpointslice-mirroring-controller`
     EndpointSliceMirroring,
+    /// `service-cidr-controller`
+    ServiceRange,
 }
 
 impl Controller {
     /// All of them, with upstream's names and older names.
-    pub const ALL: [(Controller, &'static str, &'static str); 21] = [
+    pub const ALL: [(Controller, &'static str, &'static str); 22] = [
         (Controller::Deployment, "deployment-controller", "deployment"),
         (Controller::ReplicaSet, "replicaset-controller", "replicaset"),
         (Controller::EndpointSlice, "endpointslice-controller", "endpointslice"),
@@ -97,6 +99,8 @@ impl Controller {
         (Controller::LoadBalancer, "service-lb-controller", "service"),
         (Controller::Endpoints, "endpoints-controller", "endpoint"),
         (Controller::EndpointSliceMirroring, "endpointslice-mirroring-controller", "endpointslicemirroring"),
+        // Upstream has no older name for it.
+        (Controller::ServiceRange, "service-cidr-controller", "service-cidr-controller"),
     ];
 
     /// Whether `*` leaves it out, as upstream does.
@@ -198,6 +202,8 @@ pub struct Queues {
     pub mirrors: Queue<ObjectKey>,
     /// Services that may be load balancers.
     pub balancers: Queue<ObjectKey>,
+    /// ServiceCIDRs.
+    pub service_ranges: Queue<ObjectKey>,
     /// The one key of which resources there are.
     pub resources: Queue<()>,
 }
@@ -222,6 +228,7 @@ struct Runners {
     bootstrap_tokens: Runner<ObjectKey>,
     cluster_info: Runner<()>,
     balancers: Runner<ObjectKey>,
+    service_ranges: Runner<ObjectKey>,
     endpoints: Runner<ObjectKey>,
     mirrors: Runner<ObjectKey>,
     resources: Runner<()>,
@@ -251,6 +258,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
     let (balancers, run_balancers) = runner(config("service-lb", 1));
     let (endpoints, run_endpoints) = runner(config("endpoints", workers.services));
     let (mirrors, run_mirrors) = runner(config("endpointslice-mirroring", workers.services));
+    let (service_ranges, run_service_ranges) = runner(config("service-cidr", 5));
     let (resources, run_resources) = runner(config("resource-discovery", 1));
     (
         Queues {
@@ -275,6 +283,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             balancers,
             endpoints,
             mirrors,
+            service_ranges,
             resources,
         },
         Runners {
@@ -299,6 +308,7 @@ fn queues(workers: &Workers) -> (Queues, Runners) {
             balancers: run_balancers,
             endpoints: run_endpoints,
             mirrors: run_mirrors,
+            service_ranges: run_service_ranges,
             resources: run_resources,
         },
     )
@@ -463,6 +473,7 @@ fn start(context: &Arc<Context>, runners: Runners, stop: &CancellationToken) -> 
     run!(EndpointHandover, runners.handovers, handover::shell::turn);
     run!(Endpoints, runners.endpoints, endpoints::shell::turn);
     run!(EndpointSliceMirroring, runners.mirrors, endpointslice_mirroring::shell::turn);
+    run!(ServiceRange, runners.service_ranges, service_range::shell::turn);
     run!(LoadBalancer, runners.balancers, load_balancer::shell::turn);
     run!(CertificateCleaning, runners.certificate_ends, certificates::shell::clean_turn);
     run!(TokenCleaner, runners.bootstrap_tokens, bootstrap::shell::clean_turn);

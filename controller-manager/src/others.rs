@@ -83,6 +83,13 @@ impl AnyStore for Other {
     }
 }
 
+impl Other {
+    /// Waits until the first copy is whole.
+    pub async fn wait_synced(&self) {
+        self.store.wait_synced().await;
+    }
+}
+
 /// The resources that are followed here, by their qualified names.
 #[derive(Default)]
 pub struct Others(RwLock<BTreeMap<String, Other>>);
@@ -188,7 +195,7 @@ pub async fn refresh(context: &Arc<Context>) -> Result<(), TurnError> {
     *context.discovery.lock() = served;
     let whole = async {
         for other in &begun {
-            other.store.wait_synced().await;
+            other.wait_synced().await;
         }
     };
     if let Some(unserved) = context.stores.definitions.list().iter().find_map(|definition| {

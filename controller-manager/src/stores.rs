@@ -16,7 +16,7 @@ use crate::executor::Written;
 use crate::leases::{self, Leases};
 use crate::object::resource;
 use crate::others::{AnyKind, Others};
-use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceView};
+use crate::view::{DefinitionView, LeaseView, Meta, MetaView, NodeView, PodView, ServiceRangeView, ServiceView};
 
 /// The index of pods and ReplicaSets by the uid of their controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -65,7 +65,7 @@ macro_rules! held {
     )*};
 }
 
-held!(view PodView, NodeView, LeaseView, ServiceView);
+held!(view PodView, NodeView, LeaseView, ServiceView, ServiceRangeView);
 held!(view MetaView<Lease>, MetaView<ConfigMap>, MetaView<Secret>, MetaView<ServiceAccount>, MetaView<AnyKind>, DefinitionView);
 held!(whole Deployment, ReplicaSet, EndpointSlice, Endpoints, Namespace, ResourceQuota, ClusterRole, CertificateSigningRequest);
 
@@ -112,6 +112,8 @@ pub struct Stores {
     pub leases: Leases,
     /// Services.
     pub services: Store<ServiceView>,
+    /// ServiceCIDRs.
+    pub service_ranges: Store<ServiceRangeView>,
     /// EndpointSlices.
     pub slices: Store<EndpointSlice>,
     /// Endpoints.
@@ -150,6 +152,8 @@ pub trait Listener: Send + Sync + 'static {
     fn lease(&self, change: &Change<LeaseView>);
     /// A Service changed.
     fn service(&self, change: &Change<ServiceView>);
+    /// A ServiceCIDR changed.
+    fn service_range(&self, change: &Change<ServiceRangeView>);
     /// An EndpointSlice changed.
     fn slice(&self, change: &Change<EndpointSlice>);
     /// Endpoints changed.
@@ -227,6 +231,7 @@ impl Stores {
                 ),
             },
             services: by_owner(client, handler(l, |listener, change| listener.service(change))),
+            service_ranges: by_owner(client, handler(l, |listener, change| listener.service_range(change))),
             slices: reflect_indexed(
                 client,
                 Scope::all(),
@@ -260,6 +265,7 @@ impl Stores {
             self.nodes.wait_synced(),
             self.leases.wait_synced(),
             self.services.wait_synced(),
+            self.service_ranges.wait_synced(),
             self.slices.wait_synced(),
             self.endpoints.wait_synced(),
             self.deployments.wait_synced(),
@@ -276,12 +282,13 @@ impl Stores {
     }
 
     /// Those whose kinds are read here.
-    fn held(&self) -> [&dyn AnyStore; 16] {
+    fn held(&self) -> [&dyn AnyStore; 17] {
         [
             &self.pods,
             &self.nodes,
             &self.leases,
             &self.services,
+            &self.service_ranges,
             &self.slices,
             &self.endpoints,
             &self.deployments,

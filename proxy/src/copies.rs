@@ -8,6 +8,7 @@ use crate::node::view::NodeView;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::services::host_ports::{self, HostPortsView};
+use crate::services::ranges::ServiceRangeView;
 use crate::services::view::{EndpointSliceView, ServiceView};
 use crate::sync::{BY_SERVICE, Requests};
 
@@ -30,6 +31,8 @@ pub struct Told {
 pub struct Copies {
     /// All Services.
     pub services: Store<ServiceView>,
+    /// All ServiceCIDRs.
+    pub ranges: Store<ServiceRangeView>,
     /// All EndpointSlices, by Service.
     pub slices: Store<EndpointSliceView>,
     /// All Nodes.
@@ -47,6 +50,14 @@ impl Copies {
                 if let Some(service) = change.object() {
                     told.metrics.service_changed();
                     told.requests.service(service.key(), "service");
+                }
+            })
+        };
+        let ranges = {
+            let requests = told.requests.clone();
+            reflect::<ServiceRangeView>(client, Scope::all(), move |change| {
+                if change.object().is_some() {
+                    requests.service_ranges();
                 }
             })
         };
@@ -83,6 +94,6 @@ impl Copies {
                 }
             })
         });
-        Copies { services, slices, nodes, pods }
+        Copies { services, ranges, slices, nodes, pods }
     }
 }

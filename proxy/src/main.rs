@@ -132,7 +132,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         health: health.clone(),
     };
-    let Copies { services, slices, nodes, pods } = Copies::follow(&client, &node, !options.no_pod_network, &told);
+    let Copies { services, ranges, slices, nodes, pods } =
+        Copies::follow(&client, &node, !options.no_pod_network, &told);
 
     let mut tasks = tokio::task::JoinSet::new();
     let links = Links::open()?;
@@ -150,7 +151,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         });
     }
 
-    let surroundings = Surroundings { pod_networks: options.cluster_cidr.clone(), node_ports: node_ports.clone() };
+    let surroundings =
+        Surroundings { pod_networks: options.cluster_cidr.clone(), node_ports, service_ranges: Vec::new() };
     let (announcements, announcement_runner) = announce::announcements();
     tasks.spawn(announce::run(links.clone(), announcements.clone(), announcement_runner, shutdown.clone()));
     let events = EventRecorder::new(&client, "kube-proxy", &node);
@@ -158,6 +160,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         node: node.clone(),
         cluster_dns: options.cluster_dns.0,
         services: services.clone(),
+        ranges: ranges.clone(),
         slices: slices.clone(),
         nodes: nodes.clone(),
         pods: pods.clone(),
@@ -176,7 +179,6 @@ async fn run(options: Options) -> anyhow::Result<()> {
         cluster_networks: options.cluster_cidr.clone(),
         pod_mtu: options.pod_mtu,
         vxlan_port: options.vxlan_port,
-        node_ports,
         services: requests.clone(),
         events,
     };
@@ -201,7 +203,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
     tasks.spawn(until(
         shutdown.clone(),
         async move {
-            tokio::join!(services.wait_synced(), slices.wait_synced(), nodes.wait_synced());
+            let whole = (services.wait_synced(), slices.wait_synced(), nodes.wait_synced(), ranges.wait_synced());
+            tokio::join!(whole.0, whole.1, whole.2, whole.3);
             if let Some(pods) = pods {
                 pods.wait_synced().await;
             }

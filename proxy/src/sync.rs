@@ -19,12 +19,14 @@ use crate::acknowledge::Acknowledgements;
 use crate::beside::Beside;
 use crate::conntrack;
 use crate::flows::{Flows, flows};
+use crate::nft::model::Network;
 use crate::nft::removal::Removals;
 use crate::nft::{InvalidObject, Kernel, KernelError};
 use crate::node::view::NodeView;
 use crate::services::frontend::{Endpoint, Place};
 use crate::services::host_ports::{self, HostPortsView};
 use crate::services::objects::{Surroundings, TABLE};
+use crate::services::ranges::{self, ServiceRangeView};
 use crate::services::view::{EndpointSliceView, ServiceView};
 use crate::services::{FrontendKey, RuleSet, Update, frontends};
 
@@ -46,7 +48,7 @@ pub enum SyncError {
 #[derive(Default)]
 struct Pending {
     services: BTreeSet<ObjectKey>,
-    surroundings: Option<Surroundings>,
+    pod_networks: Option<Vec<Network>>,
     /// The version of EndpointSlices that the changes lead to.
     reached: i64,
     /// Whether somebody waits for that version to be in the kernel.
@@ -108,13 +110,19 @@ impl Requests {
         self.queue.add(());
     }
 
-    /// The node's surroundings changed.
-    pub fn surroundings(&self, surroundings: Surroundings) {
+    /// The cluster's pod networks changed.
+    pub fn pod_networks(&self, networks: Vec<Network>) {
         {
             let mut pending = self.pending.lock();
-            pending.surroundings = Some(surroundings);
-            pending.causes.insert("surroundings");
+            pending.pod_networks = Some(networks);
+            pending.causes.insert("pod networks");
         }
+        self.queue.add(());
+    }
+
+    /// A ServiceCIDR changed.
+    pub fn service_ranges(&self) {
+        self.pending.lock().causes.insert("service ranges");
         self.queue.add(());
     }
 }
@@ -151,6 +159,8 @@ pub struct Syncer<K> {
     pub cluster_dns: Option<Ipv4Addr>,
     /// All Services.
     pub services: Store<ServiceView>,
+    /// All ServiceCIDRs.
+    pub ranges: Store<ServiceRangeView>,
     /// All EndpointSlices, indexed by [`BY_SERVICE`].
     pub slices: Store<EndpointSliceView>,
     /// All Nodes.
@@ -206,7 +216,7 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         let mut pending = requests.pending.lock();
         pending.is_everything = true;
         pending.causes.insert("start");
-        let rules = RuleSet::new(self.surroundings.clone());
+        let rules = RuleSet::new(self.surroundings(None, &self.surroundings));
         let reached = self.slices.revision();
         Installed { kernel: self.kernel.clone(), rules, is_current: false, reached, is_awaited: true }
     }
@@ -231,7 +241,8 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
         installed.reached = installed.reached.max(pending.reached);
         installed.is_awaited |= pending.is_awaited;
         let mut updates = Vec::new();
-        if let Some(surroundings) = pending.surroundings {
+        let surroundings = self.surroundings(pending.pod_networks, installed.rules.surroundings());
+        if surroundings != *installed.rules.surroundings() {
             updates.push(installed.rules.set_surroundings(surroundings));
         }
         let changed = pending.services.clone();
@@ -270,6 +281,16 @@ impl<K: Kernel + Sync + Clone + 'static> Syncer<K> {
             self.beside.whole();
         }
         Ok(())
+    }
+
+    /// The surroundings with what changed of them.
+    fn surroundings(&self, pod_networks: Option<Vec<Network>>, present: &Surroundings) -> Surroundings {
+        let all = self.ranges.list();
+        Surroundings {
+            pod_networks: pod_networks.unwrap_or_else(|| present.pod_networks.clone()),
+            node_ports: present.node_ports.clone(),
+            service_ranges: ranges::networks(all.iter().map(|range| &**range)),
+        }
     }
 
     /// All that has frontends or may have some.

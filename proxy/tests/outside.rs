@@ -33,6 +33,7 @@ fn install(site: &Site, frontends: Vec<Frontend>) {
     let mut rules = RuleSet::new(Surroundings {
         pod_networks: vec!["10.244.0.0/16".parse().expect("a network")],
         node_ports: NodePortAddresses::AllLocal,
+        service_ranges: vec!["10.96.0.0/16".parse().expect("a network")],
     });
     rules.update([(ObjectKey::new("shop", "web"), frontends)]);
     let mut kernel = Nft::with_command(["ip", "netns", "exec", &site.node.0, "nft"]);

@@ -55,6 +55,7 @@ fn measure() {
     let mut rules = RuleSet::new(Surroundings {
         pod_networks: vec!["10.240.0.0/12".parse().expect("a network")],
         node_ports: NodePortAddresses::AllLocal,
+        service_ranges: vec!["10.96.0.0/16".parse().expect("a network")],
     });
     let begin = Instant::now();
     rules.update((0..SERVICES).map(|index| service(index, ENDPOINTS)));

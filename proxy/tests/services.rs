@@ -15,7 +15,7 @@ use reeve_proxy::nft::{Kernel as _, Nft};
 use reeve_proxy::services::frontend::{Endpoint, Frontend, FrontendKey, Side, Without};
 use reeve_proxy::services::objects::{NodePortAddresses, Surroundings, TABLE};
 use reeve_proxy::services::{RuleSet, Update};
-use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, ask_udp_on, cannot_run, pod, run};
+use support::{CLIENT, NODE, POD_PORT, Site, ask_tcp, ask_tcp_here, ask_udp, ask_udp_on, cannot_run, pod, run, serve};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 const NODE_PORT: u16 = 30080;
@@ -32,6 +32,7 @@ impl Proxy {
         let surroundings = Surroundings {
             pod_networks: vec!["10.244.0.0/16".parse().expect("a network")],
             node_ports: NodePortAddresses::AllLocal,
+            service_ranges: vec!["10.96.0.0/16".parse().expect("a network")],
         };
         let kernel = Nft::with_command(["ip", "netns", "exec", &site.node.0, "nft"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -142,6 +143,38 @@ fn a_service_without_endpoints_refuses_at_once() {
     }
     proxy.set("web", Vec::new());
     assert!(ask_tcp(&site.client, NODE, NODE_PORT).is_err());
+}
+
+#[test]
+fn what_is_sent_to_nobodys_address_of_the_ranges_stays_on_the_node() {
+    if cannot_run() {
+        return;
+    }
+    let site = Site::new();
+    let mut proxy = Proxy::start(&site);
+    // Somebody beyond the default route has such an address, and would answer.
+    let nobodys = Ipv4Addr::new(10, 96, 9, 9);
+    site.client.ip(&format!("address add {nobodys}/32 dev lo"));
+    serve(&site.client, nobodys);
+    let pod0 = site.pods.first().expect("two pods");
+    let mut surround = |service_ranges: &[&str]| {
+        let service_ranges = service_ranges.iter().map(|range| range.parse().expect("a network")).collect();
+        let surroundings = Surroundings { service_ranges, ..proxy.rules.surroundings().clone() };
+        for transaction in proxy.rules.set_surroundings(surroundings).transactions().expect("valid") {
+            proxy.runtime.block_on(proxy.kernel.commit(&transaction)).expect("the kernel takes it");
+        }
+    };
+    for from in [pod0, &site.node] {
+        let silent = ask_tcp(from, nobodys, POD_PORT);
+        assert!(matches!(silent, Err(ErrorKind::TimedOut | ErrorKind::WouldBlock)), "{silent:?}");
+    }
+    surround(&["10.98.0.0/24"]);
+    for from in [pod0, &site.node] {
+        assert_eq!(ask_tcp(from, nobodys, POD_PORT).expect("an answer").0, nobodys, "it is in no range any more");
+    }
+    surround(&["10.96.0.0/20", "10.98.0.0/24"]);
+    let silent = ask_tcp(pod0, nobodys, POD_PORT);
+    assert!(matches!(silent, Err(ErrorKind::TimedOut | ErrorKind::WouldBlock)), "{silent:?}");
 }
 
 #[test]

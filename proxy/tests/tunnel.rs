@@ -114,6 +114,7 @@ fn forward_service(node: &Namespace, endpoint: Ipv4Addr) {
     let surroundings = Surroundings {
         pod_networks: vec!["10.244.1.0/24".parse().expect("valid"), "10.244.2.0/24".parse().expect("valid")],
         node_ports: NodePortAddresses::AllLocal,
+        service_ranges: vec!["10.96.0.0/16".parse().expect("a network")],
     };
     let mut rules = RuleSet::new(surroundings);
     let frontend = |key, side| Frontend {

@@ -21,7 +21,7 @@ use reeve_api::{GroupVersionResource, Reason, StatusError};
 use serde::Serialize;
 
 use crate::allocation::ServiceRange;
-use crate::handlers::{Handlers, WriteOptions};
+use crate::handlers::{DEFAULT_RANGE, Handlers, WriteOptions};
 use crate::registry::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
 use crate::request::{Target, User};
 
@@ -78,7 +78,7 @@ fn priority_class(class: SystemClass) -> PriorityClass {
 /// The range of Services as an object, which is ready from the start.
 async fn publish_range(handlers: &Handlers, range: ServiceRange) -> Result<(), StatusError> {
     let mut object = ServiceCIDR {
-        metadata: named("kubernetes", None),
+        metadata: named(DEFAULT_RANGE, None),
         spec: Some(ServiceCIDRSpec { cidrs: Some(vec![range.to_string()]) }),
         status: None,
     };
@@ -95,7 +95,7 @@ async fn publish_range(handlers: &Handlers, range: ServiceRange) -> Result<(), S
             reason: String::new(),
         }]),
     });
-    let target = Target { subresource: "status".to_owned(), ..target::<ServiceCIDR>("", "kubernetes") };
+    let target = Target { subresource: "status".to_owned(), ..target::<ServiceCIDR>("", DEFAULT_RANGE) };
     let body = serde_json::to_vec(&object).map_err(StatusError::internal)?;
     handlers.update(&server(), &target, body.into(), &WriteOptions::default()).await.map(drop)
 }

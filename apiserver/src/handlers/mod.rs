@@ -19,6 +19,7 @@ mod proxied;
 mod read;
 mod registrations;
 mod reviews;
+mod service_addresses;
 mod service_claims;
 mod subresources;
 mod token_request;
@@ -52,6 +53,7 @@ use crate::storage::{Hint, SharedStore, StoreError, Stored};
 pub use definitions::{Served, server};
 pub use measures::Meters;
 pub use read::{Listed, Listing};
+pub use service_addresses::DEFAULT_RANGE;
 pub use watch::{WatchItem, WatchStream};
 
 /// Which objects a list or watch wants, as the client wrote it.

@@ -1,14 +1,17 @@
-//! The addresses and ports of Services, as claims that are written in the same transaction.
+//! The addresses and ports of Services, as claims that are written in the same transaction. An address is claimed by
+//! two keys: see [`crate::allocation`].
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use reeve_api::StatusError;
 use reeve_api::validation::{BadValue, ErrorList, Path};
 
+use super::service_addresses::ip_address;
 use super::{Handlers, check};
-use crate::allocation::{CLAIMS_PREFIX, address_key, port_key};
+use crate::allocation::{ADDRESSES_PREFIX, CLAIMS_PREFIX, address_key, object_key, port_key};
 use crate::registry::kinds::service::{Services, needs_health_check};
 use crate::registry::{AnyObject, Object, Row};
 use crate::storage::Claim;
@@ -27,6 +30,8 @@ pub(super) struct Claims {
 #[derive(Debug)]
 struct Wanted {
     key: String,
+    /// What is put there, where it is more than the name of the holder.
+    object: Option<Bytes>,
     /// Chosen by us, so that another may be chosen.
     chosen: bool,
     /// The error when it is taken.
@@ -39,8 +44,11 @@ impl Claims {
         self.wanted
             .iter()
             .map(|wanted| {
-                let value = serde_json::json!({"kind": "Claim", "metadata": {}, "holder": holder});
-                Claim::new(wanted.key.clone(), value.to_string().into_bytes())
+                let value = wanted.object.clone().unwrap_or_else(|| {
+                    let value = serde_json::json!({"kind": "Claim", "metadata": {}, "holder": holder});
+                    value.to_string().into_bytes().into()
+                });
+                Claim::new(wanted.key.clone(), value)
             })
             .collect()
     }
@@ -75,7 +83,8 @@ fn held_by(service: &Service) -> HashSet<String> {
     let Some(spec) = &service.spec else { return HashSet::new() };
     let check = spec.health_check_node_port.and_then(|number| u16::try_from(number).ok()).filter(|&number| number > 0);
     let check = check.map(|number| port_key(HEALTH_CHECK_PROTOCOL, number));
-    let addresses = spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok()).map(address_key);
+    let addresses = spec.cluster_ips.iter().flatten().filter_map(|address| address.parse().ok());
+    let addresses = addresses.flat_map(|address| [address_key(address), object_key(address)]);
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.node_port?).ok().filter(|&number| number > 0)?;
         Some(port_key(protocol(port), number))
@@ -112,7 +121,7 @@ impl Handlers {
         let name = object.value.metadata.name.clone().unwrap_or_default();
         let mut wanted = Vec::new();
         let mut errors = ErrorList::new();
-        self.plan_address(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
+        self.plan_address(&mut object.value, old, &before, lost, &mut wanted, &mut errors)?;
         self.plan_ports(&mut object.value, old, &before, lost, &mut wanted, &mut errors);
         self.plan_health_check(&mut object.value, &before, lost, &mut wanted, &mut errors);
         if !errors.is_empty() {
@@ -131,10 +140,10 @@ impl Handlers {
         lost: &Lost,
         wanted: &mut Vec<Wanted>,
         errors: &mut ErrorList,
-    ) {
-        let Some(spec) = &mut service.spec else { return };
+    ) -> Result<(), StatusError> {
+        let Some(spec) = &mut service.spec else { return Ok(()) };
         if spec.type_.as_deref() == Some("ExternalName") {
-            return;
+            return Ok(());
         }
         let mut address = spec.cluster_ip.clone().filter(|address| !address.is_empty());
         if address.is_none() {
@@ -145,47 +154,53 @@ impl Handlers {
         }
         let path = Path::new("spec");
         let path = path.child("clusterIPs");
-        let range = self.options.service_range;
+        let mut claim = None;
         let address = match address.as_deref() {
             Some("None") => {
                 spec.cluster_ips = Some(vec!["None".to_owned()]);
-                return;
+                return Ok(());
             }
             Some(text) => {
                 let shown = BadValue::json(&[text]);
                 let Ok(address) = text.parse::<Ipv4Addr>() else {
                     // Validation has the right words for malformed addresses.
-                    return;
+                    return Ok(());
                 };
-                let key = address_key(address);
-                if !before.contains(&key) {
-                    if !range.contains(address) {
+                if !before.contains(&address_key(address)) {
+                    if !self.service_ranges().iter().any(|range| range.contains(address)) {
                         let why = format!(
-                            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
-                             The range of valid IPs is {range}"
+                            "failed to allocate IP {address}: the provided network does not match the current range"
                         );
                         errors.invalid(&path, shown, why);
-                        return;
+                        return Ok(());
                     }
                     let mut refusal = ErrorList::new();
                     let why = format!("failed to allocate IP {address}: provided IP is already allocated");
                     refusal.invalid(&path, shown, why);
-                    wanted.push(Wanted { key, chosen: false, refusal });
+                    claim = Some((false, refusal));
                 }
                 address
             }
             None => {
-                let used = |address| self.is_claimed(&address_key(address), lost);
-                let Some(address) = range.pick(used, rand::random()) else {
+                let used = |address| self.is_taken(address, lost);
+                let unit = rand::random();
+                let Some(address) = self.service_ranges().iter().find_map(|range| range.pick(used, unit)) else {
                     errors.internal(&path, "failed to allocate a serviceIP: range is full");
-                    return;
+                    return Ok(());
                 };
-                wanted.push(Wanted { key: address_key(address), chosen: true, refusal: ErrorList::new() });
+                claim = Some((true, ErrorList::new()));
                 address
             }
         };
         spec.cluster_ip = Some(address.to_string());
         spec.cluster_ips = Some(vec![address.to_string()]);
+        if let Some((chosen, refusal)) = claim {
+            let key = address_key(address);
+            wanted.push(Wanted { key, object: None, chosen, refusal: refusal.clone() });
+            let object = Some(ip_address(address, &service.metadata, self.now())?);
+            wanted.push(Wanted { key: object_key(address), object, chosen, refusal });
+        }
+        Ok(())
     }
 
     fn plan_ports(
@@ -236,7 +251,7 @@ impl Handlers {
                     }
                     let mut refusal = ErrorList::new();
                     refusal.invalid(&path, number, "provided port is already allocated");
-                    wanted.push(Wanted { key, chosen: false, refusal });
+                    wanted.push(Wanted { key, object: None, chosen: false, refusal });
                 }
                 None => {
                     let protocol = protocol(port).to_owned();
@@ -251,7 +266,7 @@ impl Handlers {
                     port.node_port = Some(i32::from(number));
                     let key = port_key(&protocol, number);
                     taken.insert(key.clone());
-                    wanted.push(Wanted { key, chosen: true, refusal: ErrorList::new() });
+                    wanted.push(Wanted { key, object: None, chosen: true, refusal: ErrorList::new() });
                 }
             }
         }
@@ -288,7 +303,7 @@ impl Handlers {
                     "failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
                 );
                 refusal.internal(&path, why);
-                wanted.push(Wanted { key, chosen: false, refusal });
+                wanted.push(Wanted { key, object: None, chosen: false, refusal });
             }
             return;
         }
@@ -302,9 +317,19 @@ impl Handlers {
             None => errors.internal(&path, "failed to allocate a HealthCheck NodePort: range is full"),
             Some(number) => {
                 spec.health_check_node_port = Some(i32::from(number));
-                wanted.push(Wanted { key: key_of(number), chosen: true, refusal: ErrorList::new() });
+                let (key, refusal) = (key_of(number), ErrorList::new());
+                wanted.push(Wanted { key, object: None, chosen: true, refusal });
             }
         }
+    }
+
+    /// Whether an address is known to be taken: by a Service, or by an IPAddress that somebody made.
+    fn is_taken(&self, address: Ipv4Addr, lost: &Lost) -> bool {
+        let key = object_key(address);
+        let name = &key[ADDRESSES_PREFIX.len()..];
+        lost.0.contains(&key)
+            || self.is_claimed(&address_key(address), lost)
+            || self.stored(ADDRESSES_PREFIX).snapshot().get("", name).is_some()
     }
 
     /// Whether a claim is known to be taken. The store has the last word.

@@ -24,6 +24,8 @@ pub struct TestServer {
     port: u16,
     etcd_port: u16,
     etcd: Child,
+    /// Flags beside those of every test.
+    flags: Vec<String>,
     authority: Issuer<'static, KeyPair>,
     server: Option<(CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>)>,
 }
@@ -45,6 +47,11 @@ impl Answer {
 impl TestServer {
     /// Starts etcd and the server, and waits until it is ready.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [port, etcd_port, peer_port] = free_ports();
         let etcd = Command::new("etcd")
@@ -65,7 +72,8 @@ impl TestServer {
         let certificate = params.self_signed(&key).expect("a CA");
         write(folder.path(), "ca.crt", &certificate.pem());
         let authority = Issuer::new(params, key);
-        let mut server = Self { folder, port, etcd_port, etcd, authority, server: None };
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let mut server = Self { folder, port, etcd_port, etcd, flags, authority, server: None };
         server.issue("server", "apiserver", &[]);
         server.issue("kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"]);
         server.run().await;
@@ -80,7 +88,7 @@ impl TestServer {
     async fn run(&mut self) {
         let flag = |name: &str, value: String| format!("--{name}={value}");
         let file = |name: &str| self.file(name).display().to_string();
-        let options = Options::parse_from([
+        let common = [
             "apiserver".to_owned(),
             flag("etcd-servers", format!("http://127.0.0.1:{}", self.etcd_port)),
             flag("bind-address", "127.0.0.1".into()),
@@ -91,7 +99,8 @@ impl TestServer {
             flag("kubelet-client-certificate", file("kubelet-client.crt")),
             flag("kubelet-client-key", file("kubelet-client.key")),
             flag("kubelet-certificate-authority", file("ca.crt")),
-        ]);
+        ];
+        let options = Options::parse_from(common.into_iter().chain(self.flags.iter().cloned()));
         let token = CancellationToken::new();
         let running = tokio::spawn(reeve_apiserver::run(options, token.clone()));
         self.server = Some((token, running));
@@ -109,6 +118,17 @@ impl TestServer {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.run().await;
+    }
+
+    /// Starts the server again after it was stopped.
+    pub async fn restart_stopped(&mut self) {
+        self.run().await;
+    }
+
+    /// The store behind the server.
+    pub async fn etcd(&self) -> etcd_client::Client {
+        let address = format!("http://127.0.0.1:{}", self.etcd_port);
+        etcd_client::Client::connect([address], None).await.expect("etcd runs")
     }
 
     /// Stops the server; returns how long it took.

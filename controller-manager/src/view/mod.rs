@@ -11,6 +11,7 @@ mod node;
 mod pod;
 mod pod_usage;
 mod service;
+mod service_range;
 
 pub use definition::DefinitionView;
 pub use intern::{Interned, intern};
@@ -20,3 +21,4 @@ pub use node::{NodeCondition, NodeView};
 pub use pod::{NamedPort, Phase, PodView, Readiness, TolerationView, orphans_of};
 pub use pod_usage::{Amounts, PodUsage, add, amounts};
 pub use service::{ServicePortView, ServiceView};
+pub use service_range::ServiceRangeView;

@@ -23,6 +23,7 @@ mod rollouts;
 mod runtime_classes;
 mod service_kinds;
 mod service_owners;
+mod service_ranges;
 mod service_traffic;
 mod services;
 mod storms;

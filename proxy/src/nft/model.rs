@@ -409,6 +409,8 @@ pub enum Match {
     NotFromLoopback,
     /// The destination is an address of this node.
     DestinationLocal,
+    /// The destination is no address of this node.
+    DestinationNotLocal,
     /// The source is no address of this node.
     SourceNotLocal,
     /// The packet carries all bits of the mark.
@@ -443,6 +445,7 @@ impl fmt::Display for Match {
             Match::NotFromLoopback => f.write_str("iif != lo"),
             Match::DestinationNotIn(network) => write!(f, "ip daddr != {network}"),
             Match::DestinationLocal => f.write_str("fib daddr type local"),
+            Match::DestinationNotLocal => f.write_str("fib daddr type != local"),
             Match::SourceNotLocal => f.write_str("fib saddr type != local"),
             Match::Marked(mark) => write!(f, "meta mark & {mark:#x} == {mark:#x}"),
             Match::NewConnection => f.write_str("ct state new"),

@@ -203,6 +203,7 @@ impl Walk<'_> {
             Match::NotFromLoopback => !self.node.local.contains(&self.packet.source),
             Match::DestinationNotIn(network) => !network.contains(destination),
             Match::DestinationLocal => self.node.local.contains(&destination),
+            Match::DestinationNotLocal => !self.node.local.contains(&destination),
             Match::SourceNotLocal => !self.node.local.contains(&self.packet.source),
             Match::Marked(mark) => self.mark & mark == *mark,
             Match::NewConnection => true,

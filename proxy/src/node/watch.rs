@@ -17,7 +17,6 @@ use super::routes;
 use super::view::NodeView;
 use crate::nft::model::Network;
 use crate::serve::health::Health;
-use crate::services::objects::{NodePortAddresses, Surroundings};
 use crate::sync::Requests;
 
 /// Why the node's network is not as it should be. It is tried again.
@@ -73,8 +72,6 @@ pub struct NodeNetwork {
     pub pod_mtu: Option<u32>,
     /// The UDP port of the tunnel to nodes on other links.
     pub vxlan_port: u16,
-    /// Where node ports answer.
-    pub node_ports: NodePortAddresses,
     /// Who is told when the pod networks change.
     pub services: Requests,
     /// Where users are told what cannot be done.
@@ -138,7 +135,7 @@ impl NodeNetwork {
         let mut told = told.lock();
         if told.pod_networks != pod_networks {
             told.pod_networks.clone_from(&pod_networks);
-            self.services.surroundings(Surroundings { pod_networks, node_ports: self.node_ports.clone() });
+            self.services.pod_networks(pod_networks);
         }
     }
 

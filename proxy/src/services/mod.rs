@@ -1,6 +1,6 @@
 //! Services as rules of the kernel.
 //!
-//! [`view`] is what is read of Services and EndpointSlices; [`frontend`] decides what each port of a Service
+//! [`view`] is what is read of Services and EndpointSlices, [`ranges`] of ServiceCIDRs; [`frontend`] decides what each port of a Service
 //! leads to; [`objects`] says which nftables objects that takes; [`RuleSet`] holds it all and turns a change
 //! into the smallest transaction.
 //!
@@ -12,6 +12,7 @@
 pub mod frontend;
 pub mod host_ports;
 pub mod objects;
+pub mod ranges;
 mod ruleset;
 pub mod view;
 

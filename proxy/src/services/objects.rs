@@ -15,7 +15,7 @@ pub const TABLE: &str = "reeve-proxy";
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
 /// An empty chain. Its name says which version of this program's fixed sets the table has: change it with them.
-pub const LAYOUT: &str = "layout-2";
+pub const LAYOUT: &str = "layout-3";
 
 /// The chain that marks clients which are no pods.
 const MARK_STRANGERS: &str = "mark-strangers";
@@ -37,6 +37,9 @@ pub struct Surroundings {
     pub pod_networks: Vec<Network>,
     /// Where node ports answer.
     pub node_ports: NodePortAddresses,
+    /// The networks of Services' addresses, none within another. What is sent to an address of them that no Service
+    /// has goes nowhere.
+    pub service_ranges: Vec<Network>,
 }
 
 /// An object of the table that can be added and removed by itself.
@@ -79,6 +82,8 @@ pub enum Fixed {
     PodNetworks,
     /// All addresses that belong to Services alone: what is sent there and not translated is refused.
     ClusterIps,
+    /// The networks of Services' addresses.
+    ServiceRanges,
     /// Endpoints of this node as (source, destination) of themselves: one that reaches itself through a Service
     /// must see another source, or it would answer itself directly.
     Hairpin,
@@ -110,6 +115,7 @@ impl Fixed {
         let mut all = vec![
             Fixed::PodNetworks,
             Fixed::ClusterIps,
+            Fixed::ServiceRanges,
             Fixed::Hairpin,
             Fixed::Services,
             Fixed::NodePorts,
@@ -132,6 +138,7 @@ impl Fixed {
         let fixed = match self {
             Fixed::PodNetworks => "pod-networks",
             Fixed::ClusterIps => "cluster-ips",
+            Fixed::ServiceRanges => "service-ranges",
             Fixed::Hairpin => "hairpin",
             Fixed::Services => "services",
             Fixed::NodePorts => "node-ports",
@@ -152,7 +159,7 @@ impl Fixed {
     /// The set itself.
     pub fn set(self) -> Set {
         let (key, value) = match self {
-            Fixed::PodNetworks => (KeyType::Network, ValueType::Nothing),
+            Fixed::PodNetworks | Fixed::ServiceRanges => (KeyType::Network, ValueType::Nothing),
             Fixed::ClusterIps => (KeyType::Address, ValueType::Nothing),
             Fixed::Hairpin => (KeyType::AddressPair, ValueType::Nothing),
             Fixed::Services | Fixed::ServicesOutside => (KeyType::Service, ValueType::Verdict),
@@ -181,6 +188,7 @@ impl Fixed {
 ///                                  ├─ vmap @services ── goto <family>-<number of endpoints>
 ///                                  └─ (address of the node) vmap @node-ports
 /// input, forward, output ── refuse: cluster addresses that nothing translated, frontends without endpoints
+/// forward, output ── drop: addresses of the ranges of Services that no Service has
 /// postrouting ── masquerade: by mark, hairpin, pods that leave the cluster
 /// ```
 pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
@@ -205,6 +213,7 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
         verdict(&[], Selector::Service, Fixed::ServicesOutside),
         verdict(&to_node_ports, Selector::NodePort, Fixed::NodePortsOutside),
     ];
+    objects.extend(surroundings.service_ranges.iter().map(|range| Fixed::ServiceRanges.member(Key::Network(*range))));
     let mut refused = refuse(vec![Match::In(Selector::Destination, Fixed::ClusterIps.name())]);
     refused.extend(refuse(vec![Match::NewConnection, Match::In(Selector::Service, Fixed::RejectedServices.name())]));
     let mut refused_node_port = vec![Match::NewConnection];
@@ -228,6 +237,16 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
     let strangers = (!surroundings.pod_networks.is_empty()).then(|| {
         Rule::new([Match::NotIn(Selector::Source, Fixed::PodNetworks.name())], [Action::SetMark(MASQUERADE_MARK)])
     });
+    // This node itself has the address of the cluster's DNS.
+    let nobodys = Rule::new(
+        [
+            Match::NewConnection,
+            Match::In(Selector::Destination, Fixed::ServiceRanges.name()),
+            Match::DestinationNotLocal,
+        ],
+        [Action::Drop],
+    );
+    let passing = [refused.clone(), vec![nobodys]].concat();
     // Host ports answer on loopback too, so its addresses are routed; that is for this node's processes alone.
     let to_loopback = Rule::new(
         [Match::NotFromLoopback, Match::DestinationIn(loopback().into_iter().collect()), Match::NewConnection],
@@ -246,10 +265,10 @@ pub fn fixed(surroundings: &Surroundings) -> Vec<Object> {
             Chain::base(
                 "filter-input",
                 Hook::FilterInput,
-                [vec![to_loopback], refuse(refused_node_port), refused.clone()].concat(),
+                [vec![to_loopback], refuse(refused_node_port), refused].concat(),
             ),
-            Chain::base("filter-forward", Hook::FilterForward, refused.clone()),
-            Chain::base("filter-output", Hook::FilterOutput, refused),
+            Chain::base("filter-forward", Hook::FilterForward, passing.clone()),
+            Chain::base("filter-output", Hook::FilterOutput, passing),
         ]
         .map(Object::Chain),
     );

@@ -150,6 +150,11 @@ impl RuleSet {
         self.frontends.values().map(|(_, frontend)| frontend)
     }
 
+    /// The node's surroundings.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
     /// Take the node's new surroundings.
     pub fn set_surroundings(&mut self, surroundings: Surroundings) -> Update {
         let mut net = Net::default();

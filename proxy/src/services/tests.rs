@@ -31,6 +31,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         pod_networks: vec!["10.244.0.0/16".parse().expect("a network")],
         node_ports: NodePortAddresses::AllLocal,
+        service_ranges: vec!["10.96.0.0/16".parse().expect("a network")],
     }
 }
 
@@ -201,6 +202,43 @@ fn without_endpoints_clients_are_refused() {
     assert_eq!(world.walk(POD, (VIP, 80), Protocol::Tcp, 0), reaches(2, 5, 8080, false));
     assert_eq!(world.walk(POD, (VIP, 81), Protocol::Tcp, 0), Landing::Rejected, "a port the Service does not have");
     assert_eq!(world.walk(POD, (VIP, 80), Protocol::Udp, 0), Landing::Rejected);
+}
+
+#[test]
+fn what_is_sent_to_nobodys_address_of_the_ranges_goes_nowhere() {
+    let mut world = World::new();
+    let web = web("");
+    world.set(&web, &[slice(&web.0, "http", "TCP", 8080, &[(1, 5, "ready")])]);
+    let nobody = Ipv4Addr::new(10, 96, 9, 9);
+    for source in [POD, NODE_ADDRESS, CLIENT] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            assert_eq!(world.walk(source, (nobody, 80), protocol, 0), Landing::Dropped, "{source}");
+        }
+        assert_eq!(world.walk(source, (VIP, 81), Protocol::Tcp, 0), Landing::Rejected, "a Service's address");
+    }
+    let own = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 53);
+    let node = Node { local: [NODE_ADDRESS, *own.ip()].into() };
+    for source in [POD, NODE_ADDRESS] {
+        let packet = Packet { source, destination: own, protocol: Protocol::Udp, random: 0 };
+        let reached = Landing::Reaches { destination: own, masqueraded: false };
+        assert_eq!(world.kernel.trace(&node, packet), reached, "this node's own: the cluster's DNS");
+    }
+
+    // A range that comes and one that goes are elements, not rules.
+    let elsewhere = SocketAddrV4::new(Ipv4Addr::new(10, 98, 0, 9), 80);
+    let passes = Landing::Reaches { destination: elsewhere, masqueraded: true };
+    assert_eq!(world.walk(POD, (*elsewhere.ip(), 80), Protocol::Tcp, 0), passes);
+    let moved = Surroundings { service_ranges: vec!["10.98.0.0/24".parse().expect("a network")], ..surroundings() };
+    let update = world.rules.set_surroundings(moved);
+    assert_eq!(
+        apply(&mut world.kernel, &update),
+        "delete element ip reeve-proxy service-ranges { 10.96.0.0/16 }\n\
+         add element ip reeve-proxy service-ranges { 10.98.0.0/24 }\n"
+    );
+    assert_eq!(world.walk(POD, (*elsewhere.ip(), 80), Protocol::Tcp, 0), Landing::Dropped);
+    let outside = SocketAddrV4::new(nobody, 80);
+    let passes = Landing::Reaches { destination: outside, masqueraded: true };
+    assert_eq!(world.walk(POD, (nobody, 80), Protocol::Tcp, 0), passes);
 }
 
 #[test]

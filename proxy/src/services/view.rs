@@ -48,11 +48,11 @@ impl Metadata {
         self.annotations.announced_by.as_deref()
     }
 
-    fn key(&self) -> ObjectKey {
+    pub(super) fn key(&self) -> ObjectKey {
         ObjectKey::new(self.namespace.as_str(), self.name.as_str())
     }
 
-    fn revision(&self) -> i64 {
+    pub(super) fn revision(&self) -> i64 {
         self.resource_version.parse().unwrap_or(0)
     }
 }
