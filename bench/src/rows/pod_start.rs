@@ -108,7 +108,7 @@ fn started(figure: String) -> Result<Outcome> {
 }
 
 /// Starts pods on one node, each of which has to be Ready within `patience`, looks at what came of it while they run,
-/// and removes them.
+/// removes them, and waits for their end.
 pub(super) async fn start(
     bench: &Bench,
     count: usize,
@@ -134,7 +134,7 @@ pub(super) async fn start(
     });
     pods.wait_synced().await;
     let run = Timestamped::now();
-    let (store, owner) = (pods.clone(), Arc::clone(&target));
+    let (store, owner, mut ends) = (pods.clone(), Arc::clone(&target), changed.clone());
     let load = load::run(count, at_once, move |number| {
         let (target, pods, mut changed) = (Arc::clone(&owner), store.clone(), changed.clone());
         let (image, node) = (image.clone(), node.clone());
@@ -163,6 +163,14 @@ pub(super) async fn start(
     for pod in pods.list() {
         target.delete(PODS.at(&target.namespace, pod.metadata.name.as_deref().unwrap_or_default(), "")).await?;
     }
+    // Their ends would be measured with the next row's starts.
+    let gone = async {
+        while !pods.list().is_empty() {
+            ends.changed().await.context("the watch of pods ended")?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(patience, gone).await.with_context(|| format!("the pods were not gone in {patience:?}"))??;
     outcome
 }
 
