@@ -19,6 +19,11 @@ kind: Pod
 metadata: {name: configured, labels: {tier: front}, annotations: {note: kept}}
 spec:
   terminationGracePeriodSeconds: 1
+  initContainers:
+  - name: finds-out
+    image: 'reeve.local/demo:1'
+    args: [write, /found/vars.env, \"FOUND='by the init container'\"]
+    volumeMounts: [{name: found, mountPath: /found}]
   containers:
   - name: main
     image: 'reeve.local/demo:1'
@@ -33,6 +38,7 @@ spec:
     - {name: ADDRESS, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
     - {name: LIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory}}}
+    - {name: FOUND, valueFrom: {fileKeyRef: {volumeName: found, path: vars.env, key: FOUND}}}
     volumeMounts:
     - {name: settings, mountPath: /settings}
     - {name: settings, mountPath: /one/file.txt, subPath: file.txt}
@@ -45,6 +51,7 @@ spec:
   - {name: words, secret: {secretName: words, defaultMode: 0400}}
   - {name: self, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: found, emptyDir: {}}
   - name: all
     projected:
       sources:
@@ -70,6 +77,7 @@ fn configuration_reaches_pods_by_environment_and_files() -> Result<()> {
         format!("NODE={}", pod["spec"]["nodeName"].as_str().context("a node")?),
         format!("LIMIT={}", 64 * 1024 * 1024),
         "KUBERNETES_SERVICE_PORT=443".to_owned(),
+        "FOUND=by the init container".to_owned(),
     ] {
         assert!(environment.lines().any(|known| known == line), "{line:?} is missing in:\n{environment}");
     }

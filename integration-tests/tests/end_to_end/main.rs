@@ -8,6 +8,7 @@ mod command_line;
 mod configuration;
 mod demo;
 mod evictions;
+mod extensions;
 mod failures;
 mod hooks;
 mod identity;

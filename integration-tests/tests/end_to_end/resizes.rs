@@ -94,3 +94,39 @@ fn resizes_are_made_in_place_or_by_a_restart_as_the_policy_says() -> Result<()> 
     )?;
     contains(&refused, &["Pod QOS Class may not change as a result of resizing"])
 }
+
+#[test]
+fn a_pod_is_resized_as_a_whole() -> Result<()> {
+    let Some(bed) = bed()? else { return Ok(()) };
+    let kubectl = Kubectl::new(&bed, "wholes")?;
+    let whole = |cpu: &str, memory: &str| json!({"requests": {"cpu": "20m", "memory": "24Mi"}, "limits": {"cpu": cpu, "memory": memory}});
+    let container = |name: &str, port: &str| json!({"name": name, "image": "reeve.local/demo:1", "args": ["serve", "--port", port]});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shared"},
+        "spec": {
+            "terminationGracePeriodSeconds": 1, "resources": whole("200m", "64Mi"),
+            "containers": [container("first", "8080"), container("second", "8081")],
+        },
+    });
+    kubectl.feed(&["apply", "-f", "-"], &pod.to_string())?;
+    let name = ["pod", "shared", "-n", "wholes"];
+    let told = |pod: &Value| (pod["status"]["resources"].clone(), pod["status"]["allocatedResources"].clone());
+    let requests = json!({"cpu": "20m", "memory": "24Mi"});
+    let pod = bed.wait_for(&name, "it serves", is_serving)?;
+    assert_eq!(told(&pod), (whole("200m", "64Mi"), requests.clone()), "{pod}");
+    let resize = |resources: Value| json!({"spec": {"resources": resources}}).to_string();
+    let patch = |text: &str| kubectl.run(&["patch", "pod", "shared", "--subresource", "resize", "-p", text]);
+    patch(&resize(whole("400m", "96Mi")))?;
+    let pod = bed.wait_for(&name, "it is larger", |pod| {
+        told(pod) == (whole("400m", "96Mi"), requests.clone()) && condition(pod, "PodResizeInProgress").is_none()
+    })?;
+    assert!(seen(&pod).iter().all(|(restarts, _)| *restarts == 0), "{pod}");
+    // More than the node has: told, and nothing changes.
+    patch(&resize(json!({"requests": {"cpu": "4000"}, "limits": {"cpu": "4000"}})))?;
+    let pod = bed.wait_for(&name, "it cannot be", |pod| condition(pod, "PodResizePending").is_some())?;
+    assert_eq!(condition(&pod, "PodResizePending").context("the condition")?["reason"], "Infeasible", "{pod}");
+    assert_eq!(told(&pod), (whole("400m", "96Mi"), requests), "{pod}");
+    let gone = r#"{"spec":{"resources":null}}"#;
+    let refused = kubectl.ends_with(1, &["patch", "pod", "shared", "--subresource", "resize", "-p", gone])?;
+    contains(&refused, &["spec.resources: Forbidden: pod-level resources cannot be removed"])
+}

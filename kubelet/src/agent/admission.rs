@@ -19,13 +19,13 @@ impl Agent {
         let Some(worker) = self.workers.get_mut(uid).filter(|worker| !worker.admitted) else { return };
         let Some(pod) = worker.pod.clone() else { return };
         worker.admitted = true;
-        if !worker.observed.is_empty() && !spec::is_static(&pod) {
+        let begun = pod.status.as_ref().is_some_and(|it| it.start_time.is_some());
+        if (begun || !worker.observed.is_empty()) && !spec::is_static(&pod) {
             if let Some(given) = self.executor.kept_allocation(uid) {
                 worker.resume_allocation(&given);
             }
             worker.state.pod_limits = worker.pod.as_ref().map(|pod| self.executor.cgroup_mark(pod));
         }
-        let begun = pod.status.as_ref().is_some_and(|it| it.start_time.is_some());
         let going = pod.metadata.deletion_timestamp.is_some() || worker.state.object_gone;
         if begun || going || spec::is_terminal(&pod) || !worker.observed.is_empty() {
             return;

@@ -17,6 +17,13 @@ use crate::runtime::Health;
 /// The version that the node reports: the API that it speaks.
 pub const KUBELET_VERSION: &str = concat!("v1.36.0-reeve.", env!("CARGO_PKG_VERSION"));
 
+/// What this kubelet does that not every one of the versions beside it does, by the names of upstream's gates.
+const DECLARED_FEATURES: [&str; 3] = [
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
+
 /// A heartbeat in the status counts as a change only after this, since leases carry the node's life.
 const HEARTBEAT_SECONDS: i64 = 300;
 
@@ -101,6 +108,7 @@ pub fn node_status(
         },
     ];
     NodeStatus {
+        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
         addresses: Some(vec![
             NodeAddress { type_: "InternalIP".into(), address: config.node_ip.to_string() },
             NodeAddress { type_: "Hostname".into(), address: config.node_name.clone() },

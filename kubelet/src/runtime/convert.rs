@@ -6,7 +6,7 @@ use std::path::Path;
 
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext,
+    AppArmorProfile, Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext,
 };
 
 use crate::config::Config;
@@ -93,6 +93,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, config: &Config, host_dns: &HostD
                 run_as_group: security.run_as_user.and(security.run_as_group).map(|value| cri::Int64Value { value }),
                 supplemental_groups: groups(&security),
                 privileged,
+                selinux_options: security.se_linux_options.as_ref().map(se_linux),
                 seccomp: Some(profile(security.seccomp_profile.as_ref(), true, Path::new(""))),
                 ..Default::default()
             }),
@@ -135,6 +136,18 @@ pub fn domain_name(pod: &Pod, cluster_domain: &str) -> Option<String> {
 fn kernel_hostname(pod: &Pod, cluster_domain: &str) -> String {
     let whole = spec::spec(pod).set_hostname_as_fqdn == Some(true);
     domain_name(pod, cluster_domain).filter(|_| whole).unwrap_or_else(|| hostname(pod))
+}
+
+/// Why a pod cannot have the whole domain name as its host name: the kernel's names end at this length.
+pub fn domain_name_problem(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    const HOSTNAME_MAX: usize = 64;
+    let whole = spec::spec(pod).set_hostname_as_fqdn == Some(true);
+    let name = domain_name(pod, cluster_domain).filter(|it| whole && it.len() > HOSTNAME_MAX)?;
+    Some(format!(
+        "failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long \
+         ({HOSTNAME_MAX} characters is the max, {} characters requested)",
+        name.len()
+    ))
 }
 
 /// The cgroup of a pod: `ROOT/kubepods[/QOS]/podUID`.
@@ -281,6 +294,7 @@ fn security(
             Some("Strict") => cri::SupplementalGroupsPolicy::Strict as i32,
             _ => cri::SupplementalGroupsPolicy::Merge as i32,
         },
+        selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(se_linux),
         apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(app_armor),
         run_as_user: run_as.uid.map(|value| cri::Int64Value { value }),
         run_as_username: run_as.name.clone(),
@@ -332,6 +346,17 @@ fn profile(wanted: Option<&SeccompProfile>, unconfined: bool, folder: &Path) -> 
         .map(|path| folder.join(path).display().to_string())
         .unwrap_or_default();
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref: localhost }
+}
+
+/// The runtime fills in what is not said, and takes none of it where the kernel does not enforce labels.
+fn se_linux(wanted: &SELinuxOptions) -> cri::SeLinuxOption {
+    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    cri::SeLinuxOption {
+        user: text(&wanted.user),
+        role: text(&wanted.role),
+        r#type: text(&wanted.type_),
+        level: text(&wanted.level),
+    }
 }
 
 /// Without a profile the runtime takes its own where the kernel enforces any.
@@ -471,8 +496,34 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec})).unwrap()
         };
         assert_eq!(kernel_hostname(&pod(json!({})), "c.local"), "web.sub.n.svc.c.local");
+        assert_eq!(domain_name_problem(&pod(json!({})), "c.local"), None);
+        let long = pod(json!({"hostname": "h".repeat(60)}));
+        let told = domain_name_problem(&long, "c.local").unwrap();
+        assert!(
+            told.ends_with("hh.sub.n.svc.c.local is too long (64 characters is the max, 78 characters requested)"),
+            "{told}"
+        );
         let other = pod(json!({"hostnameOverride": "other.example.com"}));
         assert_eq!(kernel_hostname(&other, "c.local"), "other.example.com");
         assert_eq!((hostname(&other).as_str(), domain_name(&other, "c.local")), ("other.example.com", None));
+    }
+
+    #[test]
+    fn a_containers_labels_come_before_its_pods() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "securityContext": {"seLinuxOptions": {"level": "s0:c1,c2"}},
+            "containers": [
+                {"name": "own", "securityContext": {"seLinuxOptions": {"type": "spc_t", "user": "u", "role": "r"}}},
+                {"name": "other"},
+            ],
+        }}))
+        .unwrap();
+        let of = |index: usize| {
+            let context = security(&pod, &spec::containers(&pod)[index], &RunAs::default(), None, Path::new(""));
+            let it = context.selinux_options.unwrap();
+            [it.user, it.role, it.r#type, it.level]
+        };
+        assert_eq!(of(0), ["u", "r", "spc_t", ""]);
+        assert_eq!(of(1), ["", "", "", "s0:c1,c2"]);
     }
 }

@@ -223,6 +223,11 @@ impl Executor {
     }
 
     async fn create_sandbox(&self, subject: &Subject, pod: &Pod, attempt: u32) -> Done {
+        if let Some(why) = convert::domain_name_problem(pod, &self.config.cluster_domain) {
+            let message = format!("Failed to create pod sandbox: {why}");
+            self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
+            return Done::Failed { reason: "CreatePodSandboxError", message };
+        }
         let config = convert::sandbox_config(pod, attempt, &self.config, &self.host_dns);
         if let Err(error) = std::fs::create_dir_all(&config.log_directory) {
             let message = format!("Failed to create pod sandbox: log directory {}: {error}", config.log_directory);
