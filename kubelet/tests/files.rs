@@ -166,6 +166,44 @@ async fn variables_come_from_files_that_init_containers_wrote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_less_safe_than_it_looks_does_not_start() {
+    if let Some(why) = unavailable() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut node = Node::new().await;
+    node.start_kubelet();
+    let mut main = container("main", &["/bin/sleep", "infinity"]);
+    node.api.put("pods", pod("users", json!({"hostUsers": false, "hostNetwork": false, "containers": [main]})));
+    main["volumeMounts"] = json!([{"name": "v", "mountPath": "/v", "readOnly": true, "recursiveReadOnly": "Enabled"}]);
+    let volumes = json!([{"name": "v", "emptyDir": {}}]);
+    node.api.put("pods", pod("recursive", json!({"containers": [main], "volumes": volumes})));
+    for (name, reason, why) in [
+        (
+            "users",
+            "FailedCreatePodSandBox",
+            "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+        ),
+        (
+            "recursive",
+            "Failed",
+            "Error: failed to resolve recursive read-only mode: volume \"v\" requested recursive read-only mode, but it is \
+             not supported by the runtime",
+        ),
+    ] {
+        until("it is told", async || {
+            let is_it = |it: &Value| {
+                it["involvedObject"]["name"] == name && it["reason"] == reason && text(it, "/message") == why
+            };
+            node.api.list("events").iter().any(is_it).then_some(())
+        })
+        .await;
+        node.api.delete_gracefully(name, 1);
+        gone(&node, name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_mounted_is_told_and_tried_again() {
     if let Some(why) = unavailable() {
         eprintln!("skipped: {why}");

@@ -150,6 +150,19 @@ pub fn domain_name_problem(pod: &Pod, cluster_domain: &str) -> Option<String> {
     ))
 }
 
+/// Why a pod cannot have users of its own, where it wants them: the runtimes' interface of today has none.
+pub fn users_problem(pod: &Pod, handler: &str) -> Option<String> {
+    if spec::spec(pod).host_users != Some(false) {
+        return None;
+    }
+    Some(match handler {
+        "" => "can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned(),
+        handler => format!(
+            "can't set `spec.hostUsers: false`, RuntimeClass handler {handler:?} does not support user namespaces"
+        ),
+    })
+}
+
 /// The cgroup of a pod: `ROOT/kubepods[/QOS]/podUID`.
 pub fn cgroup_parent(pod: &Pod, config: &Config) -> String {
     cgroup::pod_path(&config.cgroup_root, pod)

@@ -114,6 +114,11 @@ pub enum VolumeError {
         /// Why.
         source: env::EnvError,
     },
+    /// A mount must be read-only with all that is mounted in it, which the runtimes' interface of today cannot say.
+    #[error(
+        "failed to resolve recursive read-only mode: volume \"{0}\" requested recursive read-only mode, but it is not supported by the runtime"
+    )]
+    Recursive(String),
     /// A sub path begins at the root.
     #[error("error SubPath `{0}` must not be an absolute path")]
     Absolute(String),
@@ -299,6 +304,9 @@ pub fn mounts(
         let volume = volume
             .ok_or_else(|| VolumeError::NoVolume { volume: wanted.name.clone(), container: container.name.clone() })?;
         let base = path(config, spec::uid(pod), volume).ok_or_else(|| unsupported(volume))?;
+        if wanted.recursive_read_only.as_deref() == Some("Enabled") {
+            return Err(VolumeError::Recursive(wanted.name.clone()));
+        }
         let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
             (_, Some(expression)) if !expression.is_empty() => env::expand_known(expression, &known)
                 .map_err(|source| VolumeError::Expression { volume: wanted.name.clone(), source })?,

@@ -223,16 +223,17 @@ impl Executor {
     }
 
     async fn create_sandbox(&self, subject: &Subject, pod: &Pod, attempt: u32) -> Done {
-        if let Some(why) = convert::domain_name_problem(pod, &self.config.cluster_domain) {
+        let fail = |why: String| {
             let message = format!("Failed to create pod sandbox: {why}");
             self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
-            return Done::Failed { reason: "CreatePodSandboxError", message };
+            Done::Failed { reason: "CreatePodSandboxError", message }
+        };
+        if let Some(why) = convert::domain_name_problem(pod, &self.config.cluster_domain) {
+            return fail(why);
         }
         let config = convert::sandbox_config(pod, attempt, &self.config, &self.host_dns);
         if let Err(error) = std::fs::create_dir_all(&config.log_directory) {
-            let message = format!("Failed to create pod sandbox: log directory {}: {error}", config.log_directory);
-            self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
-            return Done::Failed { reason: "CreatePodSandboxError", message };
+            return fail(format!("log directory {}: {error}", config.log_directory));
         }
         if let Err(error) = self.ensure_cgroup(pod, Extent::Exactly) {
             let message = format!("error making pod data directories and cgroups: {error}");
@@ -241,12 +242,11 @@ impl Executor {
         }
         let handler = match self.runtime_handler(pod).await {
             Ok(handler) => handler,
-            Err(error) => {
-                let message = format!("Failed to create pod sandbox: {error}");
-                self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
-                return Done::Failed { reason: "CreatePodSandboxError", message };
-            }
+            Err(error) => return fail(error.to_string()),
         };
+        if let Some(why) = convert::users_problem(pod, &handler) {
+            return fail(why);
+        }
         match self.runtime.run_sandbox(config, handler).await {
             Ok(id) => {
                 tracing::info!(pod = %subject.key, uid = %subject.uid, sandbox = %id, attempt, "sandbox runs");
@@ -256,10 +256,8 @@ impl Executor {
                 Done::Ok
             }
             Err(error) => {
-                let message = format!("Failed to create pod sandbox: {}", error.as_rpc());
                 tracing::warn!(pod = %subject.key, %error, "sandbox could not be made");
-                self.event(subject, None, EventType::Warning, "FailedCreatePodSandBox", &message);
-                Done::Failed { reason: "CreatePodSandboxError", message }
+                fail(error.as_rpc())
             }
         }
     }
