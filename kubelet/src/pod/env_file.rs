@@ -57,7 +57,22 @@ pub fn value(text: &str, key: &str) -> Result<String, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Containers write what they like; what is between quotes comes back.
+        #[test]
+        fn whatever_is_quoted_comes_back(before in "[^'\\r]*", quoted in "[^'\\r]*", text in any::<String>()) {
+            let written = format!("A='{before}'\n# {}\nB='{quoted}' # {}\n", "it's", "a comment");
+            prop_assert_eq!(value(&written, "A"), Ok(before));
+            prop_assert_eq!(value(&written, "B"), Ok(quoted));
+            if let Err(malformed) = value(&text, "B") {
+                prop_assert!((1..=text.lines().count()).contains(&malformed.line));
+            }
+        }
+    }
 
     #[test]
     fn a_value_is_what_stands_between_the_quotes() {
