@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::IPAddress;
 use reeve_api::Reason;
 use reeve_client::api::WatchEvent;
 use reeve_client::{DeleteOptions, ListOptions, Patch, Scope, WatchOptions, reflect};
@@ -170,6 +171,10 @@ async fn no_address_or_port_is_handed_out_twice() {
     let port = |one: &Service| one.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].node_port.unwrap();
     let ports: HashSet<i32> = made.iter().map(port).collect();
     assert_eq!((addresses.len(), ports.len()), (64, 64));
+    let listed = server.client("admin").all::<IPAddress>().list(&ListOptions::default()).await.unwrap();
+    let mut listed: HashSet<String> = listed.items.into_iter().filter_map(|one| one.metadata.name).collect();
+    assert!(listed.remove("10.96.0.1"));
+    assert_eq!(listed, addresses, "each is an object, and there is no other");
     assert!(ports.iter().all(|port| (30000..=32767).contains(port)));
 
     // The claims outlive the server.

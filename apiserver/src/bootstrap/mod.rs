@@ -83,6 +83,14 @@ async fn publish_range(handlers: &Handlers, range: ServiceRange) -> Result<(), S
         status: None,
     };
     if !create(handlers, "", &object).await? {
+        let present = handlers.cached(&target::<ServiceCIDR>("", DEFAULT_RANGE));
+        let present: Option<ServiceCIDR> = present.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(present) =
+            present.and_then(|present| present.spec).filter(|present| Some(present) != object.spec.as_ref())
+        {
+            let ranges = present.cidrs.unwrap_or_default();
+            tracing::warn!(?ranges, flag = %range, "the default ServiceCIDR does not match --service-cluster-ip-range; it counts");
+        }
         return Ok(());
     }
     object.status = Some(ServiceCIDRStatus {

@@ -2,7 +2,8 @@
 //! their Services.
 //!
 //! A Service's IPAddress is written and deleted with it. One that is missing although its Service is there (a user
-//! deleted it, or an earlier version of this program made the Service) is made again: [`Handlers::follow_addresses`].
+//! deleted it, or an earlier version of this program made the Service), or that has lost its labels, is made again:
+//! [`Handlers::follow_addresses`].
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -35,21 +36,21 @@ const SERVICES_PREFIX: &str = "/registry/services/specs/";
 /// The ServiceCIDR of `--service-cluster-ip-range`.
 pub const DEFAULT_RANGE: &str = "kubernetes";
 
-/// Who makes the IPAddresses of Services, as a label says.
-const MANAGER: &str = "ipallocator.k8s.io";
+/// The labels of Services' IPAddresses: of which version it is, and who makes it.
+const LABELS: [(&str, &str); 2] =
+    [("ipaddress.kubernetes.io/ip-family", "IPv4"), ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io")];
 
 /// Who makes them again, as events say.
 const REPAIRER: &str = "ipallocator-repair-controller";
 
 /// The IPAddress of a Service's address, as it is stored.
 pub(super) fn ip_address(address: Ipv4Addr, service: &ObjectMeta, now: Timestamp) -> Result<Bytes, StatusError> {
-    let label = |key: &str, value: &str| (format!("ipaddress.kubernetes.io/{key}"), value.to_owned());
     let object = IPAddress {
         metadata: ObjectMeta {
             name: Some(address.to_string()),
             uid: Some(Uuid::new_v4().to_string()),
             creation_timestamp: Some(Time(now)),
-            labels: Some([label("ip-family", "IPv4"), label("managed-by", MANAGER)].into()),
+            labels: Some(LABELS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             ..ObjectMeta::default()
         },
         spec: IPAddressSpec {
@@ -94,10 +95,15 @@ fn holder(claim: &Entry) -> Option<(String, String)> {
     Some((namespace.to_owned(), name.to_owned()))
 }
 
+fn is_labelled(address: &Entry) -> bool {
+    LABELS.iter().all(|(key, value)| address.label(key) == Some(*value))
+}
+
 /// Whether an IPAddress is that of a Service.
 fn is_of(address: &Entry, (namespace, name): (&str, &str)) -> bool {
     let field = |name: &str| address.field(&format!("spec.parentRef.{name}")).to_owned();
-    field("group").is_empty()
+    is_labelled(address)
+        && field("group").is_empty()
         && field("resource") == "services"
         && field("namespace") == namespace
         && field("name") == name
@@ -113,7 +119,7 @@ impl Handlers {
         open_ranges(all.collect(), self.options.service_range)
     }
 
-    /// Makes the IPAddresses that are missing, now and whenever one is deleted, until the watch of them ends.
+    /// Makes the IPAddresses that are missing, now and whenever one is deleted or changed, until the watch of them ends.
     ///
     /// # Errors
     /// Why it ended; to be taken up again.
@@ -131,9 +137,12 @@ impl Handlers {
                 return Err(StatusError::unavailable("the watch of IPAddresses ended", 1));
             };
             for event in batch? {
-                if let (EventKind::Deleted, Some(entry)) = (event.kind(), event.entry())
+                let Some(entry) = event.entry() else { continue };
+                let is_deleted = event.kind() == EventKind::Deleted;
+                if (is_deleted || !is_labelled(entry))
                     && let Ok(address) = entry.name().parse()
                     && let Some(service) = self.repair(address).await?
+                    && is_deleted
                 {
                     self.tell_repaired(address, &service).await?;
                 }
@@ -167,7 +176,7 @@ impl Handlers {
         let claim = self.claims.snapshot().get("", &key[crate::allocation::CLAIMS_PREFIX.len()..]);
         let Some((namespace, name)) = claim.as_deref().and_then(holder) else { return Ok(None) };
         let present = self.stored(ADDRESSES_PREFIX).snapshot().get("", &address.to_string());
-        // Whose it is by mistake: the Service that holds the claim has the address.
+        // Not as it should be: the Service that holds the claim has the address.
         let wrong = present.filter(|present| !is_of(present, (&namespace, &name))).is_some();
         if wrong {
             self.beside(address, (&namespace, &name), |_| Ok(Write::keep().releasing([object_key(address)]))).await?;

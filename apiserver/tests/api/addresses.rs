@@ -114,6 +114,12 @@ async fn an_object_that_is_deleted_by_hand_comes_again() {
     assert_eq!(event.regarding.and_then(|one| one.name).as_deref(), Some("a"));
     assert_eq!(event.note.unwrap(), format!("Cluster IP [IPv4]: {address} is not allocated; repairing"));
 
+    // So does one that lost its labels: whoever looks for the addresses of Services finds them by these.
+    let label = "ipaddress.kubernetes.io/managed-by";
+    let bare = addresses.patch(&address, &Patch::Merge(json!({"metadata": {"labels": {label: null}}}))).await.unwrap();
+    let again = there(&addresses, &address, bare.metadata.uid.as_deref()).await;
+    assert_eq!(again.metadata.labels.unwrap()[label], "ipallocator.k8s.io");
+
     services.delete("a", &DeleteOptions::default()).await.unwrap();
     assert!(addresses.get(&address).await.unwrap_err().is_not_found(), "the new one goes with its Service");
 }
