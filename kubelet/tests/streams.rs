@@ -10,7 +10,7 @@ use reeve_proto::v1::exec_response::Output;
 use reeve_proto::v1::port_forward_request::Input as ForwardInput;
 use reeve_proto::v1::{ExecRequest, ExecResponse, ExecStart, PortForwardRequest, PortForwardStart, TerminalSize};
 use serde_json::json;
-use support::node::{Network, Node, unavailable, until};
+use support::node::{Network, Node, in_time, unavailable, until};
 use support::pods::{condition, container, exec, gone, pod, ready, text};
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -216,7 +216,7 @@ async fn forwarded_ports_and_readiness() {
     let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
     let mut answers = node.streams().await.port_forward(requests).await.unwrap().into_inner();
     let mut reply = String::new();
-    while let Some(answer) = answers.message().await.unwrap() {
+    while let Some(answer) = in_time("the forwarded answer goes on or ends", answers.message()).await.unwrap() {
         reply.push_str(&String::from_utf8_lossy(&answer.data));
     }
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
