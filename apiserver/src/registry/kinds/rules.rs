@@ -1,7 +1,7 @@
 //! Rules that several kinds share.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use reeve_api::quantity::Quantity;
@@ -103,6 +103,40 @@ impl AddressRange {
         range
     }
 
+    /// Reads a range of a field that takes one way of writing it only; upstream's `IsValidCIDR`.
+    pub(super) fn check_canonical(text: &str, path: &Path<'_>, errors: &mut ErrorList) -> Option<Self> {
+        let range = Self::check(text, path, errors)?;
+        let canonical = format!("{}/{}", range.first(), range.length);
+        let length = text.split_once('/').map_or("", |(_, length)| length);
+        let why = if length.len() > 1 && length.starts_with('0') {
+            "must not have leading 0s in IP or prefix length".to_owned()
+        } else if matches!(range.address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+            "must not have an IPv4-mapped IPv6 address".to_owned()
+        } else if range.first() != range.address {
+            "must not have bits set beyond the prefix length".to_owned()
+        } else if text != canonical {
+            format!("must be in canonical form ({canonical:?})")
+        } else {
+            return Some(range);
+        };
+        errors.invalid(path, text, why);
+        None
+    }
+
+    /// Its first address.
+    fn first(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
+                Ipv4Addr::from(u32::from(address) & mask).into()
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
+                Ipv6Addr::from(u128::from(address) & mask).into()
+            }
+        }
+    }
+
     /// Whether it is of the fourth version.
     pub(super) fn is_ipv4(&self) -> bool {
         self.address.is_ipv4()
@@ -169,6 +203,29 @@ mod tests {
         assert!(!range("::/0").strictly_contains(&range("10.0.0.0/8")));
         assert!(AddressRange::parse("10.0.0.0/33").is_none());
         assert!(AddressRange::parse("10.0.0.0/+8").is_none());
+    }
+
+    #[test]
+    fn a_canonical_range_is_written_in_one_way() {
+        let told = |text: &str| {
+            let mut errors = ErrorList::new();
+            AddressRange::check_canonical(text, &Path::new("r"), &mut errors);
+            errors.into_causes().into_iter().filter_map(|cause| cause.message).collect::<Vec<_>>().join("; ")
+        };
+        for good in ["10.0.0.0/24", "0.0.0.0/0", "10.0.0.1/32", "fd00::/112", "::/0"] {
+            assert_eq!(told(good), "");
+        }
+        for (bad, why) in [
+            ("10.0.0.1/24", "must not have bits set beyond the prefix length"),
+            ("fd00::1/112", "must not have bits set beyond the prefix length"),
+            ("10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+            ("::ffff:10.0.0.0/120", "must not have an IPv4-mapped IPv6 address"),
+            ("FD00::/112", "must be in canonical form (\"fd00::/112\")"),
+            ("10.0.0.0", BAD_RANGE),
+        ] {
+            let told = told(bad);
+            assert!(told.ends_with(why), "{bad}: {told}");
+        }
     }
 
     #[test]

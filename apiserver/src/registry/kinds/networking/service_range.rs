@@ -10,6 +10,8 @@ use crate::registry::strategy::{RequestContext, Strategy};
 /// One of each version.
 const RANGES_MAX: usize = 2;
 
+const ONE_OF_EACH: &str = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+
 /// The strategy.
 pub struct ServiceRanges;
 
@@ -34,21 +36,23 @@ impl Strategy for ServiceRanges {
             errors.required(&path, "at least one CIDR required");
             return errors;
         }
-        if texts.len() > RANGES_MAX {
+        let refuse = |why: &str, errors: &mut ErrorList| {
             let shown = range.spec.as_ref().map(|spec| BadValue::json(&internal::form(spec, "ServiceCIDRSpec")));
-            errors.invalid(&path, shown.unwrap_or_else(BadValue::null), "may only hold up to 2 values");
+            errors.invalid(&path, shown.unwrap_or_else(BadValue::null), why);
+        };
+        if texts.len() > RANGES_MAX {
+            refuse("may only hold up to 2 values", &mut errors);
             return errors;
         }
-        let ranges: Vec<AddressRange> = texts
-            .iter()
-            .enumerate()
-            .filter_map(|(index, text)| AddressRange::check(text, &path.index(index), &mut errors))
-            .collect();
-        if let [first, second] = ranges[..]
-            && first.is_ipv4() == second.is_ipv4()
-        {
-            let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
-            errors.invalid(&path, BadValue::json(&texts), why);
+        if let [first, second] = texts {
+            let versions = [first, second].map(|text| AddressRange::parse(text).map(|range| range.is_ipv4()));
+            if !matches!(versions, [Some(first), Some(second)] if first != second) {
+                refuse(ONE_OF_EACH, &mut errors);
+                return errors;
+            }
+        }
+        for (index, text) in texts.iter().enumerate() {
+            AddressRange::check_canonical(text, &path.index(index), &mut errors);
         }
         errors
     }
